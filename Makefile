@@ -1,0 +1,45 @@
+# `make` sets up what each target needs: hash-pinned packages in .venv, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: install serve test check bench lock clean
+.DELETE_ON_ERROR:
+
+install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
+
+.venv/installed: requirements/calibration.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --require-hashes -r requirements/calibration.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/developing: requirements/dev.txt .venv/installed
+	$(PIP) --require-hashes -r requirements/dev.txt
+	touch $@
+
+serve: install                   ## serve models/ on 127.0.0.1:8000
+	$(BIN)/calibrant serve
+
+test: .venv/developing           ## the tests
+	$(BIN)/python -m pytest
+
+check: .venv/developing          ## style, types, walls
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/developing          ## the benchmarks, as ratios
+	$(BIN)/python -m tests.benchmarks
+
+# pins with hashes for every platform and Python; an address of an index never gets in
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet
+lock: .venv/developing           ## renew requirements/
+	$(LOCK) --upgrade -o requirements/serve.txt
+	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
+	$(LOCK) --upgrade --extra calibration --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf .venv build dist .*_cache .hypothesis

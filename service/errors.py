@@ -1,0 +1,191 @@
+"""Everything that can go wrong, and whose fault it is. Imports nothing.
+
+CalibrantError
+├── RequestError            the client's: answered with `status` and `code`
+│   ├── NotJSON             400
+│   ├── Unauthorized        401
+│   ├── NotFound            404  UnknownModel, UnknownVersion
+│   ├── MethodNotAllowed    405
+│   ├── BodyTooLarge        413
+│   ├── UnsupportedMediaType 415
+│   └── InvalidValue        422  with the row and the class where they are known
+├── ServiceError            ours: answered with `status` and `code`
+│   ├── RunFailed           500
+│   ├── QueueFull           429  with Retry-After
+│   ├── NotReady            503
+│   └── DeadlinePassed      504
+└── CommandError            the command line's: one sentence and an exit code
+    ├── UsedWrongly         2
+    └── CannotStart         3  HeadError: a file that is no head
+
+Every message says what was wrong and what was expected.
+"""
+
+from typing import ClassVar
+
+
+class CalibrantError(Exception):
+    """The root; `str(error)` is one sentence for a person."""
+
+
+class AnsweredError(CalibrantError):
+    """An error that has an HTTP answer: `status`, a snake_case `code`, and where in the request it sits."""
+
+    status: ClassVar[int] = 500
+    code: str = "internal_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, row: int | None = None, class_: int | None = None
+    ) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+        self.row = row
+        self.class_ = class_
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that belong to this error."""
+        return {}
+
+
+class RequestError(AnsweredError):
+    """The client's fault."""
+
+
+class NotJSON(RequestError):
+    """The body is not JSON."""
+
+    status = 400
+    code = "not_json"
+
+
+class Unauthorized(RequestError):
+    """No key, or a wrong one."""
+
+    status = 401
+    code = "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110 wants the scheme named."""
+        return {"www-authenticate": "Bearer"}
+
+
+class NotFound(RequestError):
+    """Nothing lives at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class UnknownModel(NotFound):
+    """No model of this name."""
+
+    code = "unknown_model"
+
+
+class UnknownVersion(NotFound):
+    """The model has no such version."""
+
+    code = "unknown_version"
+
+
+class MethodNotAllowed(RequestError):
+    """The path lives, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What would be allowed."""
+        return {"allow": self.allow}
+
+
+class BodyTooLarge(RequestError):
+    """More bytes than `max_body_bytes`."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """A body that says that it is not JSON, or is compressed."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class InvalidValue(RequestError):
+    """JSON, but not a request that can be answered."""
+
+    status = 422
+    code = "invalid_value"
+
+
+class ServiceError(AnsweredError):
+    """The service's fault, or its limits."""
+
+
+class RunFailed(ServiceError):
+    """The head's run raised; the log has the cause."""
+
+    code = "run_failed"
+
+
+class QueueFull(ServiceError):
+    """More rows are waiting than `max_queue_rows`."""
+
+    status = 429
+    code = "queue_full"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"retry-after": "1"}
+
+
+class NotReady(ServiceError):
+    """Starting, draining, or without a batcher."""
+
+    status = 503
+    code = "not_ready"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"retry-after": "1"}
+
+
+class DeadlinePassed(ServiceError):
+    """The answer would have come after the request's deadline."""
+
+    status = 504
+    code = "deadline_passed"
+
+
+class CommandError(CalibrantError):
+    """A command ends with this sentence and this exit code."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsedWrongly(CommandError):
+    """An option or an argument that cannot be meant."""
+
+    exit_code = 2
+
+
+class CannotStart(CommandError):
+    """The command was right, the surroundings are not: a missing folder, a port in use, no such provider."""
+
+    exit_code = 3
+
+
+class HeadError(CannotStart):
+    """A file that is not a head that can be served."""

@@ -1,0 +1,65 @@
+"""What a head file says of itself: one JSON document in the ONNX `metadata_props`, under the key `calibrant`.
+
+Written by `heads/` and `calibration/`, read by `head.py` and `calibrant inspect`. No ONNX here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service import __version__
+from service.errors import HeadError
+
+KEY: Final = "calibrant"
+
+
+class Metadata(BaseModel):
+    """The story of a head; unknown keys of later versions are kept and printed."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = Field("softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
+    classes: int | None = Field(None, description="Number of classes K; none where any number is served.")
+    labels: tuple[str, ...] | None = Field(None, description="Class labels in the order of the logits.")
+    calibrator: dict[str, Any] = Field(
+        default_factory=lambda: {"method": "none", "temperature": 1.0},
+        description="The method and its parameters; `temperature` is always there.",
+    )
+    metrics: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="`before` and `after`: metric name to value, on held-out rows."
+    )
+    n_rows: int | None = Field(None, description="Rows that the calibrator was fitted on.")
+    data_sha256: str | None = Field(None, description="Checksum of the data file that it was fitted on.")
+    masked_fit: bool = Field(False, description="Whether the fit saw masked logits.")
+    masks_first: bool = Field(
+        True, description="The graph applies the mask to the logits themselves: no affine stage stands before it."
+    )
+    conformal: dict[str, Any] = Field(default_factory=dict, description="Scores for prediction sets.")
+    created: str | None = Field(None, description="When, ISO 8601, UTC.")
+    package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
+
+    @property
+    def temperature(self) -> float:
+        """The temperature inside the file, T > 0."""
+        return float(self.calibrator.get("temperature", 1.0))
+
+    def to_props(self) -> dict[str, str]:
+        """As ONNX metadata properties."""
+        return {KEY: self.model_dump_json(exclude_none=True)}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str]) -> "Metadata":
+        """Read back from ONNX metadata properties; a file without them has no story and is no head.
+
+        Raises:
+            HeadError: the key is missing, or what stands there does not read.
+        """
+        if KEY not in props:
+            raise HeadError("has no Calibrant metadata: make it with `calibrant export`")
+        try:
+            return cls.model_validate_json(props[KEY])
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise HeadError(f"has metadata that do not read, {where}: {first['msg']}") from error
