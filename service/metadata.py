@@ -33,7 +33,8 @@ class Metadata(BaseModel):
     data_sha256: str | None = Field(None, description="Checksum of the data file that it was fitted on.")
     masked_fit: bool = Field(False, description="Whether the fit saw masked logits.")
     masks_first: bool = Field(
-        True, description="The graph applies the mask to the logits themselves: no affine stage stands before it."
+        True,
+        description="The graph applies the mask to the logits themselves: no affine stage stands before it.",
     )
     conformal: dict[str, Any] = Field(default_factory=dict, description="Scores for prediction sets.")
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
