@@ -70,14 +70,14 @@ def claim(folder: Path) -> Path:
 
 def checked(model: ModelProto) -> bytes:
     """Serialize a model that is valid ONNX and computes what it should; the same model, the same bytes."""
+    if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+        raise HeadError(f"the model has {model.ByteSize()} bytes, one ONNX file holds less than 2 GB")
     try:
         onnx.checker.check_model(model, full_check=True)
-        content: bytes = model.SerializeToString(deterministic=True)
-    except ValueError as error:
-        raise HeadError(f"the model does not fit into one ONNX file: {error}") from error
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise HeadError(f"the model is not valid ONNX: {first_line(error)}") from error
     check(model)
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 

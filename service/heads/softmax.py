@@ -1,8 +1,8 @@
 """The head: masked softmax and log-softmax with a temperature, float64 inside, the same in any batch.
 
 The order is the point. The mask writes -inf first, never a finite fill, so that nothing that stood under it
-is read; the row maximum is subtracted before the temperature divides, so that no digit is lost to a large shift.
-LogSoftmax is not used: in float64 ONNX Runtime answers finite garbage for a row with a NaN.
+is read; the row maximum is subtracted before the temperature divides, so that no digit is lost to a large
+shift. LogSoftmax is not used: in float64 ONNX Runtime answers finite garbage for a row with a NaN.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ from service.metadata import Metadata
 def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
     """A head on its own: `logits` float32 [N, K] in; for the other inputs and the outputs see `append`.
 
-    `classes` is K, none for a head that serves any number. What the graph decides (kind, classes, temperature,
-    masks_first) is written over what `metadata` says.
+    `classes` is K, none for a head that serves any number. What the graph decides (kind, classes,
+    temperature, masks_first) is written over what `metadata` says.
 
     Raises:
         UsedWrongly: K contradicts the labels or the parameters.
