@@ -12,6 +12,7 @@ from onnx import ModelProto
 
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.reference import check
+from service.heads.surgery import first_line
 
 FILE: Final = "model.onnx"
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -93,8 +94,3 @@ def replace(path: Path, content: bytes) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-
-
-def first_line(error: Exception) -> str:
-    """What ONNX says, without the stack that it puts behind."""
-    return str(error).strip().partition("\n")[0]

@@ -4,13 +4,15 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
-from service.heads.stages import Stages
+from service.heads.stages import HEAD, Stages
 
 Tensors = dict[str, NDArray[Any]]
+
+INPUTS: Final = ("mask", "temperature")
 
 
 class Tolerance(NamedTuple):
@@ -57,29 +59,45 @@ def expected(
 
 
 def check(model: ModelProto) -> None:
-    """Run a head that `build` made with onnx's own evaluator, and compare.
+    """Run a head with onnx's own evaluator, and compare; behind a classifier, the head without it.
 
     Raises:
         HeadError: an output is further from the reference than its tolerance.
     """
     stages = Stages.read(model)
-    evaluator = ReferenceEvaluator(model)
+    evaluator = ReferenceEvaluator(alone(model))
+    logits = evaluator.input_names[0]
     k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     rng = np.random.default_rng(0)
     for n, width in ((1, k or 10), (4, k or 7)):
-        rows = examples(rng, n, width)
-        alone = rows | {"mask": np.ones((n, width), bool), "temperature": np.full((n, 1), stages.temperature)}
-        compare(evaluator, {"logits": rows["logits"]}, expected(stages, **alone))
-        rows["logits"][~rows["mask"]] = np.nan
-        compare(evaluator, rows, expected(stages, **rows))
+        x, mask, temperature = examples(rng, n, width)
+        defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
+        compare(evaluator, {logits: x}, expected(stages, x, *defaults))
+        x[~mask] = np.nan
+        given = {logits: x, "mask": mask, "temperature": temperature}
+        compare(evaluator, given, expected(stages, x, mask, temperature))
 
 
-def examples(rng: np.random.Generator, n: int, k: int) -> Tensors:
-    """Make n rows for every input of a head: the last row allows no class, unless it is the only one."""
+def alone(model: ModelProto) -> ModelProto:
+    """Take the head out from behind its classifier: `logits` float32 [N, K] become its first input."""
+    nodes = [node for node in model.graph.node if node.name.startswith(HEAD)]
+    if not nodes:
+        return model
+    logits = helper.make_tensor_value_info(nodes[0].output[0], TensorProto.FLOAT, None)
+    inputs = [logits, *(entry for entry in model.graph.input if entry.name in INPUTS)]
+    own = [t for t in model.graph.initializer if t.name in INPUTS or t.name.startswith(HEAD)]
+    graph = helper.make_graph(nodes[1:], "head", inputs, model.graph.output, own)
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def examples(
+    rng: np.random.Generator, n: int, k: int
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
+    """Make n rows of logits, mask and temperature; of more rows than one the last allows no class."""
     mask = rng.random((n, k)) < 0.7
-    mask[n - 1 :: n] = n == 1
+    mask[-1] = n == 1
     logits = rng.normal(scale=5, size=(n, k)) + rng.normal(scale=100, size=(n, 1))
-    return {"logits": logits.astype(np.float32), "mask": mask, "temperature": rng.uniform(0.5, 2, (n, 1))}
+    return logits.astype(np.float32), mask, rng.uniform(0.5, 2, (n, 1))
 
 
 def compare(evaluator: ReferenceEvaluator, rows: Tensors, answers: Tensors) -> None:

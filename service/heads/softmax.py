@@ -30,9 +30,14 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     graph = Graph()
     append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k)
     opset = [helper.make_opsetid("", OPSET)]
-    return describe(
-        helper.make_model(graph.finish("head"), opset_imports=opset, ir_version=IR_VERSION), story
+    model = helper.make_model(
+        graph.finish("head"),
+        opset_imports=opset,
+        ir_version=IR_VERSION,
+        producer_name="calibrant",
+        producer_version=__version__,
     )
+    return describe(model, story)
 
 
 def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
@@ -122,7 +127,7 @@ def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
 
 
 def describe(model: ModelProto, metadata: Metadata) -> ModelProto:
-    """Put the metadata in, in place of what stood there."""
-    model.producer_name, model.producer_version = "calibrant", __version__
-    helper.set_model_props(model, metadata.to_props())
+    """Put the metadata in, beside what else stands there."""
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    helper.set_model_props(model, props | metadata.to_props())
     return model

@@ -10,7 +10,7 @@ from onnx import ModelProto, numpy_helper
 
 from service.errors import HeadError, UsedWrongly
 
-HEAD: Final = "head/"
+HEAD: Final = "calibrant/"
 """Put before the head's own tensor names where the head stands behind a classifier."""
 
 
@@ -52,9 +52,10 @@ class Stages:
         Raises:
             HeadError: the graph has no default temperature.
         """
-        tensors = {tensor.name.removeprefix(HEAD): tensor for tensor in model.graph.initializer}
+        prefix = HEAD if any(node.name.startswith(HEAD) for node in model.graph.node) else ""
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         if "temperature" not in tensors:
             raise HeadError("has no default for the input temperature: make it with `calibrant export`")
         temperature = numpy_helper.to_array(tensors["temperature"]).item()
-        bias = numpy_helper.to_array(tensors["bias"]).astype(np.float64) if "bias" in tensors else None
-        return cls(temperature, bias)
+        bias = tensors.get(f"{prefix}bias")
+        return cls(temperature, None if bias is None else numpy_helper.to_array(bias).astype(np.float64))
