@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -47,17 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     listening = listen(settings.host, settings.port)
     service = create_app(settings)
     announce(service, *listening.getsockname()[:2])
-    config = uvicorn.Config(
-        service,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=settings.access_log,
-        server_header=False,
-        backlog=BACKLOG,
-    )
-    server = Server(config, service)
+    server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
 
@@ -65,14 +56,24 @@ def run(arguments: argparse.Namespace) -> int:
 class Server(uvicorn.Server):
     """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, service: Service) -> None:
+        config = uvicorn.Config(
+            service,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=service.settings.access_log,
+            server_header=False,
+            backlog=BACKLOG,
+        )
         super().__init__(config)
         self.service = service
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle SIGINT and SIGTERM; uvicorn would raise them again at the end, which makes the exit code theirs."""
-        handled = (signal.SIGINT, signal.SIGTERM)
+        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.signal(number, self.stop) for number in handled}
         try:
             yield
@@ -86,8 +87,9 @@ class Server(uvicorn.Server):
         wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
         self.service.draining = True
         if wait:
-            signal.signal(signal.SIGALRM, self.handle_exit)
-            signal.setitimer(signal.ITIMER_REAL, delay_s)
+            timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
+            timer.daemon = True  # a second signal may end the process before
+            timer.start()
         else:
             self.handle_exit(number, frame)
 

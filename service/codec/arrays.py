@@ -48,7 +48,7 @@ def flattened(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
                 )
             if len(item) != n:
                 raise InvalidValue(
-                    f"{name}{place(i, shape)} has {len(item)} values; {n} were expected, as {name}{place(0, shape)} has",
+                    f"{name}{place(i, shape)} has {len(item)} values; {n} were expected, as in {name}{place(0, shape)}",
                     code="ragged_rows",
                     row=i if len(shape) == 1 else None,
                 )

@@ -69,8 +69,7 @@ Temperature = Annotated[
     ),
 ]
 Axis = Annotated[
-    int | list[StrictInt],
-    Field(strict=True),
+    StrictInt | list[StrictInt],
     WithJsonSchema(
         {
             "anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}],

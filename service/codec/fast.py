@@ -53,7 +53,7 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         if not KEYS.issuperset(keys) or len(set(keys)) != len(keys):
             return None
         return read_fast(body, document, keys, model)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         # whatever simdjson stumbled over, the careful way names it
         return None
 

@@ -31,9 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--classes", help="how many, or a text file with one label a line (default: any number of classes)"
     )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="T > 0, divides the logits (default: 1)"
-    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="T > 0, divides the logits (default: 1)")
     parser.add_argument(
         "--bias",
         type=Path,
@@ -54,9 +52,7 @@ def run(arguments: Namespace) -> int:
     if find_spec("onnx") is None:
         raise CannotStart("the package onnx is not installed: pip install 'calibrant[calibration]'")
     if (arguments.onto is None) != (arguments.output is None):
-        raise UsedWrongly(
-            "--onto and --output belong together: the classifier and its output that holds the logits"
-        )
+        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
     # onnx comes with these
     from service.heads.attach import attach
     from service.heads.files import publish, write
@@ -110,9 +106,7 @@ def read_classes(given: str | None) -> tuple[int | None, tuple[str, ...] | None]
     for number, label in enumerate(labels, 1):
         if not label or label in seen:
             fault = f"repeats the label {label!r}" if label else "is empty"
-            raise UsedWrongly(
-                f"--classes: line {number} of {given} {fault}, expected one label a line, each once"
-            )
+            raise UsedWrongly(f"--classes: line {number} of {given} {fault}, expected one label a line, each once")
         seen.add(label)
     return len(labels), tuple(labels)
 
@@ -120,9 +114,7 @@ def read_classes(given: str | None) -> tuple[int | None, tuple[str, ...] | None]
 def read_bias(path: Path) -> NDArray[np.float64]:
     """Float64 [K] from a .npy file, or from text with numbers between white space or commas."""
     try:
-        values: Any = (
-            np.load(path) if path.suffix == ".npy" else read_text(path, "--bias").replace(",", " ").split()
-        )
+        values: Any = np.load(path) if path.suffix == ".npy" else read_text(path, "--bias").replace(",", " ").split()
         return np.asarray(values, np.float64)
     except OSError as error:
         raise CannotStart(f"--bias: {path} cannot be read: {error.strerror or error}") from error

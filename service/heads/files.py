@@ -44,9 +44,7 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
         HeadError, CannotStart: as `write`.
     """
     if not NAME.fullmatch(name):
-        raise UsedWrongly(
-            f"{name!r} is no model name: expected letters, digits, '.', '_' or '-', no '.' first"
-        )
+        raise UsedWrongly(f"{name!r} is no model name: expected letters, digits, '.', '_' or '-', no '.' first")
     content = checked(model)
     try:
         path = claim(models / name) / FILE

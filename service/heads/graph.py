@@ -44,25 +44,19 @@ class Graph:
         """Append one node with one output."""
         return self._append(op, inputs, self.prefix + name, attributes)
 
-    def output(
-        self, name: str, type_: int, shape: Sequence[Dim], op: str, *inputs: str, **attributes: Any
-    ) -> None:
+    def output(self, name: str, type_: int, shape: Sequence[Dim], op: str, *inputs: str, **attributes: Any) -> None:
         """Append the node that makes an output of the graph."""
         self.outputs.append(helper.make_tensor_value_info(name, type_, shape))
         self._append(op, inputs, name, attributes)
 
     def _append(self, op: str, inputs: Sequence[str], output: str, attributes: dict[str, Any]) -> str:
-        node = helper.make_node(
-            op, inputs, [output], name=self.prefix + output.removeprefix(self.prefix), **attributes
-        )
+        node = helper.make_node(op, inputs, [output], name=self.prefix + output.removeprefix(self.prefix), **attributes)
         self.nodes.append(node)
         return output
 
     def finish(self, name: str) -> GraphProto:
         """The graph as ONNX."""
-        return helper.make_graph(
-            self.nodes, name, self.inputs, self.outputs, list(self.initializers.values())
-        )
+        return helper.make_graph(self.nodes, name, self.inputs, self.outputs, list(self.initializers.values()))
 
 
 def scalar(value: float, type_: type[np.floating[Any]] = np.float64) -> NDArray[Any]:

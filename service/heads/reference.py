@@ -30,9 +30,7 @@ TOLERANCES: Final = {
 }
 
 
-def expected(
-    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]
-) -> Tensors:
+def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
 
     Only what the mask allows is looked at.
@@ -90,9 +88,7 @@ def alone(model: ModelProto) -> ModelProto:
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def examples(
-    rng: np.random.Generator, n: int, k: int
-) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
+def examples(rng: np.random.Generator, n: int, k: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
     """Make n rows of logits, mask and temperature; of more rows than one the last allows no class."""
     mask = rng.random((n, k)) < 0.7
     mask[-1] = n == 1
