@@ -30,7 +30,7 @@ class Parsers:
         self.usual = simdjson.Parser()
 
     def parse(self, body: bytes) -> Any:
-        """The document; raises ValueError where simdjson does not read it."""
+        """The document; raises ValueError or RuntimeError where simdjson does not read it."""
         if len(body) > LARGE_BODY:
             return simdjson.Parser().parse(body)
         try:
@@ -53,8 +53,8 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         if not KEYS.issuperset(keys) or len(set(keys)) != len(keys):
             return None
         return read_fast(body, document, keys, model)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        # whatever simdjson stumbled over, the careful way names it
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
+        # whatever simdjson stumbled over, the careful way names it; an integer beyond 64 bits is a RuntimeError
         return None
 
 
@@ -67,7 +67,7 @@ def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Que
         n, k, lead = k, len(listed[0]), (k,)
         if any(len(listed[i]) != k for i in range(1, n)):
             return None
-    if k != (model.classes or k):
+    if k == 0 or k != (model.classes or k):
         return None
     logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
     lists = 1 + len(lead) * n
