@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -176,3 +177,10 @@ def test_the_help_needs_no_onnx():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - our own command
     assert done.returncode == 0, done.stderr
     assert "--onto" in done.stdout
+
+
+def test_the_shipped_softmax_is_what_the_command_makes(folder):
+    """Any number of classes, T = 1; only the moment differs."""
+    shipped = onnx.load(Path(__file__).parents[2] / "models/softmax/1/model.onnx")
+    assert export("--name", "softmax") == 0
+    assert onnx.load(folder / "models/softmax/1/model.onnx").graph == shipped.graph
