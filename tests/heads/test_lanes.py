@@ -33,7 +33,7 @@ def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(k, kind, masked):
 
 
 def exposed(stages, classes):
-    """A head that also puts out the float64 tensors before the last rounding, which would hide most of a bit."""
+    """A head that also puts out the float64 tensors before the last rounding, which would hide a bit."""
     model = build(stages, classes, Metadata())
     for name in ("p", "log_p", "log_total"):
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, None))
