@@ -45,9 +45,7 @@ def convolution() -> ModelProto:
         helper.make_node("GlobalAveragePool", ["scores"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["logits"]),
     ]
-    return made(
-        nodes, [("image", 1, ["batch", 1, 4, 4])], [("logits", 1, ["batch", 3])], [("kernel", KERNEL)], 13
-    )
+    return made(nodes, [("image", 1, ["batch", 1, 4, 4])], [("logits", 1, ["batch", 3])], [("kernel", KERNEL)], 13)
 
 
 def ending_in_softmax() -> ModelProto:
@@ -74,9 +72,7 @@ def from_sklearn() -> ModelProto:
         post_transform="NONE",
     )
     outputs = [("label", TensorProto.INT64, ["batch"]), ("logits", 1, ["batch", 3])]
-    return made(
-        [node], [("x", 1, ["batch", 6])], outputs, opset=15, others=[helper.make_opsetid("ai.onnx.ml", 3)]
-    )
+    return made([node], [("x", 1, ["batch", 6])], outputs, opset=15, others=[helper.make_opsetid("ai.onnx.ml", 3)])
 
 
 def branching() -> ModelProto:
@@ -84,16 +80,12 @@ def branching() -> ModelProto:
 
     def branch(op: str) -> object:
         node = helper.make_node(op, ["wide", "scores"], [f"after_{op}"])
-        return helper.make_graph(
-            [node], op, [], [helper.make_tensor_value_info(f"after_{op}", 1, ["batch", 3])]
-        )
+        return helper.make_graph([node], op, [], [helper.make_tensor_value_info(f"after_{op}", 1, ["batch", 3])])
 
     model = linear(y="wide")
     model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2, 3], np.float32), "scores"))
     model.graph.input.append(helper.make_tensor_value_info("doubled", TensorProto.BOOL, []))
-    choice = helper.make_node(
-        "If", ["doubled"], ["logits"], then_branch=branch("Mul"), else_branch=branch("Add")
-    )
+    choice = helper.make_node("If", ["doubled"], ["logits"], then_branch=branch("Mul"), else_branch=branch("Add"))
     model.graph.node.append(choice)
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", 1, ["batch", 3]))
     return model

@@ -65,9 +65,7 @@ def test_the_same_bias_as_in_a_head_of_its_own():
 @pytest.mark.parametrize("type_", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.FLOAT])
 def test_logits_of_any_float_type_are_taken(type_):
     """They are cast to float32."""
-    check(
-        attached(classifiers.of_type(type_)), LOGITS, rtol=3e-3 if type_ == TensorProto.FLOAT16 else 1e-6, x=X
-    )
+    check(attached(classifiers.of_type(type_)), LOGITS, rtol=3e-3 if type_ == TensorProto.FLOAT16 else 1e-6, x=X)
 
 
 def test_bfloat16_logits_pass_the_checker(tmp_path):
@@ -155,9 +153,7 @@ def test_a_head_that_computes_something_else_is_not_written_behind_a_classifier(
 def test_weights_beside_the_file_are_taken_in(tmp_path):
     """One ONNX file is the whole truth."""
     path = tmp_path / "classifier.onnx"
-    onnx.save(
-        classifiers.linear(), path, save_as_external_data=True, location="weights.bin", size_threshold=0
-    )
+    onnx.save(classifiers.linear(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (tmp_path / "weights.bin").exists()
     check(attached(path), LOGITS, x=X)
 

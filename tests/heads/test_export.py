@@ -152,9 +152,7 @@ def test_what_cannot_be_meant_is_one_sentence_and_an_exit_code(folder, capsys, o
     assert not (folder / "models").exists()
 
 
-@pytest.mark.parametrize(
-    "options", [[], ["--name", "a", "--to", "b"], ["--name", "a", "--temperature", "warm"]]
-)
+@pytest.mark.parametrize("options", [[], ["--name", "a", "--to", "b"], ["--name", "a", "--temperature", "warm"]])
 def test_options_that_do_not_read_end_with_the_usage(options, capsys):
     """Exit code 2, as argparse does."""
     with pytest.raises(SystemExit) as raised:

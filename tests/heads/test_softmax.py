@@ -143,9 +143,7 @@ def check(logits, mask, temperature):
     """Hold a run against the reference; float32 cannot hold a log-probability of -1e5 to 4e-6."""
     temperatures = np.array([[temperature]])
     answer = run(GENERIC, logits=logits, mask=mask, temperature=temperatures)
-    right = {
-        name: values.astype(float) for name, values in expected(Stages(), logits, mask, temperatures).items()
-    }
+    right = {name: values.astype(float) for name, values in expected(Stages(), logits, mask, temperatures).items()}
     np.testing.assert_allclose(answer["probabilities"], right["probabilities"], rtol=6e-8, atol=1e-45)
     for name in ("log_probabilities", "logsumexp"):
         there = np.abs(right[name]) <= np.finfo(np.float32).max
@@ -197,9 +195,7 @@ def test_the_metadata_say_what_the_graph_does():
 
 
 @pytest.mark.parametrize("classes", [None, 2, 4])
-@pytest.mark.parametrize(
-    ("bias", "labels"), [(None, ("a", "b", "c")), (np.zeros(3), None)], ids=["labels", "bias"]
-)
+@pytest.mark.parametrize(("bias", "labels"), [(None, ("a", "b", "c")), (np.zeros(3), None)], ids=["labels", "bias"])
 def test_classes_that_contradict_are_refused(classes, bias, labels):
     """One label and one number of the bias for each class."""
     with pytest.raises(UsedWrongly, match=r"there are 3 .* expected"):

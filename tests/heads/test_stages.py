@@ -27,9 +27,7 @@ def test_a_temperature_is_finite_and_positive(temperature):
         Stages(temperature)
 
 
-@pytest.mark.parametrize(
-    "bias", [np.zeros((1, 3)), np.array([0, np.nan]), np.array([0, np.inf]), np.zeros(0)], ids=str
-)
+@pytest.mark.parametrize("bias", [np.zeros((1, 3)), np.array([0, np.nan]), np.array([0, np.inf]), np.zeros(0)], ids=str)
 def test_a_bias_is_one_finite_number_for_each_class(bias):
     """An infinite bias would make NaN of a -inf logit."""
     with pytest.raises(UsedWrongly, match="expected one finite number for each class"):
