@@ -21,10 +21,13 @@ from rich.table import Table
 
 from service.app import Service, create_app
 from service.errors import CannotStart
+from service.lane import FastLane
 from service.settings import PREFIX, Settings, load
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
+GRACE_S: Final = 30  # for what is in flight at shutdown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +62,15 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service) -> None:
         config = uvicorn.Config(
             service,
-            http="httptools",
+            http=FastLane if service.settings.fast_lane else "httptools",
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=service.settings.access_log,
             server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
             backlog=BACKLOG,
         )
         super().__init__(config)

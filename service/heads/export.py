@@ -66,10 +66,7 @@ def run(arguments: Namespace) -> int:
         model = build(stages, metadata.classes, metadata)
     else:
         model = attach(arguments.onto, arguments.output, stages, metadata)
-    if arguments.to is None:
-        path = publish(model, arguments.models, arguments.name)
-    else:
-        path = write(model, arguments.to)
+    path = publish(model, arguments.models, arguments.name) if arguments.to is None else write(model, arguments.to)
     print(summary(path, Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})))  # noqa: T201 - the terminal is where this belongs
     return 0
 

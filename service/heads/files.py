@@ -47,11 +47,15 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
         raise UsedWrongly(f"{name!r} is no model name: expected letters, digits, '.', '_' or '-', no '.' first")
     content = checked(model)
     try:
-        path = claim(models / name) / FILE
-        replace(path, content)
+        version = claim(models / name)
+        try:
+            replace(version / FILE, content)
+        except BaseException:
+            version.rmdir()
+            raise
     except OSError as error:
         raise CannotStart(f"{models / name} cannot be written: {error.strerror}") from error
-    return path
+    return version / FILE
 
 
 def claim(folder: Path) -> Path:

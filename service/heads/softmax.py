@@ -92,7 +92,7 @@ def calibrated(graph: Graph, logits: str, stages: Stages) -> str:
     """The stages before the mask, in float64: what stands under the mask may become anything here."""
     x = cast(graph, logits, "logits_64")
     if stages.bias is not None:
-        x = graph.add("Add", x, graph.constant("bias", stages.bias), name="biased")
+        x = graph.add("Add", x, graph.constant("bias", np.asarray(stages.bias, np.float64)), name="biased")
     return x
 
 

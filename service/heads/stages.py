@@ -32,8 +32,11 @@ class Stages:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise UsedWrongly(f"the temperature is {self.temperature}, expected a finite number > 0")
-        if self.bias is not None and (self.bias.ndim != 1 or not np.isfinite(self.bias).all()):
-            raise UsedWrongly("the bias is not one finite number for each class")
+        if self.bias is None:
+            return
+        if self.bias.ndim != 1 or not self.bias.size or not np.isfinite(self.bias).all():
+            what = f"{np.count_nonzero(np.isfinite(self.bias))} finite numbers in the shape {self.bias.shape}"
+            raise UsedWrongly(f"the bias has {what}, expected one finite number for each class")
 
     @property
     def affine(self) -> bool:
