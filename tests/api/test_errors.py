@@ -412,6 +412,6 @@ def test_the_default_deadline_holds_where_none_is_named(run: Run) -> None:
 def test_what_is_not_http_gets_400_in_the_same_shape(running: Running, sent: bytes) -> None:
     if not running.service.settings.fast_lane:
         pytest.skip("on the ASGI lane the server answers this itself")
-    head, _, body = running.raw(sent).partition(b"\r\n\r\n")
+    head, _, body = running.raw(sent, close=False).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["code"] == "not_http"

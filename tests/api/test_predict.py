@@ -207,7 +207,7 @@ def test_a_body_in_chunks_is_read(running: Running) -> None:
 
 def test_a_body_that_waits_to_be_asked_for_is_asked_for(running: Running) -> None:
     head = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\n"
-    answered = running.raw(head + b'content-length: 14\r\n\r\n{"logits":[1]}')
+    answered = running.raw(head + b'content-length: 14\r\n\r\n{"logits":[1]}', close=False)
     assert answered.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
