@@ -56,10 +56,11 @@ class Predict:
             timeout_s = query.timeout_s or self.default_timeout_s
             return self.batcher.submit(model.head, query.rows, wants(outputs), exchange.done, timeout_s)
         except AnsweredError as error:
-            reply(refusal(error, b"decode;dur=%.3f" % (1e3 * (clock() - started))))
+            answer = refusal(error, b"decode;dur=%.3f" % (1e3 * (clock() - started)))
         except Exception:
             logger.exception("a request could not be handled")
-            reply(refusal(RunFailed("the service failed to handle this request", code="internal_error")))
+            answer = refusal(RunFailed("the service failed to handle this request", code="internal_error"))
+        reply(answer)  # here, where the error is gone, and with it the frames that hold the body
         return None
 
 
