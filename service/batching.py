@@ -188,7 +188,7 @@ class Batcher:
         entry = Entry(rows, bits, done, clock() + timeout_s)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
-        key = (runner, rows.shape_key)
+        key = (runner, rows.shape)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(self, key, runner)

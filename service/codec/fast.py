@@ -4,6 +4,7 @@ It takes a body only when it can prove that the careful way (`careful.py`, the c
 """
 
 import sys
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -49,16 +50,20 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         return None
     try:
         document = PARSERS.parse(body)
-        keys = list(document)
-        if not KEYS.issuperset(keys) or len(set(keys)) != len(keys):
-            return None
-        return read_fast(body, document, keys, model)
+        keys = tuple(document)
+        return read_fast(body, document, keys, model) if usual(keys) else None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         # whatever simdjson stumbled over, the careful way names it
         return None
 
 
-def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Query | None:
+@lru_cache(maxsize=256)
+def usual(keys: tuple[str, ...]) -> bool:
+    """Whether these are keys of this way, each of them once."""
+    return KEYS.issuperset(keys) and len(set(keys)) == len(keys)
+
+
+def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) -> Query | None:
     """From a parsed document whose keys are known; raises, or returns None, for the careful way."""
     listed = document["logits"]
     n, k = 1, len(listed)
@@ -128,7 +133,7 @@ def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
 def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
     """Put an option that is no array of numbers into `options`, and return how many lists it was."""
     if key == "outputs":
-        options["outputs"] = outputs = value.as_list()
+        options["outputs"] = outputs = tuple(value.as_list())
         if not outputs or not OUTPUTS.issuperset(outputs):
             raise ValueError
         return 1
