@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import AnsweredError, DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
-from service.rows import Rows, joined
+from service.rows import Rows, graph_outputs, joined
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
@@ -107,7 +107,8 @@ class Entry:
             self.parts = []
         self.parts.append(part)
         if sum(len(next(iter(p.values()))) for p in self.parts) == self.rows.n:
-            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in part})
+            # a part has more outputs than were asked for where its batch-mates wanted them
+            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
 
 
 class Piece(NamedTuple):

@@ -85,9 +85,9 @@ class Repository:
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
-        self.swap(*self.scan())
-        if self.failures:
-            raise CannotStart("; ".join(self.failures.values()))
+        self.models, failures = self.scan()
+        if failures:
+            raise CannotStart("; ".join(failures.values()))
         if not self.models:
             raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
 

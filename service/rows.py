@@ -114,7 +114,7 @@ class Rows:
             InvalidValue: NaN, +inf or a number beyond float32 on an allowed class; names the row and the class.
         """
         flat = logits.reshape(-1)
-        power = flat.dot(flat)
+        power = np.vdot(flat, flat)  # as dot, but does not warn where it overflows: that shows in the power
         if power < SAFE_POWER[logits.dtype]:
             gaps = False
             values = logits.astype(np.float32)

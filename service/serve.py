@@ -33,14 +33,18 @@ GRACE_S: Final = 30  # for what is in flight at shutdown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a setting; what is not given comes from the environment, then from the default."""
     for name, field in Settings.model_fields.items():
-        choices = [c for c in get_args(field.annotation) if isinstance(c, str)]
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default) or "none"
+        how: dict[str, Any] = {"metavar": name.rpartition("_")[2].upper()}
+        if field.annotation is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif get_args(field.annotation):
+            how = {"choices": get_args(field.annotation)}
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
             default=argparse.SUPPRESS,
-            choices=choices or None,
-            metavar=None if choices else name.rpartition("_")[2].upper(),
-            help=f"{field.description} (default: {field.default or 'none'!s}; {PREFIX}{name.upper()})",
+            help=f"{field.description} (default: {default}; {PREFIX}{name.upper()})",
+            **how,
         )
 
 
@@ -48,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
     listening = listen(settings.host, settings.port)
     service = create_app(settings)
     announce(service, *listening.getsockname()[:2])

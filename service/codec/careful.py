@@ -40,7 +40,9 @@ def parsed(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise NotJSON("the body is empty; a JSON object was expected")
     try:
-        document = json.loads(body, object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer)
+        document = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer
+        )
     except RecursionError:
         raise NotJSON("the body is nested too deeply; a flat JSON object was expected") from None
     except UnicodeDecodeError as error:

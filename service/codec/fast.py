@@ -31,7 +31,7 @@ class Parsers:
         self.usual = simdjson.Parser()
 
     def parse(self, body: bytes) -> Any:
-        """The document; raises ValueError where simdjson does not read it."""
+        """The document; raises ValueError or RuntimeError where simdjson does not read it."""
         if len(body) > LARGE_BODY:
             return simdjson.Parser().parse(body)
         try:
@@ -52,8 +52,8 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         document = PARSERS.parse(body)
         keys = tuple(document)
         return read_fast(body, document, keys, model) if usual(keys) else None
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        # whatever simdjson stumbled over, the careful way names it
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
+        # whatever simdjson stumbled over, the careful way names it; an integer beyond 64 bits is a RuntimeError
         return None
 
 
@@ -72,7 +72,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
         n, k, lead = k, len(listed[0]), (k,)
         if any(len(listed[i]) != k for i in range(1, n)):
             return None
-    if k != (model.classes or k):
+    if k == 0 or k != (model.classes or k):
         return None
     logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
     lists = 1 + len(lead) * n
