@@ -321,11 +321,12 @@ class Group:
         """One run for the batch: on the loop where that is cheap, else in a thread."""
         start = clock()
         try:
-            feed = joined([piece.rows() for piece in self.batch], self.runner.temperature)
+            rows = [piece.rows() for piece in self.batch]
+            feed = joined(rows, self.runner.temperature)
             bits = 0
             for piece in self.batch:
                 bits |= piece.entry.bits
-            n_numbers = sum(values.size for values in feed.values())
+            n_numbers = sum([some.n_numbers for some in rows])
             work = partial(self.runner.run, feed, bits)
             if self.runner.cost_s(n_numbers) <= self.batcher.inline_s:
                 self.deliver(start, work())

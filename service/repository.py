@@ -144,7 +144,7 @@ class Repository:
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
-        async for _ in awatch(self.root, step=50, debounce=400, ignore_permission_denied=True):
+        async for _ in awatch(self.root, step=250, debounce=1000, ignore_permission_denied=True):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
             except OSError as error:
