@@ -389,9 +389,9 @@ class Group:
 
     def fail(self, error: Exception) -> None:
         """The batch could not be run: everybody in it hears of it, nobody else does."""
+        logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
         if not isinstance(error, AnsweredError):
             error = RunFailed(f"the batch could not be run: {type(error).__name__}")
-        logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
         for piece in self.batch:
             piece.entry.fail(error)
 
