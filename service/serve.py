@@ -1,6 +1,7 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
+import gc
 import logging
 import multiprocessing
 import os
@@ -106,6 +107,12 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and spare the garbage collector what lives for ever."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
