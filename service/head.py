@@ -153,6 +153,8 @@ class Head:
 
 def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.InferenceSession:
     """A session on the provider that was asked for, or an error: never a silent fall-back."""
+    if not path.is_file():
+        raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads or n_cpus()
     options.inter_op_num_threads = 1

@@ -85,9 +85,9 @@ class Repository:
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
-        self.swap(*self.scan())
-        if self.failures:
-            raise CannotStart("; ".join(self.failures.values()))
+        self.models, failures = self.scan()
+        if failures:
+            raise CannotStart("; ".join(failures.values()))
         if not self.models:
             raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
 
@@ -145,7 +145,7 @@ class Repository:
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
-        async for _ in awatch(self.root, step=50, debounce=400, ignore_permission_denied=True):
+        async for _ in awatch(self.root, step=250, debounce=1000, ignore_permission_denied=True):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
             except Exception as error:  # the next change of the folder is another chance

@@ -10,8 +10,8 @@ import numpy as np
 from service.batching import Batcher, Entry
 from service.rows import Rows, wants
 
-PROBABILITIES = wants(["probabilities"])
-ENTROPY = wants(["entropy"])
+PROBABILITIES = wants(("probabilities",))
+ENTROPY = wants(("entropy",))
 NEVER_INLINE = -1.0
 
 

@@ -201,7 +201,7 @@ def test_what_is_no_head_is_refused_in_one_sentence(tmp_path: Path, what: str, s
 
 
 def test_a_folder_is_no_head(tmp_path: Path) -> None:
-    with pytest.raises(HeadError, match="is not an ONNX model that can be loaded"):
+    with pytest.raises(HeadError, match="is not a file"):
         Head(tmp_path)
 
 

@@ -112,10 +112,10 @@ def test_a_part_has_its_own_rows_of_everything() -> None:
 
 
 def test_rows_of_one_shape_may_share_a_batch() -> None:
-    assert checked([[1, 2]]).shape_key == checked([[1, 2], [3, 4]]).shape_key
-    assert checked([[1, 2]]).shape_key != checked([[1, 2, 3]]).shape_key
+    assert checked([[1, 2]]).shape == checked([[1, 2], [3, 4]]).shape
+    assert checked([[1, 2]]).shape != checked([[1, 2, 3]]).shape
     two = Rows({"a": np.zeros((1, 2)), "b": np.zeros((1, 3))})
-    assert two.shape_key == ((2,), (3,))
+    assert two.shape == ((2,), (3,))
 
 
 def test_a_feed_has_only_what_somebody_brought() -> None:
@@ -132,11 +132,11 @@ def test_one_request_alone_is_not_copied() -> None:
 
 @pytest.mark.parametrize("output", MADE_OF)
 def test_the_bits_of_an_output_name_what_it_is_made_of(output: str) -> None:
-    assert set(graph_outputs(wants([output]))) == set(MADE_OF[output])
+    assert set(graph_outputs(wants((output,)))) == set(MADE_OF[output])
 
 
 def test_all_outputs_together_want_the_whole_graph() -> None:
-    assert graph_outputs(wants(MADE_OF)) == GRAPH_OUTPUTS
+    assert graph_outputs(wants(tuple(MADE_OF))) == GRAPH_OUTPUTS
 
 
 def answers(scores: Any) -> Answers:

@@ -88,11 +88,11 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
 async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive) -> Answer:
     """The answer, as soon as it is there; raises Gone when the client has left before."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    entry = predict(to, body, future.set_result)
+    exchange = predict(to, body, future.set_result)
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
-    if entry is None or future.done():
-        return await future
+    if future.done():
+        return future.result()
     leaving = asyncio.create_task(left(receive))
     try:
         await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -101,7 +101,7 @@ async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive)
         return future.result()
     finally:
         leaving.cancel()
-        entry.abandon()
+        exchange.abandon()
 
 
 async def left(receive: Receive) -> None:

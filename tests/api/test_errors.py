@@ -268,7 +268,7 @@ def test_a_body_of_100_mb_gets_413(running: Running) -> None:
             yield b" " * 2**20
 
     response = running.client.post("/v1/predict", content=parts())
-    refused(response, 413, "body_too_large", "larger than 67108864 bytes")
+    refused(response, 413, "body_too_large", "larger than 33554432 bytes")
     assert running.predict({"logits": [1]}).status_code == 200
 
 
