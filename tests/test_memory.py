@@ -12,11 +12,14 @@ SLACK = 48 * MB
 
 BODIES = {
     "too large": b" " * (100 * MB),
-    "not json": b"x" * (60 * MB),
-    "truncated": b'{"logits":[' + b"1.5," * (10 * MB),
-    "strings": b'{"logits":[' + b'"a",' * (10 * MB) + b'"b"]}',
-    "brackets": b"[" * (60 * MB),
+    "not json": b"x" * (30 * MB),
+    "truncated": b'{"logits":[' + b"1.5," * (7 * MB),
+    "strings": b'{"logits":[' + b'"a",' * (7 * MB) + b'"b"]}',
+    "brackets": b"[" * (30 * MB),
     "duplicate keys": b'{"logits":[1],' + b'"id":"a",' * (2 * MB) + b'"id":"b"}',
+    "unknown keys": b"{" + b",".join(b'"k%d":1' % i for i in range(MB)) + b"}",
+    "a long key": b'{"' + b"k" * (30 * MB) + b'":1}',
+    "many outputs": b'{"logits":[1],"outputs":["entropy"' + b',"entropy"' * MB + b"]}",
     "many rows": b'{"logits":[[1,2]' + b",[1,2]" * (2 * MB) + b"]}",
     "nulls": b'{"logits":[' + b"null," * (2 * MB) + b"1]}",
     "a row of millions": b'{"logits":[' + b"0.5," * (4 * MB) + b"1]}",

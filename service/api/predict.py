@@ -26,6 +26,7 @@ clock = time.perf_counter
 LARGE_BODY: Final = 2**18
 LARGE_ANSWER: Final = 2**15
 PATH: Final = re.compile(r"/v1/(?:models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?)?predict")
+MAX_REMEMBERED: Final = 256  # bytes of a path; whoever sends longer ones shall not fill the memory
 
 
 class Target(NamedTuple):
@@ -35,11 +36,18 @@ class Target(NamedTuple):
     version: str | None
 
 
-@lru_cache(maxsize=4096)
 def target(raw_path: bytes) -> Target | None:
     """The target of a percent-encoded path, if it is one of predict's."""
+    return remembered(raw_path) if len(raw_path) <= MAX_REMEMBERED else parsed(raw_path)
+
+
+def parsed(raw_path: bytes) -> Target | None:
+    """As `target`."""
     match = PATH.fullmatch(unquote_to_bytes(raw_path).decode("utf-8", "replace"))
     return Target(match["model"], match["version"]) if match else None
+
+
+remembered = lru_cache(maxsize=4096)(parsed)
 
 
 class Predict:

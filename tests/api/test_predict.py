@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service.api.predict import Target, remembered, target
 from tests.conftest import Running, serving
 
 REQUESTS: list[Any] = [
@@ -194,6 +195,13 @@ def test_a_prediction_says_what_took_how_long(running: Running) -> None:
     timing = running.predict({"logits": [1]}).headers["server-timing"]
     number = r";dur=\d+\.\d{3}"
     assert re.fullmatch(f"decode{number}, queue{number}, run{number}, encode{number}", timing)
+
+
+def test_long_paths_do_not_fill_the_memory() -> None:
+    n = remembered.cache_info().currsize
+    path = b"/v1/models/%s/predict" % (b"a" * 1000)
+    assert target(path) == Target("a" * 1000, None)
+    assert remembered.cache_info().currsize == n
 
 
 def test_a_query_in_the_address_does_not_hurt(running: Running) -> None:
