@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.processes import Process, serve
 
 MB = 2**20
-# The allocator keeps a little of everything; a body, or what was made of it, that stays behind is far more.
-SLACK = 48 * MB
+# Allocators and ONNX Runtime keep some tens of MB; what is made of these bodies is hundreds, each time.
+SLACK = 128 * MB
 
 BODIES = {
     "too large": b" " * (100 * MB),
@@ -28,19 +29,20 @@ STATUS = {"too large": 413, "not json": 400, "truncated": 400, "brackets": 400, 
 
 
 @pytest.fixture(scope="module", params=["--fast-lane", "--no-fast-lane"])
-def process(request: pytest.FixtureRequest) -> Iterator[Process]:
-    """A process that has answered small requests."""
+def warm(request: pytest.FixtureRequest) -> Iterator[tuple[Process, int]]:
+    """A process that has answered small requests, and the memory that it holds then."""
     with serve(request.param, "--log-level", "error") as process:
         for n in range(1, 30):
             assert process.client.post("/v1/predict", json={"logits": [[1, 2]] * n}).status_code == 200
-        yield process
+        yield process, process.resident_bytes
 
 
 @pytest.mark.parametrize("what", BODIES)
-def test_memory_is_back_where_it_was_after_a_large_body(process: Process, what: str) -> None:
-    before = process.resident_bytes
-    response = process.client.post("/v1/predict", content=BODIES[what])
-    assert response.status_code == STATUS.get(what, 422), response.text[:200]
-    # still on the connection of that request
+def test_memory_is_back_where_it_was_after_a_large_body(warm: tuple[Process, int], what: str) -> None:
+    process, before = warm
+    for _ in range(2):
+        response = process.client.post("/v1/predict", content=BODIES[what])
+        assert response.status_code == STATUS.get(what, 422), response.text[:200]
+    # the connection of those requests rests; a request on another one comes after what they left to do
+    assert httpx.get(process.url + "/readyz").status_code == 200
     assert process.resident_bytes - before < SLACK
-    assert process.client.get("/readyz").status_code == 200
