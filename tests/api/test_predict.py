@@ -243,6 +243,33 @@ def test_http_1_0_is_answered_and_closed(running: Running) -> None:
     assert b'"probabilities":[1.0]' in answered
 
 
+def test_rows_together_or_alone_get_the_same_digits(running: Running) -> None:
+    random = np.random.default_rng(7)
+    logits, mask = random.standard_normal((90, 7)) * 9, random.random((90, 7)) < 0.9
+    temperature = random.uniform(0.1, 5, 90)
+    outputs = ["probabilities", "log_probabilities", "entropy", "logsumexp", "prediction"]
+
+    def asked(some: slice) -> Any:
+        values = {"logits": logits[some], "mask": mask[some], "temperature": temperature[some]}
+        return answer(running, outputs=outputs, top_k=2, **{key: value.tolist() for key, value in values.items()})
+
+    whole = asked(slice(None))
+    with ThreadPoolExecutor(8) as threads:  # so that the parts share batches
+        parts = list(threads.map(lambda i: asked(slice(i, i + i % 3 + 1)), range(90)))
+    for i, part in enumerate(parts):
+        some = slice(i, i + i % 3 + 1)
+        assert [part[output] for output in outputs] == [whole[output][some] for output in outputs]
+        assert part["top"] == {key: value[some] for key, value in whole["top"].items()}
+
+
+@pytest.mark.parametrize("k", [10, 1000, 100_000])
+def test_a_row_of_any_width_adds_up_to_one(running: Running, k: int) -> None:
+    logits = (np.random.default_rng(k).standard_normal(k) * 5).tolist()
+    body = answer(running, logits=logits, mask=[i % 3 != 0 for i in range(k)])
+    assert abs(sum(body["probabilities"]) - 1) < 1e-6
+    assert set(body["probabilities"][::3]) == {0}
+
+
 def test_many_clients_at_once_each_get_their_own_answer(running: Running) -> None:
     def ask(i: int) -> None:
         with httpx.Client(base_url=running.url, timeout=30) as client:
