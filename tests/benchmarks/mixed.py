@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.benchmarks.load import Load, Measured
 from tests.benchmarks.options import Options, console
-from tests.benchmarks.processes import SPECS, Server
+from tests.benchmarks.processes import SPECS, Server, Watch
 from tests.benchmarks.work import Work, made
 
 SMALL: Final = "1x10"
@@ -28,7 +28,7 @@ def run(options: Options) -> dict[str, Any]:
     """Measure the servers asked for, interleaved."""
     names = [name for name in options.servers if SPECS[name].computes]
     works = {shape: made(shape) for shape in (SMALL, *(s for large in NEIGHBOURS.values() for s, _ in large))}
-    seen: dict[tuple[str, str], list[Measured]] = {}
+    seen: dict[tuple[str, str], list[tuple[Measured, float]]] = {}
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(SPECS[name], options.server_core)) for name in names]
         for server in servers:
@@ -44,8 +44,8 @@ def run(options: Options) -> dict[str, Any]:
     return {"lines": lines}
 
 
-def beside(server: Server, name: str, works: dict[str, Work], options: Options) -> Measured:
-    """The small requests' times beside these neighbours."""
+def beside(server: Server, name: str, works: dict[str, Work], options: Options) -> tuple[Measured, float]:
+    """The small requests' times beside these neighbours, and the share of the core that went to other processes."""
     core, generator = options.client_core, options.generator
     with ExitStack() as stack:
         for shape, n in NEIGHBOURS[name]:
@@ -53,23 +53,30 @@ def beside(server: Server, name: str, works: dict[str, Work], options: Options) 
             stack.enter_context(Load(server, works[shape], n, longer, generator, core))
         if NEIGHBOURS[name]:
             time.sleep(EARLIER_S)
+        watch = Watch(server, options.server_core)
         load = stack.enter_context(Load(server, works[SMALL], N_SMALL, options.seconds, generator, core))
         measured = load.measured()
+        _, others = watch.seen()
     server.settle()
-    return measured
+    return measured, others
 
 
-def line(server: str, name: str, runs: list[Measured]) -> dict[str, Any]:
+def line(server: str, name: str, runs: list[tuple[Measured, float]]) -> dict[str, Any]:
     """Medians over the rounds."""
-    found: dict[str, Any] = {"server": server, "beside": name, "errors": sum(run.errors for run in runs)}
+    found: dict[str, Any] = {"server": server, "beside": name, "errors": sum(run.errors for run, _ in runs)}
     for figure in ("rps", "p50_us", "p99_us", "max_us"):
-        found[figure] = statistics.median(getattr(run, figure) for run in runs)
+        found[figure] = statistics.median(getattr(run, figure) for run, _ in runs)
+    found["others"] = statistics.median(others for _, others in runs)
     return found
 
 
 def table(lines: list[dict[str, Any]]) -> Table:
     """The lines, for the terminal."""
-    drawn = Table(title=f"{SMALL} over {N_SMALL} connections while large requests run", title_justify="left")
+    drawn = Table(
+        title=f"{SMALL} over {N_SMALL} connections while large requests run",
+        title_justify="left",
+        caption_justify="left",
+    )
     for name in ("server", "beside"):
         drawn.add_column(name)
     for name in ("req/s", "p50 ms", "p99 ms", "max ms", "errors"):
@@ -81,4 +88,6 @@ def table(lines: list[dict[str, Any]]) -> Table:
         server = each["server"]
         times = (f"{each[name] / 1e3:.2f}" for name in ("p50_us", "p99_us", "max_us"))
         drawn.add_row(server, each["beside"], f"{each['rps']:,.0f}", *times, str(each["errors"]))
+    worst = max(each["others"] for each in lines)
+    drawn.caption = f"other processes took up to {worst:.0%} of the servers' core (median of a line's rounds)"
     return drawn

@@ -156,6 +156,23 @@ class Server:
             time.sleep(0.05)
 
 
+class Watch:
+    """Looks at a server and its core from now on."""
+
+    def __init__(self, server: Server, core: int | None) -> None:
+        self.server = server
+        self.core = core
+        self.cpu_s = server.usage()[0]
+        self.busy_s = busy_s(core)
+        self.start = time.monotonic()
+
+    def seen(self) -> tuple[float, float]:
+        """CPU seconds of the server, and the share of the core that went to other processes, which spoils a run."""
+        cpu_s = self.server.usage()[0] - self.cpu_s
+        took = time.monotonic() - self.start
+        return cpu_s, max(0.0, busy_s(self.core) - self.busy_s - cpu_s) / took
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody has."""
     with socket.socket() as some:

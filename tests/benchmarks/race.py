@@ -5,7 +5,6 @@ the order is turned around every round (A B C, C B A, ...), so that what drifts 
 """
 
 import statistics
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from rich.table import Table
 
 from tests.benchmarks.load import Load
 from tests.benchmarks.options import Options, console
-from tests.benchmarks.processes import SPECS, Server, Spec, busy_s
+from tests.benchmarks.processes import SPECS, Server, Spec, Watch
 from tests.benchmarks.work import Work, made
 
 CELLS: Final = ("1x10@1", "1x10@16", "1x10@64", "1x1000@16", "64x1000@16", "1x50000@16")
@@ -70,14 +69,11 @@ class Run:
 
 def timed(server: Server, cell: Cell, number: int, options: Options) -> Run:
     """Load a server once."""
-    cpu_s, _ = server.usage()
-    busy, start = busy_s(options.server_core), time.monotonic()
+    watch = Watch(server, options.server_core)
     with Load(server, cell.work, cell.n_connections, options.seconds, options.generator, options.client_core) as load:
         measured = load.measured()
-    took = time.monotonic() - start
-    busy = busy_s(options.server_core) - busy
-    after_s, rss_mb = server.usage()
-    cpu_s = after_s - cpu_s
+    cpu_s, others = watch.seen()
+    _, rss_mb = server.usage()
     server.settle()
     return Run(
         cell=cell.name,
@@ -91,7 +87,7 @@ def timed(server: Server, cell: Cell, number: int, options: Options) -> Run:
         errors=measured.errors,
         cpu_us=1e6 * cpu_s / max(1, measured.requests),
         rss_mb=rss_mb,
-        others=max(0.0, busy - cpu_s) / took,
+        others=others,
     )
 
 
@@ -159,9 +155,11 @@ def table(title: str, lines: Sequence[dict[str, Any]], bases: Sequence[str]) -> 
     ratios = [f"{what}/{base}" for what in ("rps", "p50") for base in bases]
     drawn = Table(title=title, title_justify="left", caption_justify="left")
     for name in ("cell", "server"):
-        drawn.add_column(name)
-    for name in ("req/s", "range", *ratios, "p50 ms", "p99 ms", "CPU us", "RSS MB", "errors"):
-        drawn.add_column(name.replace("rps", "req/s"), justify="right")
+        drawn.add_column(name, no_wrap=True)
+    for name in ("req/s", "range"):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for name in (*ratios, "p50 ms", "p99 ms", "CPU us", "RSS MB", "errors"):
+        drawn.add_column(name.replace("rps/", "req/s / ").replace("p50/", "p50 / "), justify="right")
     cell = None
     for line in lines:
         if cell not in (None, line["cell"]):
