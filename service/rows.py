@@ -62,10 +62,11 @@ class Rows:
         empty: the rows in which no class is left.
         looks_like_probabilities: every row is in [0, 1] and adds up to 1.
         n: how many they are.
+        n_numbers: how many numbers of input.
         shape: what must agree for rows to share a batch: all dimensions but the first.
     """
 
-    __slots__ = ("empty", "inputs", "looks_like_probabilities", "mask", "n", "shape", "temperature")
+    __slots__ = ("empty", "inputs", "looks_like_probabilities", "mask", "n", "n_numbers", "shape", "temperature")
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Rows:
         shapes = [values.shape for values in inputs.values()]
         self.n: int = shapes[0][0]
         self.shape = tuple([shape[1:] for shape in shapes])
+        self.n_numbers = sum([values.size for values in inputs.values()])
 
     def part(self, start: int, stop: int) -> "Rows":
         """The rows `start:stop`, as views."""

@@ -1,7 +1,9 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
+import gc
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -9,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Final, get_args
 
@@ -19,10 +22,11 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from service.app import Service, create_app
+from service.app import Readiness, Service, create_app
 from service.errors import CannotStart
 from service.lane import FastLane
 from service.settings import PREFIX, Settings, load
+from service.workers import Workers
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BACKLOG: Final = 2048
@@ -51,14 +55,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
+    log(settings)
     listening = listen(settings.host, settings.port)
-    service = create_app(settings)
+    service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
+    if settings.workers > 1:
+        return Workers(settings.workers, partial(work, settings), listening).run()
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
+
+
+def work(settings: Settings, slot: int, ready: Any, listening: socket.socket) -> None:
+    """One of several workers."""
+    log(settings)
+    server = Server(create_app(settings, Readiness(ready, slot)))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=follow, args=(server, parent), daemon=True).start()
+    server.run(sockets=[listening])
+
+
+def follow(server: uvicorn.Server, parent: Any) -> None:
+    """Stop when the parent has died without a word."""
+    parent.join()
+    server.should_exit = True
+
+
+def log(settings: Settings) -> None:
+    """Log to the standard error."""
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
 
 
 class Server(uvicorn.Server):
@@ -80,6 +107,12 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and spare the garbage collector what lives for ever."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

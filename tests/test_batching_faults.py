@@ -151,6 +151,7 @@ def test_a_run_that_fails_fails_its_own_batch_only(inline_s: float, caplog: pyte
 
     with_batcher(test, Fake(), inline_s=inline_s)
     assert "a batch of 2 entries failed" in caplog.text
+    assert "ValueError: a secret" in caplog.text
 
 
 @BOTH

@@ -21,7 +21,9 @@ KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "t
 OUTPUTS: Final = frozenset(get_args(Output))
 # All bytes of true, false and the space between them, but those that tell them apart: t, f, [ and ].
 NOISE: Final = b"rueals, \t\r\n"
-T: Final = ord("t")
+TRUE: Final = b"\1"
+FALSE: Final = b"\0"
+BOOLEANS: Final = bytes.maketrans(b"tf", TRUE + FALSE)
 
 
 class Parsers:
@@ -98,22 +100,22 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:
     """bool `[N, K]` out of the bytes of the body; raises ValueError unless just these booleans stand there.
 
-    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, and anything else shows: an unescaped
-    `"mask"` in valid JSON is a whole string, and one before a colon is the key.
+    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
+    numpy's booleans, and anything else shows. An unescaped `"mask"` in valid JSON is a whole string, and one before a
+    colon is the key; valid JSON has no byte 0 or 1.
     """
     start = body.rindex(b'"mask"') + 6
     end = body.index(b"]", start) + 1
     if rank:
         end = end + 1 if n == 1 else body.index(b"]]", end - 1) + 2
-    left = body[start:end].translate(None, NOISE)
+    left = body[start:end].translate(BOOLEANS, NOISE)
     if not rank:
         left = b":[" + left[1:] + b"]"
     width = k + 2
     framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
-    if not framed or len(left) != n * width + 3 or left.count(b"t") + left.count(b"f") != n * k:
+    if not framed or len(left) != n * width + 3 or left.count(TRUE) + left.count(FALSE) != n * k:
         raise ValueError
-    cells = np.frombuffer(left, np.uint8, n * width, 2).reshape(n, width)[:, 1:-1]
-    return np.asarray(cells == T)
+    return np.frombuffer(left, np.bool_, n * width, 2).reshape(n, width)[:, 1:-1]
 
 
 def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
