@@ -134,7 +134,7 @@ def fault(sent: Sent, status: int, retry_after: str | None, body: bytes | None) 
     said = (body or b"")[:1]
     if said != b"{":
         return "no JSON object came back"
-    if sent.kind == "1x10":
+    if sent.kind == "1x10" and status == 200:
         total = sum(json.loads(body or b"")["probabilities"][0])
         return None if abs(total - 1) < 1e-3 else f"probabilities add up to {total:g}"
     return None

@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self.tally.n_errors += b" 200 " not in self.received[:16]
         self.send()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """The server must not close it before the end."""
         self.tally.n_errors += not self.tally.over
         self.gone.set_result(None)

@@ -71,7 +71,7 @@ class Load:
             command = [sys.executable, "-m", "tests.benchmarks.generator", *named]
         environment = {**os.environ, "BENCH_BODY": self.body.name}
         with pinned(core):
-            self.process = subprocess.Popen(  # noqa: S603 - the command is ours
+            self.process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=ROOT,
                 env=environment,
