@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import aims, batching, processes
+from tests.benchmarks import aims, batching, life, mixed, processes
 from tests.benchmarks.generator import generate
 from tests.benchmarks.processes import SPECS, DidNotStart, Server, Spec
 from tests.benchmarks.race import Cell, Run, summed
@@ -49,6 +49,25 @@ def test_the_stages_of_a_request_all_take_some_time(tmp_path: Path) -> None:
     for shape in stages.values():
         assert all(us is None or us > 0 for us in shape.values())
         assert {"head run", "encode", "decode, careful"} <= set(shape)
+
+
+def test_the_other_benchmarks_fill_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed, "EARLIER_S", 0.05)
+    monkeypatch.setattr(mixed, "NEIGHBOURS", {"alone": (), "64x1000": (("64x1000", 1),)})
+    monkeypatch.setattr(life, "WARM_S", 0.05)
+    figures = measured(tmp_path, "mixed", "--servers", "fast")
+    alone, beside = figures["mixed"]["lines"]
+    assert (alone["beside"], beside["beside"]) == ("alone", "64x1000")
+    assert alone["errors"] == beside["errors"] == 0
+    assert 0 < beside["p50_us"] <= beside["p99_us"]
+    figures = measured(tmp_path, "idle", "coldstart", "--servers", "bare", "--idle-s", "0.2")
+    (idle,) = figures["idle"]["lines"]
+    assert idle["grown"] == idle["idle_mb"] / idle["before_mb"]
+    assert 0 <= idle["cpu_percent"] <= 110
+    (start,) = figures["coldstart"]["lines"]
+    assert start["cpu_s"] > 0
+    assert 0 < start["wall_s"] < processes.START_S
+    assert start["rss_mb"] > 1
 
 
 @pytest.mark.parametrize("shape", ["1x10", "3x7", "2x5/logits"])
