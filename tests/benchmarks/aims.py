@@ -5,6 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from rich.table import Table
 
+DISTURBED: Final = 0.1  # share of the core
+
 
 class Aim(NamedTuple):
     """A promise about one figure of one line."""
@@ -77,4 +79,14 @@ def table(results: Mapping[str, Any]) -> Table | None:
             verdict = "[green]met[/green]" if met(aim, figure) else "[red]not met[/red]"
             where = ", ".join(aim.line.values())
             drawn.add_row(aim.benchmark, where, aim.what, f"{aim.sign} {aim.bound:g}", f"{figure:,.4g}", verdict)
+    others = disturbance(results)
+    if others > DISTURBED:
+        drawn.caption = f"other processes took up to {others:.0%} of the servers' core: measure again in a quiet hour"
+        drawn.caption_justify = "left"
     return drawn if drawn.row_count else None
+
+
+def disturbance(results: Mapping[str, Any]) -> float:
+    """The largest share of the servers' core that went to other processes, of all lines that know theirs."""
+    measured = [line for result in results.values() if "lines" in result for line in result["lines"]]
+    return max((line.get("others", 0.0) for line in measured), default=0.0)

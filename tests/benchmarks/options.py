@@ -5,7 +5,7 @@ from typing import Final
 
 from rich.console import Console
 
-NARROWEST: Final = 120  # a table in a log needs not fit a terminal
+NARROWEST: Final = 130  # a table in a log needs not fit a terminal
 
 console = Console(highlight=False)
 if not console.is_terminal:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.progress import Progress
 from rich.table import Table
 
+from tests.benchmarks.aims import DISTURBED
 from tests.benchmarks.load import Load
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import SPECS, Server, Spec, Watch
@@ -20,7 +21,6 @@ from tests.benchmarks.work import Work, made
 
 CELLS: Final = ("1x10@1", "1x10@16", "1x10@64", "1x1000@16", "64x1000@16", "1x50000@16")
 WARM_S: Final = 1.0
-DISTURBED: Final = 0.1  # share of the core
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,17 @@ def table(title: str, lines: Sequence[dict[str, Any]], bases: Sequence[str]) -> 
             f"{line['rps']:,.0f}",
             "-".join(f"{rps:,.0f}" for rps in line["rps_range"]),
             *(f"{line[name]:.2f}" if name in line else "-" for name in ratios),
-            *(f"{line[name] / 1e3:.2f}" for name in ("p50_us", "p99_us")),
+            *(spoken(line[name] / 1e3) for name in ("p50_us", "p99_us")),
             *(f"{line[name]:,.0f}" for name in ("cpu_us", "rss_mb", "errors")),
         )
     worst = max((line["others"] for line in lines), default=0.0)
     drawn.caption = f"other processes took up to {worst:.0%} of the servers' core (median of a line's rounds)"
     return drawn
+
+
+def spoken(number: float) -> str:
+    """A number with about three digits."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"
 
 
 def run(options: Options) -> dict[str, Any]:

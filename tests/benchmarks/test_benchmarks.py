@@ -203,6 +203,14 @@ def test_an_aim_is_met_at_its_bound(rps: float, met: bool) -> None:
     assert table.row_count == 1
 
 
+@pytest.mark.parametrize(("others", "said"), [(0.05, None), (0.3, "30%")])
+def test_the_aims_say_when_others_disturbed_the_run(others: float, said: str | None) -> None:
+    line = {"cell": "1x10@16", "server": "fast", "rps/bare": 1.0, "others": others}
+    table = aims.table({"machine": {}, "generator": "wrk", "race": {"lines": [line]}})
+    assert table is not None
+    assert said in table.caption if said else table.caption is None
+
+
 @pytest.mark.parametrize("text", ["10@1", "1x10", "1x10@0", "1x10/mask@1", "0x10@1"])
 def test_a_cell_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="was expected"):
