@@ -80,16 +80,21 @@ class Turns:
         """Do `work` when its turn comes; it raises nothing."""
         self.waiting.append(work)
         if len(self.waiting) == 1:
-            asyncio.get_running_loop().call_soon(self.next)
+            self.let_others()
+
+    def let_others(self) -> None:
+        """Come back after whatever the loop finds ready now, and what that leads to."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.next)
 
     def next(self) -> None:
-        """Do one piece, and let the loop look around before the next."""
+        """Do one piece, and let others before the next."""
         try:
             self.waiting[0]()
         finally:
             self.waiting.popleft()
             if self.waiting:
-                asyncio.get_running_loop().call_soon(self.next)
+                self.let_others()
 
 
 class Exchange:
@@ -122,6 +127,7 @@ class Exchange:
         started = clock()
         predict = self.predict
         try:
+            predict.batcher.admit()
             model = self.model = predict.repository.find(self.to.model or predict.default_model, self.to.version)
             query = self.query = decode(self.body, model)
             self.body = b""
