@@ -31,6 +31,20 @@ COMMANDS: Final = {
 class Parser(argparse.ArgumentParser):
     """argparse, but for how it complains: in one sentence, as every command does."""
 
+    def heed_environment(self) -> None:
+        """Let `CALIBRANT_NAME` stand in for an option `--name VALUE` that is not given, and say so in its help.
+
+        The settings of `serve` have no defaults here: they read the environment themselves.
+        """
+        from service.settings import PREFIX, environment  # takes pydantic along, which `--version` need not wait for
+
+        for action in self._actions:  # argparse has no public way to go through them
+            if action.option_strings and action.nargs is None and action.default is not argparse.SUPPRESS:
+                variable = PREFIX + action.dest.upper()
+                action.help = f"{action.help} [{variable}]"
+                # argparse converts a default that is a string as if it had been given
+                action.default = environment(variable, action.default)
+
     def error(self, message: str) -> NoReturn:
         """Something on the command line cannot be meant."""
         raise UsedWrongly(f"{message}; see `{self.prog} --help`")
@@ -62,6 +76,7 @@ def run(name: str, arguments: list[str]) -> int:
     parser = Parser(prog=name, description=module.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.add_arguments(parser)
+    parser.heed_environment()
     return int(module.run(parser.parse_args(arguments[1:])))
 
 
