@@ -19,7 +19,9 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field("softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
+    kind: str = Field(
+        "softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in."
+    )
     classes: int | None = Field(None, description="Number of classes K; none where any number is served.")
     labels: tuple[str, ...] | None = Field(None, description="Class labels in the order of the logits.")
     calibrator: dict[str, Any] = Field(
@@ -33,7 +35,8 @@ class Metadata(BaseModel):
     data_sha256: str | None = Field(None, description="Checksum of the data file that it was fitted on.")
     masked_fit: bool = Field(False, description="Whether the fit saw masked logits.")
     masks_first: bool = Field(
-        True, description="The graph applies the mask to the logits themselves: no affine stage stands before it."
+        True,
+        description="The graph applies the mask to the logits themselves: no affine stage stands before it.",
     )
     conformal: dict[str, Any] = Field(default_factory=dict, description="Scores for prediction sets.")
     created: str | None = Field(None, description="When, ISO 8601, UTC.")

@@ -20,7 +20,13 @@ from service.errors import DataError
 Arrays = Mapping[str, NDArray[Any]]
 
 PARTS: Final = ("val", "test")
-_COLUMNS: Final = {"label": "labels", "labels": "labels", "weight": "weights", "group": "groups", "split": "split"}
+_COLUMNS: Final = {
+    "label": "labels",
+    "labels": "labels",
+    "weight": "weights",
+    "group": "groups",
+    "split": "split",
+}
 
 
 def load(path: Path, labels: Path | None = None, *, from_probabilities: bool = False) -> dict[str, Dataset]:
@@ -36,15 +42,17 @@ def load(path: Path, labels: Path | None = None, *, from_probabilities: bool = F
 
 
 def _arrays(path: Path, labels: Path | None) -> Arrays:
-    for file in (path, labels):
-        if file is not None and not file.is_file():
-            raise DataError(f"there is no file {file}")
+    for needed in (path, labels):
+        if needed is not None and not needed.is_file():
+            raise DataError(f"there is no file {needed}")
     match path.suffix:
         case ".npz":
             return npz.arrays(path)
         case ".npy":
             if labels is None:
-                raise DataError(f"{path.name} holds logits only, expected the labels as a second .npy: --labels FILE")
+                raise DataError(
+                    f"{path.name} holds logits only, expected the labels as a second .npy: --labels FILE"
+                )
             return {"logits": _npy(path), "labels": _npy(labels)}
         case ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -119,7 +127,9 @@ def _parts(arrays: Arrays) -> dict[str, Arrays]:
     if "split" in arrays:
         split = arrays["split"]
         if not np.isin(split, PARTS).all() or not all((split == part).any() for part in PARTS):
-            raise DataError(f"the column split holds {sorted(set(map(str, split)))[:5]}, expected val and test")
+            raise DataError(
+                f"the column split holds {sorted(set(map(str, split)))[:5]}, expected val and test"
+            )
         rows = {name: a for name, a in arrays.items() if name not in ("split", "classes")}
         shared = {name: a for name, a in arrays.items() if name == "classes"}
         return {part: {name: a[split == part] for name, a in rows.items()} | shared for part in PARTS}
@@ -150,8 +160,8 @@ def _dataset(arrays: Arrays, *, from_probabilities: bool) -> Dataset:
             "with --from-probabilities their logarithm is taken, and serving then wants logarithms too"
         )
     classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
-    optional = (arrays.get(name) for name in ("mask", "weights", "groups"))
-    return Dataset.checked(logits, arrays["labels"], *optional, class_names=classes)
+    mask, weights, groups = (arrays.get(name) for name in ("mask", "weights", "groups"))
+    return Dataset.checked(logits, arrays["labels"], mask, weights, groups, classes)
 
 
 def _linear(arrays: Arrays) -> NDArray[np.float32]:
@@ -162,7 +172,7 @@ def _linear(arrays: Arrays) -> NDArray[np.float32]:
 
 
 def looks_like_probabilities(logits: NDArray[Any], rows: int = 1000) -> bool:
-    """Whether the first rows lie in [0,1] and sum to 1, as logits do not."""
+    """Whether the first rows lie in [0,1] and sum to 1."""
     head = np.asarray(logits[:rows], np.float64)
     if head.ndim != 2 or not ((head >= 0) & (head <= 1)).all():
         return False
@@ -183,4 +193,4 @@ def log_of_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float32]:
         raise DataError(f"row {row}: {probabilities[row, class_]} is no probability", row=row)
     positive = probabilities[probabilities > 0]
     floor = min(float(positive.min()), 1e-12) if positive.size else 1e-12
-    return np.log(np.maximum(probabilities, floor, dtype=np.float64)).astype(np.float32)
+    return np.asarray(np.log(np.maximum(probabilities, floor, dtype=np.float64)), np.float32)

@@ -1,0 +1,174 @@
+"""The temperature: safeguarded Newton on the convex negative log-likelihood of softmax(beta z), beta = 1/T > 0.
+
+Guo et al. 2017 for the model; the solver is the textbook one. With p = softmax(beta z) over the allowed classes the
+slope of the mean negative log-likelihood is E_p[z] - z_y and its curvature Var_p[z]. Newton starts from the answer
+on a tenth of the rows, so that two or three passes over all of them are enough.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.calibration.dataset import Chunk, Dataset, Floats
+from service.errors import FitError
+
+TOLERANCE: Final = 1e-6  # of beta, relative
+MAX_STEPS: Final = 60
+RANGE: Final = 1e6  # beta lies within this factor of 1 / the spread of the logits
+WARM_ROWS: Final = 2000  # fewer rows than this need no warm start
+SINGLE_PRECISION_FROM: Final = 5_000_000  # logits; their rounding averages out in sums of so many
+SIGNAL_LOGITS: Final = 2_000_000  # about so many are looked at before the fit begins
+_BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """A fitted temperature.
+
+    Attributes:
+        value: T > 0.
+        error: the standard error of T, from the curvature: T^2 / sqrt(n Var_p[z]).
+        steps: passes over all rows.
+    """
+
+    value: float
+    error: float
+    steps: int
+
+
+class Derivatives(NamedTuple):
+    """Of the mean negative log-likelihood by beta."""
+
+    slope: float
+    curvature: float
+
+
+def fit(data: Dataset) -> Temperature:
+    """The temperature that minimises the weighted mean negative log-likelihood of `data`.
+
+    Raises:
+        FitError: labels of one class, labels that know nothing of the logits, or an optimum at 0 or infinity.
+    """
+    spread = check_signal(data.take(slice(None, None, max(1, data.logits.size // SIGNAL_LOGITS))))
+    low, high = 1 / (RANGE * spread), RANGE / spread
+    beta = min(max(1.0, 1 / spread / 10), 10 / spread) if spread else 1.0
+    if data.n_rows >= WARM_ROWS:
+        warm = data.take(slice(None, None, 10))
+        beta, _, _ = _newton(warm, beta, low, high)
+    beta, curvature, steps = _newton(data, beta, low, high)
+    if not low * 1.01 < beta < high / 1.01:
+        raise FitError(_at_bound(beta > 1 / spread))
+    n = effective_rows(data)
+    return Temperature(1 / beta, 1 / (beta**2 * math.sqrt(n * curvature)), steps)
+
+
+def derivatives(data: Dataset, beta: float) -> Derivatives:
+    """Slope and curvature at `beta`, in chunks; float32 exponentials for large data, float64 sums always."""
+    single = data.logits.dtype == np.float32 and data.logits.size >= SINGLE_PRECISION_FROM
+    dtype = np.dtype(np.float32 if single else np.float64)
+    rows = max(1, _BLOCK // data.n_classes)
+    slope = curvature = 0.0
+    for chunk in data.chunks():
+        for start in range(0, len(chunk.labels), rows):
+            first, second, own, weights = _moments(chunk, slice(start, start + rows), beta, dtype)
+            slope += float(weights @ (first - own))
+            curvature += float(weights @ (second - first**2))
+    return Derivatives(slope / data.total_weight, curvature / data.total_weight)
+
+
+def effective_rows(data: Dataset) -> float:
+    """Kish's effective number of rows, (sum w)^2 / sum w^2; n where every row counts once."""
+    return data.n_rows if data.weights is None else float(data.weights.sum() ** 2 / (data.weights**2).sum())
+
+
+def check_signal(data: Dataset) -> float:
+    """The typical spread of a row's logits, after a test that the labels know something of them.
+
+    The advantage of a row is its label's logit over what a label drawn from the label frequencies would get; for
+    shuffled labels its mean is 0, whatever bias the logits have. Three standard errors are asked for.
+
+    Raises:
+        FitError: one class only, every label already certain, or no advantage.
+    """
+    frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
+    if np.count_nonzero(frequency) < 2:
+        raise FitError(f"every label is {int(data.labels[0])}, expected labels of at least 2 classes")
+    advantages, squares, right = [], 0.0, True
+    for chunk in data.chunks():
+        allowed = usable(chunk.logits, chunk.mask)
+        z = np.where(allowed, chunk.logits, 0).astype(np.float64, copy=False)
+        share = frequency * allowed
+        own = z[np.arange(len(z)), chunk.labels]
+        advantages.append(own - (z * share).sum(1) / share.sum(1))
+        centred = np.where(allowed, z - z.sum(1, keepdims=True) / allowed.sum(1, keepdims=True), 0)
+        squares += float(chunk.weights @ ((centred**2).sum(1) / allowed.sum(1)))
+        right = right and bool((np.where(allowed, z, -np.inf).max(1) <= own).all())
+    _check_advantage(np.concatenate(advantages), data)
+    if right:
+        raise FitError(
+            "every row is right, so the best temperature is 0 and every probability 1: "
+            "expected held-out rows with some mistakes"
+        )
+    return math.sqrt(squares / data.total_weight)
+
+
+def _check_advantage(advantage: Floats, data: Dataset) -> None:
+    weights = np.ones(data.n_rows) if data.weights is None else data.weights
+    mean = float(np.average(advantage, weights=weights))
+    error = float(np.sqrt(np.average((advantage - mean) ** 2, weights=weights) / effective_rows(data)))
+    if mean <= 3 * error:
+        raise FitError(
+            f"the labels look shuffled: their logits lie {mean:.3g} +- {error:.2g} above what any label gets, "
+            "expected 3 standard errors at least"
+        )
+
+
+def usable(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Classes that take part, bool `[m,K]`: allowed, and with a score."""
+    finite = logits > -np.inf
+    return finite if mask is None else finite & mask
+
+
+def _newton(data: Dataset, beta: float, low: float, high: float) -> tuple[float, float, int]:
+    """The beta where the slope is 0, its curvature and the number of passes; `low` or `high` where it is beyond."""
+    for step in range(1, MAX_STEPS + 1):
+        slope, curvature = derivatives(data, beta)
+        low, high = (low, beta) if slope > 0 else (beta, high)
+        following = beta - slope / curvature if curvature > 0 else math.inf
+        if not low < following < high:
+            following = math.sqrt(low * high)
+        if abs(following - beta) <= TOLERANCE * beta:
+            return following, curvature, step
+        beta = following
+    return beta, curvature, MAX_STEPS
+
+
+def _moments(
+    chunk: Chunk, part: slice, beta: float, dtype: np.dtype[Any]
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """E_p[z] and E_p[z^2] of some rows, their labels' z, all with the row maximum subtracted, and their weights."""
+    logits, labels, weights = chunk.logits[part], chunk.labels[part], chunk.weights[part]
+    masked = chunk.mask is not None or bool(np.isneginf(logits.min()))
+    if masked:
+        allowed = usable(logits, None if chunk.mask is None else chunk.mask[part])
+        logits = np.where(allowed, logits, -np.inf)
+    z = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=dtype)
+    p = np.multiply(z, dtype.type(beta))
+    np.exp(p, out=p)
+    own = z[np.arange(len(z)), labels].astype(np.float64)
+    if masked:
+        z[~allowed] = 0  # a term without weight, never 0 times -inf
+    total = p.sum(axis=1).astype(np.float64)
+    p *= z
+    first = p.sum(axis=1).astype(np.float64) / total
+    second = np.einsum("ij,ij->i", p, z).astype(np.float64) / total
+    return first, second, own, weights
+
+
+def _at_bound(large: bool) -> str:
+    if large:
+        return "the best temperature is 0: the rows are right as far as they go, expected some mistakes"
+    return "the best temperature is infinite: the logits are biased, expected --method bias, vector or auto"
