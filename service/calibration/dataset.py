@@ -22,12 +22,13 @@ Bools = NDArray[np.bool_]
 
 
 class Chunk(NamedTuple):
-    """Some neighbouring rows: logits `[m,K]`, labels `[m]`, mask bool `[m,K]` or none, weights float64 `[m]`."""
+    """Some neighbouring rows: logits `[m,K]`, labels `[m]`, mask `[m,K]` or none, weights, groups `[m]` or none."""
 
     logits: NDArray[Any]
     labels: Ints
     mask: Bools | None
     weights: Floats
+    groups: Ints | None
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Dataset:
             part = slice(start, min(start + rows, self.n_rows))
             weights = np.ones(part.stop - start) if self.weights is None else self.weights[part]
             mask = None if self.mask is None else self.mask[part]
-            yield Chunk(np.asarray(self.logits[part]), self.labels[part], mask, weights)
+            groups = None if self.groups is None else self.groups[part]
+            yield Chunk(np.asarray(self.logits[part]), self.labels[part], mask, weights, groups)
             if part.stop % (1 << 15) < rows:
                 give_back(self.logits)
         give_back(self.logits)

@@ -87,8 +87,9 @@ def effective_rows(data: Dataset) -> float:
 def check_signal(data: Dataset) -> float:
     """The typical spread of a row's logits, after a test that the labels know something of them.
 
-    The advantage of a row is its label's logit over what a label drawn from the label frequencies would get; for
-    shuffled labels its mean is 0, whatever bias the logits have. Three standard errors are asked for.
+    The advantage of a row is its label's logit, less the class's mean, over what a label drawn from the label
+    frequencies would get; for shuffled labels its mean is 0, whatever bias the logits have. Three standard errors
+    are asked for.
 
     Raises:
         FitError: one class only, every label already certain, or no advantage.
@@ -96,13 +97,15 @@ def check_signal(data: Dataset) -> float:
     frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
     if np.count_nonzero(frequency) < 2:
         raise FitError(f"every label is {int(data.labels[0])}, expected labels of at least 2 classes")
+    means = _class_means(data)
     advantages, squares, right = [], 0.0, True
     for chunk in data.chunks():
         allowed = usable(chunk.logits, chunk.mask)
         z = np.where(allowed, chunk.logits, 0).astype(np.float64, copy=False)
         share = frequency * allowed
         own = z[np.arange(len(z)), chunk.labels]
-        advantages.append(own - (z * share).sum(1) / share.sum(1))
+        expected = ((z - means) * share).sum(1) / share.sum(1)
+        advantages.append(own - means[chunk.labels] - expected)
         centred = np.where(allowed, z - z.sum(1, keepdims=True) / allowed.sum(1, keepdims=True), 0)
         squares += float(chunk.weights @ ((centred**2).sum(1) / allowed.sum(1)))
         right = right and bool((np.where(allowed, z, -np.inf).max(1) <= own).all())
@@ -113,6 +116,16 @@ def check_signal(data: Dataset) -> float:
             "expected held-out rows with some mistakes"
         )
     return math.sqrt(squares / data.total_weight)
+
+
+def _class_means(data: Dataset) -> Floats:
+    """The mean logit of each class, `[K]`, over the rows where it takes part."""
+    sums, counts = np.zeros(data.n_classes), np.zeros(data.n_classes)
+    for chunk in data.chunks():
+        allowed = usable(chunk.logits, chunk.mask)
+        sums += chunk.weights @ np.where(allowed, chunk.logits, 0)
+        counts += chunk.weights @ allowed
+    return sums / np.maximum(counts, 1e-300)
 
 
 def _check_advantage(advantage: Floats, data: Dataset) -> None:
