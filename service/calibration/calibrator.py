@@ -44,8 +44,10 @@ class Calibrator:
         method: what was fitted, as `calibrant fit --method` calls it.
         temperature: T > 0, divides what the affine stages leave.
         bias: `[K]`, added before the temperature divides.
-        scale: `[K]`, multiplies the centred logits, instead of `matrix`.
-        matrix: `[K,K]`, y = matrix @ x on the centred logits.
+        scale: `[K]`, y = scale * x on the centred logits x, instead of `matrix`.
+        matrix: `[K,K]`, y = matrix @ x on the centred logits x.
+        log_input: T > 0 where `scale` or `matrix` read x = log_softmax(z / T) instead, which does not fold into a
+            linear head; none where they read the centred logits.
         entropy: a temperature for each row, from its entropy.
         laplace: weight of the uniform distribution over the allowed classes in the answer.
         group_temperatures: `[G]`, one more divisor for the rows of each group.
@@ -58,6 +60,7 @@ class Calibrator:
     bias: Floats | None = None
     scale: Floats | None = None
     matrix: Floats | None = None
+    log_input: float | None = None
     entropy: EntropyTemperature | None = None
     laplace: float = 0.0
     group_temperatures: Floats | None = None
@@ -69,13 +72,14 @@ class Calibrator:
         if self.method == "none":
             return 0
         arrays = (self.bias, self.scale, self.matrix, self.group_temperatures)
+        fixed = 2 * (self.entropy is not None) + (self.log_input is not None)
         in_arrays = sum(array.size for array in arrays if array is not None)
         own = self.scale is None and self.matrix is None and self.entropy is None
-        return in_arrays + (2 if self.entropy else 0) + own
+        return in_arrays + fixed + own
 
     def scores(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
         """What the softmax sees, float64 `[m,K]`: -inf where a class is masked or has no score."""
-        read = usable(logits, mask if self.masks_first else None) & (logits < np.inf)
+        read = self.read(logits, mask)
         y = self.affine(np.where(read, logits, 0).astype(np.float64, copy=False), read)
         divisor: Any = self.temperature
         if self.entropy is not None:
@@ -84,12 +88,16 @@ class Calibrator:
             divisor = divisor * self.group_temperatures[groups][:, None]
         return np.where(read if mask is None else read & mask, y / divisor, -np.inf)
 
+    def read(self, logits: NDArray[Any], mask: Bools | None) -> Bools:
+        """The classes that the affine and entropy stages read, bool `[m,K]`."""
+        return usable(logits, mask if self.masks_first else None) & (logits < np.inf)
+
     def affine(self, z: Floats, read: Bools) -> Floats:
         """Scale and bias on `z` `[m,K]`, which is 0 where it is not to be read."""
         if self.matrix is not None:
-            z = centred(z, read) @ self.matrix.T
+            z = affine_input(z, read, self.log_input) @ self.matrix.T
         elif self.scale is not None:
-            z = centred(z, read) * self.scale
+            z = affine_input(z, read, self.log_input) * self.scale
         return z if self.bias is None else z + self.bias
 
     def log_probabilities(
@@ -122,6 +130,14 @@ def centred(z: Floats, read: Bools) -> Floats:
         return np.asarray(z - z.mean(axis=1, keepdims=True))
     mean = z.sum(axis=1, keepdims=True) / np.maximum(read.sum(axis=1, keepdims=True), 1)
     return np.asarray(np.where(read, z - mean, 0))
+
+
+def affine_input(z: Floats, read: Bools, log_input: float | None) -> Floats:
+    """What the scale or the matrix multiplies, float64 `[m,K]`, 0 where it is not read."""
+    if log_input is None:
+        return centred(z, read)
+    empty = ~read.any(axis=1, keepdims=True)
+    return np.asarray(np.where(read, log_softmax(np.where(read | empty, z / log_input, -np.inf)), 0))
 
 
 def log_entropy(z: Floats, read: Bools) -> Floats:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.calibration.dataset import Chunk, Dataset, Floats
+from service.calibration.dataset import Dataset, Floats, Ints
 from service.errors import FitError
 
 TOLERANCE: Final = 1e-6  # of beta, relative
@@ -22,6 +22,10 @@ WARM_ROWS: Final = 2000  # fewer rows than this need no warm start
 SINGLE_PRECISION_FROM: Final = 5_000_000  # logits; their rounding averages out in sums of so many
 SIGNAL_LOGITS: Final = 2_000_000  # about so many are looked at before the fit begins
 _BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
+
+
+class NoTemperatureError(FitError):
+    """The optimum lies at infinity: the logits have a bias that no temperature mends."""
 
 
 @dataclass(frozen=True)
@@ -46,37 +50,82 @@ class Derivatives(NamedTuple):
     curvature: float
 
 
-def fit(data: Dataset) -> Temperature:
+class Moments(NamedTuple):
+    """Of rows, float64 `[m]` each, of z minus the row's maximum, under p = softmax(beta z).
+
+    mean: E_p[z].
+    variance: Var_p[z].
+    own: the label's z.
+    log_total: log of the sum of exp(beta z).
+    """
+
+    mean: Floats
+    variance: Floats
+    own: Floats
+    log_total: Floats
+
+
+def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
     """The temperature that minimises the weighted mean negative log-likelihood of `data`.
 
     Raises:
         FitError: labels of one class, labels that know nothing of the logits, or an optimum at 0 or infinity.
     """
-    spread = check_signal(data.take(slice(None, None, max(1, data.logits.size // SIGNAL_LOGITS))))
-    low, high = 1 / (RANGE * spread), RANGE / spread
-    beta = min(max(1.0, 1 / spread / 10), 10 / spread) if spread else 1.0
+    scale = check_signal(_sample(data))
+    low, high = 1 / (RANGE * scale), RANGE / scale
+    beta = min(max(1.0, 1 / scale / 10), 10 / scale) if scale else 1.0
     if data.n_rows >= WARM_ROWS:
         warm = data.take(slice(None, None, 10))
-        beta, _, _ = _newton(warm, beta, low, high)
-    beta, curvature, steps = _newton(data, beta, low, high)
-    if not low * 1.01 < beta < high / 1.01:
-        raise FitError(_at_bound(beta > 1 / spread))
+        beta, _, _ = _newton(warm, beta, low, high, laplace)
+    beta, curvature, steps = _newton(data, beta, low, high, laplace)
+    if beta > high / 1.01:
+        raise FitError(
+            "the best temperature is 0: the rows are right as far as they go, expected some mistakes"
+        )
+    if beta < low * 1.01:
+        raise NoTemperatureError(
+            "the best temperature is infinite: the logits are biased, expected --method bias, vector or auto"
+        )
     n = effective_rows(data)
     return Temperature(1 / beta, 1 / (beta**2 * math.sqrt(n * curvature)), steps)
 
 
-def derivatives(data: Dataset, beta: float) -> Derivatives:
-    """Slope and curvature at `beta`, in chunks; float32 exponentials for large data, float64 sums always."""
+def spread(data: Dataset) -> float:
+    """The typical deviation of a row's logits from their mean: their scale, where there is no temperature."""
+    return check_signal(_sample(data))
+
+
+def _sample(data: Dataset) -> Dataset:
+    return data.take(slice(None, None, max(1, data.logits.size // SIGNAL_LOGITS)))
+
+
+def derivatives(data: Dataset, beta: float, laplace: float = 0.0) -> Derivatives:
+    """Slope and curvature at `beta`, in chunks; float32 exponentials for large data, float64 sums always.
+
+    With a Laplace mix of weight `laplace` a row counts as far as its label owes its probability to the softmax.
+    """
     single = data.logits.dtype == np.float32 and data.logits.size >= SINGLE_PRECISION_FROM
-    dtype = np.dtype(np.float32 if single else np.float64)
     rows = max(1, _BLOCK // data.n_classes)
     slope = curvature = 0.0
     for chunk in data.chunks():
         for start in range(0, len(chunk.labels), rows):
-            first, second, own, weights = _moments(chunk, slice(start, start + rows), beta, dtype)
-            slope += float(weights @ (first - own))
-            curvature += float(weights @ (second - first**2))
+            part = slice(start, start + rows)
+            logits, labels = chunk.logits[part], chunk.labels[part]
+            allowed = taking_part(logits, None if chunk.mask is None else chunk.mask[part])
+            found = moments(logits, allowed, labels, beta, np.float32 if single else np.float64)
+            weights = chunk.weights[part]
+            if laplace:
+                n_allowed = data.n_classes if allowed is None else allowed.sum(axis=1)
+                weights = weights * softmax_share(beta * found.own - found.log_total, n_allowed, laplace)
+            slope += float(weights @ (found.mean - found.own))
+            curvature += float(weights @ found.variance)
     return Derivatives(slope / data.total_weight, curvature / data.total_weight)
+
+
+def softmax_share(own_log: Floats, n_allowed: Any, laplace: float) -> Floats:
+    """How much of the labels' mixed probability is the softmax's: (1 - l) p / ((1 - l) p + l / n_allowed)."""
+    own = (1 - laplace) * np.exp(own_log)
+    return np.asarray(own / (own + laplace / n_allowed))
 
 
 def effective_rows(data: Dataset) -> float:
@@ -145,10 +194,15 @@ def usable(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.b
     return finite if mask is None else finite & mask
 
 
-def _newton(data: Dataset, beta: float, low: float, high: float) -> tuple[float, float, int]:
+def taking_part(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """`usable`, or none where that is every class."""
+    return usable(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
+
+
+def _newton(data: Dataset, beta: float, low: float, high: float, laplace: float) -> tuple[float, float, int]:
     """The beta where the slope is 0, its curvature and the number of passes; `low` or `high` where it is beyond."""
     for step in range(1, MAX_STEPS + 1):
-        slope, curvature = derivatives(data, beta)
+        slope, curvature = derivatives(data, beta, laplace)
         low, high = (low, beta) if slope > 0 else (beta, high)
         following = beta - slope / curvature if curvature > 0 else math.inf
         if not low < following < high:
@@ -159,29 +213,20 @@ def _newton(data: Dataset, beta: float, low: float, high: float) -> tuple[float,
     return beta, curvature, MAX_STEPS
 
 
-def _moments(
-    chunk: Chunk, part: slice, beta: float, dtype: np.dtype[Any]
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """E_p[z] and E_p[z^2] of some rows, their labels' z, all with the row maximum subtracted, and their weights."""
-    logits, labels, weights = chunk.logits[part], chunk.labels[part], chunk.weights[part]
-    masked = chunk.mask is not None or bool(np.isneginf(logits.min()))
-    if masked:
-        allowed = usable(logits, None if chunk.mask is None else chunk.mask[part])
+def moments(
+    logits: NDArray[Any], allowed: NDArray[np.bool_] | None, labels: Ints, beta: float | Floats, dtype: Any
+) -> Moments:
+    """The moments of some rows `[m,K]` at `beta`, one number or `[m,1]`; `allowed` is none where every class is."""
+    if allowed is not None:
         logits = np.where(allowed, logits, -np.inf)
     z = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=dtype)
-    p = np.multiply(z, dtype.type(beta))
+    p = np.multiply(z, np.asarray(beta, dtype))
     np.exp(p, out=p)
     own = z[np.arange(len(z)), labels].astype(np.float64)
-    if masked:
+    if allowed is not None:
         z[~allowed] = 0  # a term without weight, never 0 times -inf
     total = p.sum(axis=1).astype(np.float64)
     p *= z
     first = p.sum(axis=1).astype(np.float64) / total
     second = np.einsum("ij,ij->i", p, z).astype(np.float64) / total
-    return first, second, own, weights
-
-
-def _at_bound(large: bool) -> str:
-    if large:
-        return "the best temperature is 0: the rows are right as far as they go, expected some mistakes"
-    return "the best temperature is infinite: the logits are biased, expected --method bias, vector or auto"
+    return Moments(first, second - first**2, own, np.log(total))

@@ -1,0 +1,219 @@
+"""Which calibrator: cross-validated, compared row by row, and the simplest that is not clearly worse.
+
+Multipliers and forms are chosen by the out-of-fold negative log-likelihood. Among the candidates the simplest one
+wins whose paired difference to the best lies within one standard error of that difference. Nothing is accepted that
+the out-of-fold likelihood finds worse than the logits as they are.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from service.calibration import entropy, methods
+from service.calibration.affine import Form, Shape
+from service.calibration.calibrator import Calibrator
+from service.calibration.dataset import Dataset, Floats, Ints
+from service.calibration.methods import FORMS, MULTIPLIERS, Method, Plan
+from service.errors import FitError
+
+N_FOLDS: Final = 3
+FEWEST_ROWS: Final = 50
+"""With fewer there is nothing to cross-validate on, and one parameter is all that the rows can bear."""
+MOST_MATRIX_CLASSES: Final = 128
+AUTO: Final[tuple[Method, ...]] = ("temperature", "bias", "vector", "vector+entropy", "matrix+entropy")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan and how it did out of fold.
+
+    Attributes:
+        plan: with the multiplier and the form that did best.
+        n_parameters: numbers that it fits.
+        nll: mean out-of-fold negative log-likelihood.
+        difference: to the best candidate, paired; 0 for the best.
+        error: the standard error of `difference`.
+        rows: negative log-likelihood of each row, `[n]`.
+    """
+
+    plan: Plan
+    n_parameters: int
+    nll: float
+    difference: float
+    error: float
+    rows: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen, from what, and whether it is accepted.
+
+    Attributes:
+        plan: to fit on all rows; none where every candidate makes the likelihood worse.
+        candidates: from simple to rich; empty with too few rows to cross-validate.
+        before: mean negative log-likelihood of the same rows as they are.
+    """
+
+    plan: Plan | None
+    candidates: tuple[Candidate, ...]
+    before: float
+
+
+def choose(
+    data: Dataset, wanted: Iterable[Method], *, laplace: bool | None, progress: Progress = lambda _: None
+) -> Choice:
+    """Cross-validate the `wanted` methods on `data` and take one.
+
+    `laplace` says whether the Laplace mix is in; none lets the data decide, by the temperature with it and without.
+
+    Raises:
+        FitError: labels that say nothing, or none of the methods can be fitted.
+    """
+    rows = methods.part(data)
+    wanted = tuple(wanted)
+    for method in wanted:
+        if len(wanted) == 1:
+            methods.check_classes(rows, Plan(method), MOST_MATRIX_CLASSES)
+    before = negative_logs(Calibrator(), rows)
+    weight = methods.laplace_weight(data)
+    if rows.n_rows < FEWEST_ROWS:
+        method = wanted[0] if len(wanted) == 1 else "temperature"
+        return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0), (), _mean(before, rows))
+    trial = _Trial(rows, progress)
+    weights = [weight] if laplace else [0.0]
+    if laplace is None and trial.laplace_decides(weight):
+        weights = [0.0, weight]
+    found = [
+        candidate
+        for mix in weights
+        for method in wanted
+        if (candidate := trial.candidate(method, mix)) is not None
+    ]
+    if not found:
+        raise trial.failure or FitError("none of the methods can be fitted in every fold")
+    candidates = _compared(found, rows)
+    accepted = [one for one in candidates if one.nll < _mean(before, rows)]
+    return Choice(simplest(accepted), tuple(candidates), _mean(before, rows))
+
+
+def simplest(candidates: list[Candidate]) -> Plan | None:
+    """The plan of the first candidate, from simple to rich, within one standard error of the best."""
+    return next((one.plan for one in candidates if one.difference <= one.error), None)
+
+
+def folds(n: int, k: int = N_FOLDS) -> Ints:
+    """The fold of each row, `[n]`: a fixed shuffle, folds of equal size."""
+    return np.random.default_rng(0).permutation(n) % k
+
+
+def negative_logs(calibrator: Calibrator, data: Dataset) -> Floats:
+    """Minus the labels' log-probabilities, `[n]`."""
+    parts = [-calibrator.of(chunk)[np.arange(len(chunk.labels)), chunk.labels] for chunk in data.chunks()]
+    return np.concatenate(parts)
+
+
+def out_of_fold(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> Floats:
+    """Log-probabilities of every row from a calibrator that has not seen it, float64 `[n,K]`."""
+    found = np.empty(data.logits.shape)
+    of = folds(data.n_rows)
+    for fold in range(N_FOLDS):
+        held = np.flatnonzero(of == fold)
+        calibrator, start = fit(data.take(of != fold)), 0
+        for chunk in data.take(held).chunks():
+            stop = start + len(chunk.labels)
+            found[held[start:stop]] = calibrator.of(chunk)
+            start = stop
+    return found
+
+
+class _Trial:
+    """The folds of some rows, and what has been fitted on them so far."""
+
+    def __init__(self, data: Dataset, progress: Progress) -> None:
+        of = folds(data.n_rows)
+        self.data = data
+        self.parts = [(data.take(of != f), data.take(of == f), of == f) for f in range(N_FOLDS)]
+        self.failure: FitError | None = None
+        self._progress = progress
+        self._settled: dict[tuple[Shape | None, float], tuple[Plan, list[Calibrator]]] = {}
+
+    def laplace_decides(self, weight: float) -> bool:
+        """Whether the mix makes the temperature clearly better: by a standard error, and by 0.001 at least."""
+        plain, mixed = self.candidate("temperature", 0.0), self.candidate("temperature", weight)
+        if plain is None or mixed is None:
+            return False
+        gain = plain.rows - mixed.rows
+        return bool(gain.mean() > max(1e-3, gain.std() / np.sqrt(len(gain))))
+
+    def candidate(self, method: Method, laplace: float) -> Candidate | None:
+        """`method` with the best multiplier and form; none where it cannot be fitted in a fold."""
+        self._progress(method + (" with Laplace mix" if laplace else ""))
+        plan = Plan(method, laplace=laplace)
+        if plan.shape == "matrix" and self.data.n_classes > MOST_MATRIX_CLASSES:
+            return None
+        try:
+            plan, fitted = self._settle(plan)
+            if method.endswith("entropy"):
+                fitted = [
+                    entropy.fit(train, one) for one, (train, _, _) in zip(fitted, self.parts, strict=True)
+                ]
+        except FitError as error:
+            self.failure = error
+            return None
+        rows = self._held_out(fitted)
+        return Candidate(plan, fitted[0].n_parameters, _mean(rows, self.data), 0.0, 0.0, rows)
+
+    def _settle(self, plan: Plan) -> tuple[Plan, list[Calibrator]]:
+        """The plan without its entropy stage, with the best multiplier and form, and its fits by fold."""
+        key = plan.shape, plan.laplace
+        if key not in self._settled:
+            base: Method = plan.shape or "temperature"
+            options = [replace(plan, method=base, form=form, multiplier=m) for form, m in _options(plan)]
+            fits = self._fits(options)
+            losses = [_mean(self._held_out(calibrators), self.data) for calibrators in fits]
+            best = int(np.argmin(losses))
+            self._settled[key] = options[best], fits[best]
+        found, fitted = self._settled[key]
+        return replace(found, method=plan.method), [replace(one, method=plan.method) for one in fitted]
+
+    def _fits(self, options: list[Plan]) -> list[list[Calibrator]]:
+        """The calibrators of each option in each fold; the next multiplier begins where the last one ended."""
+        return [[methods.fit(train, option) for train, _, _ in self.parts] for option in options]
+
+    def _held_out(self, calibrators: list[Calibrator]) -> Floats:
+        rows = np.empty(self.data.n_rows)
+        for calibrator, (_, held, where) in zip(calibrators, self.parts, strict=True):
+            rows[where] = negative_logs(calibrator, held)
+        return rows
+
+
+def _options(plan: Plan) -> list[tuple[Form | None, float]]:
+    if plan.shape is None:
+        return [(None, 1.0)]
+    return [(form, m) for form in ((None,) if plan.shape == "bias" else FORMS) for m in MULTIPLIERS]
+
+
+def _form(method: Method) -> Form | None:
+    return None if Plan(method).shape in (None, "bias") else "centred"
+
+
+def _compared(found: list[Candidate], data: Dataset) -> list[Candidate]:
+    """The candidates from simple to rich, each with its paired difference to the best."""
+    best = min(found, key=lambda one: one.nll)
+    weights = np.ones(data.n_rows) if data.weights is None else data.weights
+    share = weights / weights.sum()
+    compared = []
+    for one in sorted(found, key=lambda one: one.n_parameters):
+        gap = one.rows - best.rows
+        mean = float(share @ gap)
+        error = float(np.sqrt(share**2 @ (gap - mean) ** 2))
+        compared.append(replace(one, difference=mean, error=error))
+    return compared
+
+
+def _mean(rows: Floats, data: Dataset) -> float:
+    return float(np.average(rows, weights=data.weights))
