@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from service.calibration.calibrator import Calibrator, affine_input
-from service.calibration.dataset import Bools, Dataset, Floats, Ints
-from service.calibration.temperature import usable
+from service.calibration.dataset import Bools, Dataset, Floats, Ints, usable
 
 Shape = Literal["bias", "vector", "matrix"]
 Form = Literal["centred", "log_softmax"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.errors import DataError
 
 CHUNK_ROWS: Final = 4096
+CHUNK_LOGITS: Final = 1 << 18
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -103,8 +104,17 @@ class Dataset:
         """The sum of the weights; n where every row counts once."""
         return float(self.n_rows if self.weights is None else self.weights.sum())
 
-    def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
-        """Walk over the rows, at most `rows` at a time; a memory-mapped page is given back after its turn."""
+    @property
+    def effective_rows(self) -> float:
+        """Kish's effective number of rows, (sum w)^2 / sum w^2; n where every row counts once."""
+        return self.n_rows if self.weights is None else self.total_weight**2 / float((self.weights**2).sum())
+
+    def chunks(self, rows: int | None = None) -> Iterator[Chunk]:
+        """Walk over the rows, at most `rows` at a time; a memory-mapped page is given back after its turn.
+
+        By default 4,096, or as many as hold 262,144 logits: what is computed from them then stays in the cache.
+        """
+        rows = rows or max(64, min(CHUNK_ROWS, CHUNK_LOGITS // self.n_classes))
         for start in range(0, self.n_rows, rows):
             part = slice(start, min(start + rows, self.n_rows))
             weights = np.ones(part.stop - start) if self.weights is None else self.weights[part]
@@ -131,6 +141,17 @@ class Dataset:
         for chunk in self.chunks():
             _check_chunk(chunk, start, self.class_names)
             start += len(chunk.labels)
+
+
+def usable(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Classes that take part, bool `[m,K]`: allowed, and with a score."""
+    finite = logits > -np.inf
+    return finite if mask is None else finite & mask
+
+
+def taking_part(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """`usable`, or none where that is every class."""
+    return usable(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
 
 
 def give_back(array: NDArray[Any]) -> None:

@@ -5,7 +5,7 @@ from typing import Final, Literal, cast
 
 import numpy as np
 
-from service.calibration import affine, entropy, temperature
+from service.calibration import affine, entropy, evidence, temperature
 from service.calibration.affine import Affine, Form, Shape
 from service.calibration.calibrator import Calibrator
 from service.calibration.dataset import Dataset
@@ -23,7 +23,7 @@ METHODS: Final[tuple[Method, ...]] = (
 )
 """From simple to rich."""
 FORMS: Final[tuple[Form, ...]] = ("centred", "log_softmax")
-MULTIPLIERS: Final = (0.01, 0.1, 1.0)
+MULTIPLIERS: Final = (0.01, 0.1, 0.3, 1.0)
 MOST_LOGITS: Final = 40_000_000
 """The richer fits hold this many in memory as float64; of more rows they take a random part."""
 
@@ -71,7 +71,12 @@ def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
         fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, start)
         calibrator = affine.folded(fitted, base, plan.form)
     calibrator = replace(calibrator, method=plan.method, laplace=plan.laplace, masks_first=masks_first)
-    return entropy.fit(rows, calibrator) if plan.method.endswith("entropy") else calibrator
+    return with_entropy(calibrator, rows, plan) if plan.method.endswith("entropy") else calibrator
+
+
+def with_entropy(calibrator: Calibrator, data: Dataset, plan: Plan) -> Calibrator:
+    """`calibrator` with the entropy stage that `plan` asks for."""
+    return replace(entropy.fit(data, calibrator), method=plan.method)
 
 
 def first_temperature(data: Dataset, plan: Plan) -> float:
@@ -85,7 +90,7 @@ def first_temperature(data: Dataset, plan: Plan) -> float:
     except temperature.NoTemperatureError:
         if plan.shape is None:
             raise
-        return temperature.spread(data)
+        return evidence.check(data)
 
 
 def part(data: Dataset) -> Dataset:

@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from service.calibration import entropy, methods
-from service.calibration.affine import Form, Shape
+from service.calibration import methods
+from service.calibration.affine import Form
 from service.calibration.calibrator import Calibrator
 from service.calibration.dataset import Dataset, Floats, Ints
 from service.calibration.methods import FORMS, MULTIPLIERS, Method, Plan
@@ -84,15 +84,11 @@ def choose(
         method = wanted[0] if len(wanted) == 1 else "temperature"
         return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0), (), _mean(before, rows))
     trial = _Trial(rows, progress)
-    weights = [weight] if laplace else [0.0]
-    if laplace is None and trial.laplace_decides(weight):
-        weights = [0.0, weight]
-    found = [
-        candidate
-        for mix in weights
-        for method in wanted
-        if (candidate := trial.candidate(method, mix)) is not None
-    ]
+    mix = weight if laplace or (laplace is None and trial.laplace_decides(weight)) else 0.0
+    tried = [(method, mix) for method in wanted]
+    if laplace is None and mix:
+        tried.insert(0, ("temperature", 0.0))
+    found = [one for method, mix in tried if (one := trial.candidate(method, mix)) is not None]
     if not found:
         raise trial.failure or FitError("none of the methods can be fitted in every fold")
     candidates = _compared(found, rows)
@@ -139,7 +135,7 @@ class _Trial:
         self.parts = [(data.take(of != f), data.take(of == f), of == f) for f in range(N_FOLDS)]
         self.failure: FitError | None = None
         self._progress = progress
-        self._settled: dict[tuple[Shape | None, float], tuple[Plan, list[Calibrator]]] = {}
+        self._known: dict[Plan, list[Calibrator]] = {}
 
     def laplace_decides(self, weight: float) -> bool:
         """Whether the mix makes the temperature clearly better: by a standard error, and by 0.001 at least."""
@@ -156,37 +152,31 @@ class _Trial:
         if plan.shape == "matrix" and self.data.n_classes > MOST_MATRIX_CLASSES:
             return None
         try:
-            plan, fitted = self._settle(plan)
-            if method.endswith("entropy"):
-                fitted = [
-                    entropy.fit(train, one) for one, (train, _, _) in zip(fitted, self.parts, strict=True)
-                ]
+            options = [replace(plan, form=form, multiplier=m) for form, m in _options(plan)]
+            held = [self._held_out(option) for option in options]
         except FitError as error:
             self.failure = error
             return None
-        rows = self._held_out(fitted)
-        return Candidate(plan, fitted[0].n_parameters, _mean(rows, self.data), 0.0, 0.0, rows)
+        losses = [_mean(rows, self.data) for rows in held]
+        best = int(np.argmin(losses))
+        n_parameters = self._fitted(options[best])[0].n_parameters
+        return Candidate(options[best], n_parameters, losses[best], 0.0, 0.0, held[best])
 
-    def _settle(self, plan: Plan) -> tuple[Plan, list[Calibrator]]:
-        """The plan without its entropy stage, with the best multiplier and form, and its fits by fold."""
-        key = plan.shape, plan.laplace
-        if key not in self._settled:
-            base: Method = plan.shape or "temperature"
-            options = [replace(plan, method=base, form=form, multiplier=m) for form, m in _options(plan)]
-            fits = self._fits(options)
-            losses = [_mean(self._held_out(calibrators), self.data) for calibrators in fits]
-            best = int(np.argmin(losses))
-            self._settled[key] = options[best], fits[best]
-        found, fitted = self._settled[key]
-        return replace(found, method=plan.method), [replace(one, method=plan.method) for one in fitted]
+    def _fitted(self, plan: Plan) -> list[Calibrator]:
+        """The calibrators of `plan`, one for each fold; what two methods share is fitted once."""
+        if plan not in self._known:
+            trains = [train for train, _, _ in self.parts]
+            if plan.method.endswith("+entropy"):
+                before = self._fitted(replace(plan, method=plan.shape or "temperature"))
+                pairs = zip(before, trains, strict=True)
+                self._known[plan] = [methods.with_entropy(one, train, plan) for one, train in pairs]
+            else:
+                self._known[plan] = [methods.fit(train, plan) for train in trains]
+        return self._known[plan]
 
-    def _fits(self, options: list[Plan]) -> list[list[Calibrator]]:
-        """The calibrators of each option in each fold; the next multiplier begins where the last one ended."""
-        return [[methods.fit(train, option) for train, _, _ in self.parts] for option in options]
-
-    def _held_out(self, calibrators: list[Calibrator]) -> Floats:
+    def _held_out(self, plan: Plan) -> Floats:
         rows = np.empty(self.data.n_rows)
-        for calibrator, (_, held, where) in zip(calibrators, self.parts, strict=True):
+        for calibrator, (_, held, where) in zip(self._fitted(plan), self.parts, strict=True):
             rows[where] = negative_logs(calibrator, held)
         return rows
 

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.calibration.dataset import Dataset, Floats, Ints
+from service.calibration import evidence
+from service.calibration.dataset import Dataset, Floats, Ints, taking_part
 from service.errors import FitError
 
 TOLERANCE: Final = 1e-6  # of beta, relative
@@ -20,7 +21,6 @@ MAX_STEPS: Final = 60
 RANGE: Final = 1e6  # beta lies within this factor of 1 / the spread of the logits
 WARM_ROWS: Final = 2000  # fewer rows than this need no warm start
 SINGLE_PRECISION_FROM: Final = 5_000_000  # logits; their rounding averages out in sums of so many
-SIGNAL_LOGITS: Final = 2_000_000  # about so many are looked at before the fit begins
 _BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
 
 
@@ -71,7 +71,7 @@ def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
     Raises:
         FitError: labels of one class, labels that know nothing of the logits, or an optimum at 0 or infinity.
     """
-    scale = check_signal(_sample(data))
+    scale = evidence.check(data)
     low, high = 1 / (RANGE * scale), RANGE / scale
     beta = min(max(1.0, 1 / scale / 10), 10 / scale) if scale else 1.0
     if data.n_rows >= WARM_ROWS:
@@ -86,17 +86,8 @@ def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
         raise NoTemperatureError(
             "the best temperature is infinite: the logits are biased, expected --method bias, vector or auto"
         )
-    n = effective_rows(data)
+    n = data.effective_rows
     return Temperature(1 / beta, 1 / (beta**2 * math.sqrt(n * curvature)), steps)
-
-
-def spread(data: Dataset) -> float:
-    """The typical deviation of a row's logits from their mean: their scale, where there is no temperature."""
-    return check_signal(_sample(data))
-
-
-def _sample(data: Dataset) -> Dataset:
-    return data.take(slice(None, None, max(1, data.logits.size // SIGNAL_LOGITS)))
 
 
 def derivatives(data: Dataset, beta: float, laplace: float = 0.0) -> Derivatives:
@@ -126,77 +117,6 @@ def softmax_share(own_log: Floats, n_allowed: Any, laplace: float) -> Floats:
     """How much of the labels' mixed probability is the softmax's: (1 - l) p / ((1 - l) p + l / n_allowed)."""
     own = (1 - laplace) * np.exp(own_log)
     return np.asarray(own / (own + laplace / n_allowed))
-
-
-def effective_rows(data: Dataset) -> float:
-    """Kish's effective number of rows, (sum w)^2 / sum w^2; n where every row counts once."""
-    return data.n_rows if data.weights is None else float(data.weights.sum() ** 2 / (data.weights**2).sum())
-
-
-def check_signal(data: Dataset) -> float:
-    """The typical spread of a row's logits, after a test that the labels know something of them.
-
-    The advantage of a row is its label's logit, less the class's mean, over what a label drawn from the label
-    frequencies would get; for shuffled labels its mean is 0, whatever bias the logits have. Three standard errors
-    are asked for.
-
-    Raises:
-        FitError: one class only, every label already certain, or no advantage.
-    """
-    frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
-    if np.count_nonzero(frequency) < 2:
-        raise FitError(f"every label is {int(data.labels[0])}, expected labels of at least 2 classes")
-    means = _class_means(data)
-    advantages, squares, right = [], 0.0, True
-    for chunk in data.chunks():
-        allowed = usable(chunk.logits, chunk.mask)
-        z = np.where(allowed, chunk.logits, 0).astype(np.float64, copy=False)
-        share = frequency * allowed
-        own = z[np.arange(len(z)), chunk.labels]
-        expected = ((z - means) * share).sum(1) / share.sum(1)
-        advantages.append(own - means[chunk.labels] - expected)
-        centred = np.where(allowed, z - z.sum(1, keepdims=True) / allowed.sum(1, keepdims=True), 0)
-        squares += float(chunk.weights @ ((centred**2).sum(1) / allowed.sum(1)))
-        right = right and bool((np.where(allowed, z, -np.inf).max(1) <= own).all())
-    _check_advantage(np.concatenate(advantages), data)
-    if right:
-        raise FitError(
-            "every row is right, so the best temperature is 0 and every probability 1: "
-            "expected held-out rows with some mistakes"
-        )
-    return math.sqrt(squares / data.total_weight)
-
-
-def _class_means(data: Dataset) -> Floats:
-    """The mean logit of each class, `[K]`, over the rows where it takes part."""
-    sums, counts = np.zeros(data.n_classes), np.zeros(data.n_classes)
-    for chunk in data.chunks():
-        allowed = usable(chunk.logits, chunk.mask)
-        sums += chunk.weights @ np.where(allowed, chunk.logits, 0)
-        counts += chunk.weights @ allowed
-    return sums / np.maximum(counts, 1e-300)
-
-
-def _check_advantage(advantage: Floats, data: Dataset) -> None:
-    weights = np.ones(data.n_rows) if data.weights is None else data.weights
-    mean = float(np.average(advantage, weights=weights))
-    error = float(np.sqrt(np.average((advantage - mean) ** 2, weights=weights) / effective_rows(data)))
-    if mean <= 3 * error:
-        raise FitError(
-            f"the labels look shuffled: their logits lie {mean:.3g} +- {error:.2g} above what any label gets, "
-            "expected 3 standard errors at least"
-        )
-
-
-def usable(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """Classes that take part, bool `[m,K]`: allowed, and with a score."""
-    finite = logits > -np.inf
-    return finite if mask is None else finite & mask
-
-
-def taking_part(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """`usable`, or none where that is every class."""
-    return usable(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
 
 
 def _newton(data: Dataset, beta: float, low: float, high: float, laplace: float) -> tuple[float, float, int]:
