@@ -1,0 +1,148 @@
+"""The ASGI lane: a dispatcher in front of the FastAPI app that takes the predict paths itself. Runs under any server.
+
+It also gives every other answer its request id and timing.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from service.api.answer import Answer, Gate, refusal
+from service.api.predict import Predict, Target, target
+from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+GUARDED: Final = (b"/v1/", b"/v2/")  # what a key is needed for; health, metrics and the docs are open
+
+
+class Gone(Exception):
+    """The client has left."""
+
+
+class Dispatcher:
+    """Predict by the short way, everything else by the app behind it."""
+
+    def __init__(self, app: Application, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+        self.predict: Predict | None = None  # there is one between startup and shutdown
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = raw_path(scope)
+        request_id, error = self.gate.check(scope["headers"])
+        if to := target(path):
+            if scope["method"] != "POST":
+                error = MethodNotAllowed(f"{scope['method']} does not predict; POST does", allow="POST")
+            await self.answer(to, request_id, error, receive, send)
+        elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
+            await respond(send, refusal(error), request_id)
+        else:
+            await self.app(scope, receive, marked(send, request_id))
+
+    async def answer(
+        self, to: Target, request_id: bytes, error: AnsweredError | None, receive: Receive, send: Send
+    ) -> None:
+        """One prediction."""
+        try:
+            if error is not None:
+                raise error
+            if self.predict is None:
+                raise NotReady("the service is starting")
+            answer = await predicted(self.predict, to, await read(receive, self.gate), receive)
+        except AnsweredError as refused:
+            answer = refusal(refused)
+        except Gone:
+            return
+        await respond(send, answer, request_id)
+
+
+async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
+    """Send an answer whole."""
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id),
+        (b"server-timing", answer.timing),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive) -> Answer:
+    """The answer, as soon as it is there; raises Gone when the client has left before."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    entry = predict(to, body, future.set_result)
+    if not future.done():
+        await asyncio.sleep(0)  # a short run is over by then
+    if entry is None or future.done():
+        return await future
+    leaving = asyncio.create_task(left(receive))
+    try:
+        await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise Gone
+        return future.result()
+    finally:
+        leaving.cancel()
+        entry.abandon()
+
+
+async def left(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def read(receive: Receive, gate: Gate) -> bytes:
+    """The whole body.
+
+    Raises:
+        BodyTooLarge: it grew beyond the bound.
+        Gone: the client left in the middle of it.
+    """
+    parts = []
+    n_bytes = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        part = message.get("body", b"")
+        n_bytes += len(part)
+        if n_bytes > gate.max_body_bytes:
+            raise gate.too_large()
+        parts.append(part)
+        more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def raw_path(scope: Message) -> bytes:
+    """The path as it came, without what the app is mounted under."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    root: bytes = scope.get("root_path", "").encode()
+    return path.partition(b"?")[0].removeprefix(root)
+
+
+def marked(send: Send, request_id: bytes) -> Send:
+    """A `send` that puts the request id and the time that it took on an answer."""
+    started = time.perf_counter()
+
+    async def marking(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            took = b"app;dur=%.3f" % (1e3 * (time.perf_counter() - started))
+            marks = ((b"x-request-id", request_id), (b"server-timing", took))
+            message["headers"] = [*message.get("headers", ()), *marks]
+        await send(message)
+
+    return marking

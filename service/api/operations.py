@@ -1,0 +1,118 @@
+"""What operators ask: is it alive, is it ready, what does it serve."""
+
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from service.batching import Batcher
+from service.codec.contract import ErrorAnswer
+from service.errors import NotReady
+from service.repository import Repository
+
+
+class State(Protocol):
+    """What of the running service these answers are made of."""
+
+    repository: Repository
+    batcher: Batcher | None
+    draining: bool
+    default_model: str
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = "alive"
+
+
+class Ready(BaseModel):
+    """Heads are warm, and the batcher takes rows."""
+
+    status: str = "ready"
+
+
+class ModelLine(BaseModel):
+    """One model at its highest version."""
+
+    model: str
+    version: str
+    versions: list[str] = Field(description="All that are served, ascending.")
+    kind: str = Field(description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
+    classes: int | None = Field(description="K; null where any number is served.")
+    temperature: float
+    provider: str = Field(description="Where it runs: cpu or cuda.")
+
+
+class Models(BaseModel):
+    """What is served, and what is not."""
+
+    default: str = Field(description="The model behind /v1/predict.")
+    models: list[ModelLine]
+    failures: dict[str, str] = Field(description="`MODEL/VERSION` to why its file does not load.")
+    batching: dict[str, Any] = Field(
+        description="Bounds in rows; runs expected to take longer than inline_s get a thread."
+    )
+
+
+class Story(ModelLine):
+    """Everything that a head file says of itself, and what a run of it costs here."""
+
+    inputs: list[str]
+    metadata: dict[str, Any]
+    measured_cost: dict[str, float] = Field(description="Seconds a run, and seconds an input number on top.")
+
+
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No such model or version."}}
+UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "description": "Starting, draining or dead."}}
+
+
+def operations(state: State) -> APIRouter:
+    """The routes, over the running service."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", summary="Alive?")
+    async def healthz() -> Alive:
+        return Alive()
+
+    @router.get("/readyz", summary="Ready?", responses=UNREADY)
+    async def readyz() -> Ready:
+        if state.draining:
+            raise NotReady("the service is stopping")
+        if state.batcher is None or not state.batcher.alive:
+            raise NotReady("the batcher is not running")
+        return Ready()
+
+    @router.get("/v1/models", summary="What is served")
+    async def models() -> Models:
+        batcher = state.batcher
+        bounds = {} if batcher is None else batcher.bounds()
+        lines = [line(state.repository, name) for name in state.repository.models]
+        return Models(
+            default=state.default_model, models=lines, failures=dict(state.repository.failures), batching=bounds
+        )
+
+    @router.get("/v1/models/{model}", summary="A model's story", responses=UNKNOWN)
+    async def story(model: str) -> Story:
+        return told(state.repository, model, None)
+
+    @router.get("/v1/models/{model}/versions/{version}", summary="A version's story", responses=UNKNOWN)
+    async def version_story(model: str, version: str) -> Story:
+        return told(state.repository, model, version)
+
+    return router
+
+
+def versions(repository: Repository, name: str) -> list[str]:
+    """All versions of a model."""
+    return [model.version for model in repository.models[name].values()]
+
+
+def line(repository: Repository, name: str) -> ModelLine:
+    """A model's line."""
+    return ModelLine(**repository.find(name).described(), versions=versions(repository, name))
+
+
+def told(repository: Repository, name: str, version: str | None) -> Story:
+    """A version's story."""
+    return Story(**repository.find(name, version).story(), versions=versions(repository, name))

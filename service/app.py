@@ -1,0 +1,81 @@
+"""`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from service import __version__
+from service.api.answer import Gate
+from service.api.asgi import Dispatcher
+from service.api.described import describe
+from service.api.mistakes import translate
+from service.api.operations import operations
+from service.api.predict import Predict
+from service.batching import Batcher
+from service.head import Head
+from service.repository import Repository
+from service.settings import Settings
+from service.settings import load as load_settings
+
+DESCRIPTION = "Logits in, calibrated probabilities out."
+
+
+class Service(Dispatcher):
+    """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the models; whatever is wrong with them is said here, before anything listens."""
+        self.settings = settings
+        self.default_model = settings.default_model
+        self.repository = Repository(settings.models, self.load)
+        self.batcher: Batcher | None = None
+        self.draining = False
+        app = FastAPI(
+            title="Calibrant",
+            version=__version__,
+            description=DESCRIPTION,
+            lifespan=self.lifespan,
+            docs_url=None,
+            redoc_url=None,
+        )
+        app.include_router(operations(self))
+        describe(app)
+        translate(app)
+        super().__init__(app, Gate(settings.keys, settings.max_body_bytes))
+
+    def load(self, path: Path) -> Head:
+        """A head, as the settings want it run."""
+        return Head(path, provider=self.settings.provider, intra_op_threads=self.settings.intra_op_threads)
+
+    @asynccontextmanager
+    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        """Start the batcher and the watch; at the end answer what is queued."""
+        settings = self.settings
+        self.batcher = Batcher(
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            max_wait_s=settings.max_wait_ms / 1e3,
+        )
+        self.predict = Predict(self.repository, self.batcher, settings.default_model, settings.default_timeout_ms / 1e3)
+        watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
+        try:
+            yield
+        finally:
+            self.draining = True
+            if watch is not None:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+            await self.batcher.close()
+
+
+def create_app(settings: Settings | None = None) -> Service:
+    """The application, with settings from the environment unless they are given.
+
+    Raises:
+        CannotStart: the models cannot be served; the sentence says why.
+    """
+    return Service(settings or load_settings())

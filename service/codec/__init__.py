@@ -1,0 +1,1 @@
+"""Bytes to rows, answers to bytes, strictly. Knows no HTTP."""

@@ -1,0 +1,89 @@
+"""Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from service.codec.query import Query, Served
+from service.errors import AnsweredError
+from service.rows import Answers, Arrays, Rows
+
+NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})
+
+
+def encode(query: Query, arrays: Arrays, model: Served) -> bytes:
+    """The JSON answer to `query`; float32 as the shortest decimal that reads back the same, -inf as null."""
+    said: dict[str, Any] = {"model": model.name, "version": model.version}
+    if query.id is not None:
+        said["id"] = query.id
+    said["temperature"] = said_temperature(query, model)
+    answers = Answers(arrays)
+    for output in query.outputs:
+        if output in PER_CLASS:
+            values = arrays[output]
+            said[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
+        elif output == "prediction":
+            classes = answers.prediction().tolist()
+            said[output] = per_row([None if i < 0 else i for i in classes], query)
+            if model.labels:
+                said["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
+        else:
+            said[output] = per_row(getattr(answers, output)(), query)
+    if query.top_k is not None:
+        said["top"] = said_top(answers, query, query.top_k, model.labels)
+    if query.rows.empty or query.rows.looks_like_probabilities:
+        said["warnings"] = warnings(query.rows)
+    return orjson.dumps(said, option=NUMPY)
+
+
+def per_row(values: Any, query: Query) -> Any:
+    """One value a row, or the value where one row came without a batch axis."""
+    return values if query.lead else values[0]
+
+
+def said_temperature(query: Query, model: Served) -> Any:
+    """The temperature that was used: as it came, or the head's."""
+    given = query.rows.temperature
+    if given is None:
+        return model.temperature
+    if isinstance(given, np.ndarray):
+        return given[:, 0].tolist()
+    return [given] if query.lists_temperature else given
+
+
+def said_top(answers: Answers, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+    """The best classes of each row with labels and probabilities, best first."""
+    best = answers.top(k)
+    probabilities = answers.arrays["probabilities"]
+    top: dict[str, Any] = {"classes": per_row([row.tolist() for row in best], query)}
+    if labels:
+        top["labels"] = per_row([[labels[i] for i in row] for row in best], query)
+    top["probabilities"] = per_row([p[row] for p, row in zip(probabilities, best, strict=True)], query)
+    return top
+
+
+def warnings(rows: Rows) -> list[dict[str, Any]]:
+    """What was odd about rows that were answered all the same."""
+    found: list[dict[str, Any]] = []
+    if rows.empty:
+        message = "no class is left in these rows, all are masked or -inf: probabilities 0, no prediction"
+        found.append({"code": "no_class_allowed", "rows": list(rows.empty), "message": message})
+    if rows.looks_like_probabilities:
+        message = (
+            "the logits are in [0, 1] and add up to 1, as probabilities do; softmax was applied to them all the same"
+        )
+        found.append({"code": "looks_like_probabilities", "rows": list(range(rows.n)), "message": message})
+    return found
+
+
+def encode_error(error: AnsweredError) -> bytes:
+    """The one shape of every error."""
+    said: dict[str, Any] = {"error": str(error), "code": error.code}
+    if error.row is not None:
+        said["row"] = error.row
+    if error.class_ is not None:
+        said["class"] = error.class_
+    return orjson.dumps(said)

@@ -1,0 +1,159 @@
+"""The fast way in: simdjson reads floats straight into a buffer, one translation of its bytes reads the mask.
+
+It takes a body only when it can prove that the careful way (`careful.py`, the contract) would read the same.
+"""
+
+import sys
+from typing import Any, Final, get_args
+
+import numpy as np
+import simdjson
+from numpy.typing import NDArray
+
+from service.codec.contract import Output
+from service.codec.query import Query, Served
+from service.rows import Rows
+
+# A parser keeps the memory of the largest body that it has read; large ones get one of their own.
+LARGE_BODY: Final = 2**20
+KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
+OUTPUTS: Final = frozenset(get_args(Output))
+# All bytes of true, false and the space between them, but those that tell them apart: t, f, [ and ].
+NOISE: Final = b"rueals, \t\r\n"
+T: Final = ord("t")
+
+
+class Parsers:
+    """One parser that is used again and again, until something still refers to what it read last."""
+
+    def __init__(self) -> None:
+        self.usual = simdjson.Parser()
+
+    def parse(self, body: bytes) -> Any:
+        """The document; raises ValueError where simdjson does not read it."""
+        if len(body) > LARGE_BODY:
+            return simdjson.Parser().parse(body)
+        try:
+            return self.usual.parse(body)
+        except RuntimeError:
+            self.usual = simdjson.Parser()
+            return self.usual.parse(body)
+
+
+PARSERS: Final = Parsers()
+
+
+def decode_fast(body: bytes, model: Served) -> Query | None:
+    """The query, or None where the careful way must look: an error, a null, or anything unusual."""
+    if not model.takes_logits:
+        return None
+    try:
+        document = PARSERS.parse(body)
+        keys = list(document)
+        if not KEYS.issuperset(keys) or len(set(keys)) != len(keys):
+            return None
+        return read_fast(body, document, keys, model)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
+        # whatever simdjson stumbled over, the careful way names it
+        return None
+
+
+def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Query | None:
+    """From a parsed document whose keys are known; raises, or returns None, for the careful way."""
+    listed = document["logits"]
+    n, k = 1, len(listed)
+    lead: tuple[int, ...] = ()
+    if isinstance(listed[0], simdjson.Array):
+        n, k, lead = k, len(listed[0]), (k,)
+        if any(len(listed[i]) != k for i in range(1, n)):
+            return None
+    if k != (model.classes or k):
+        return None
+    logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
+    lists = 1 + len(lead) * n
+    mask = temperature = None
+    options: dict[str, Any] = {}
+    for key in keys:
+        if key == "mask":
+            mask = mask_fast(body, n, k, len(lead))
+            lists += 1 + len(lead) * n
+        elif key == "temperature":
+            temperature = temperature_fast(document[key], n)
+            options["lists_temperature"] = listed_here = isinstance(document[key], simdjson.Array)
+            lists += listed_here
+        elif key != "logits":
+            lists += option_fast(key, document[key], options)
+    # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
+    if count_lists(body) != lists:
+        return None
+    rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first)
+    return Query(rows, lead=lead, classes=(k,), **options)
+
+
+def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:
+    """bool `[N, K]` out of the bytes of the body; raises ValueError unless just these booleans stand there.
+
+    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, and anything else shows: an unescaped
+    `"mask"` in valid JSON is a whole string, and one before a colon is the key.
+    """
+    start = body.rindex(b'"mask"') + 6
+    end = body.index(b"]", start) + 1
+    if rank:
+        end = end + 1 if n == 1 else body.index(b"]]", end - 1) + 2
+    left = body[start:end].translate(None, NOISE)
+    if not rank:
+        left = b":[" + left[1:] + b"]"
+    width = k + 2
+    framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
+    if not framed or len(left) != n * width + 3 or left.count(b"t") + left.count(b"f") != n * k:
+        raise ValueError
+    cells = np.frombuffer(left, np.uint8, n * width, 2).reshape(n, width)[:, 1:-1]
+    return np.asarray(cells == T)
+
+
+def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
+    """A scalar for all rows or float64 `[N, 1]`; raises ValueError for what the careful way must judge."""
+    if not isinstance(value, simdjson.Array):
+        return ranged(value, 0.0)
+    if len(value) != n:
+        raise ValueError
+    if n == 1:
+        return ranged(value[0], 0.0)
+    column = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+    if not column.min() > 0:
+        raise ValueError
+    return column.reshape(n, 1)
+
+
+def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
+    """Put an option that is no array of numbers into `options`, and return how many lists it was."""
+    if key == "outputs":
+        options["outputs"] = outputs = value.as_list()
+        if not outputs or not OUTPUTS.issuperset(outputs):
+            raise ValueError
+        return 1
+    if key == "top_k":
+        if type(value) is not int or value < 1:
+            raise ValueError
+        options["top_k"] = value
+    elif key == "timeout_ms":
+        options["timeout_s"] = ranged(value, 0.0, 3_600_000.0) / 1e3
+    else:
+        if type(value) is not str or len(value) > 256:
+            raise ValueError
+        options["id"] = value
+    return 0
+
+
+def ranged(value: Any, above: float, most: float = sys.float_info.max) -> float:
+    """A JSON number above `above`, at most `most`; raises ValueError for anything else."""
+    if type(value) not in (float, int) or not above < value <= most:
+        raise ValueError
+    return float(value)
+
+
+def count_lists(body: bytes) -> int:
+    """How many opening brackets the body has, one in a string included."""
+    if len(body) < 4096:
+        return body.count(b"[")
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord("[")))  # twice as fast from here on

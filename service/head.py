@@ -1,0 +1,237 @@
+"""A head in memory: an ONNX Runtime session, checked and warm. The only importer of onnxruntime."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the Linux wheel reports home by default
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.errors import CannotStart, HeadError, RunFailed
+from service.metadata import Metadata
+from service.rows import GRAPH_OUTPUTS, Input, graph_outputs
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+DTYPES: Final[Mapping[str, type[np.generic]]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+N_PROBE_CLASSES: Final = 16
+N_PROBE_ROWS: Final = 64
+N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
+ALL_OUTPUTS: Final = (1 << len(GRAPH_OUTPUTS)) - 1
+
+
+class Head:
+    """One head file, ready to run.
+
+    Attributes:
+        metadata: what the file says of itself.
+        classes: K, or none where any number is served.
+        labels: class labels by index, or none.
+        inputs: what a request brings, name to (dtype, shape without the batch dimension; none is open).
+        temperature: the T inside the file.
+        provider: `cpu` or `cuda`, where it really runs.
+    """
+
+    def __init__(self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1) -> None:
+        """Load, check and warm up.
+
+        Raises:
+            HeadError: the file is no head that can be served; the sentence says what to do.
+            CannotStart: the provider was asked for and not given.
+        """
+        self.path = path
+        self.session = open_session(path, provider, intra_op_threads)
+        self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
+        try:
+            self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
+            self.inputs = request_inputs(self.session)
+            self.classes = class_count(self.session, self.metadata)
+        except HeadError as error:
+            raise HeadError(f"{path} {error}") from error
+        self.labels = self.metadata.labels
+        self.temperature = self.metadata.temperature
+        self.run_options = ort.RunOptions()
+        self.run_options.only_execute_path_to_fetches = True
+        self.seconds_per_run, self.seconds_per_number = self.warm_up()
+
+    def __repr__(self) -> str:
+        return f"<Head {self.path} K={self.classes or 'any'} T={self.temperature:g} on {self.provider}>"
+
+    @property
+    def takes_logits(self) -> bool:
+        """Whether a request brings logits; else it brings the inputs of an attached classifier."""
+        return self.metadata.kind != "classifier"
+
+    def run(self, feed: Mapping[str, NDArray[Any]], bits: int) -> dict[str, NDArray[Any]]:
+        """Run `feed` (name to `[N, ...]`) and return the graph outputs of `bits`, each `[N, ...]`.
+
+        Raises:
+            RunFailed: ONNX Runtime refused.
+        """
+        names = graph_outputs(bits)
+        try:
+            if self.provider == "cpu":
+                outputs = self.session.run(names, feed, self.run_options)
+            else:
+                outputs = self.run_bound(names, feed)
+        except Exception as error:  # onnxruntime's exceptions share no root
+            raise RunFailed(f"the head could not run: {type(error).__name__}") from error
+        return dict(zip(names, outputs, strict=True))
+
+    def run_bound(self, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As `run`, by IO binding: one copy to the device, one back, none between the nodes."""
+        binding = self.session.io_binding()
+        for name, values in feed.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(values))
+        for name in names:
+            binding.bind_output(name, "cpu")
+        self.session.run_with_iobinding(binding, self.run_options)
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    def cost_s(self, n_numbers: int) -> float:
+        """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""
+        return self.seconds_per_run + self.seconds_per_number * n_numbers
+
+    def probe(self, n: int, k: int) -> dict[str, NDArray[Any]]:
+        """Made-up inputs: `n` rows, `k` classes where the number is open."""
+        random = np.random.default_rng(0)
+        feed: dict[str, NDArray[Any]] = {}
+        for name, (dtype, shape) in self.inputs.items():
+            open_as = k if self.takes_logits else N_PROBE_STEPS
+            full = (n, *(open_as if size is None else size for size in shape))
+            feed[name] = (
+                random.standard_normal(full).astype(dtype) if np.dtype(dtype).kind == "f" else np.ones(full, dtype)
+            )
+        return feed
+
+    def warm_up(self) -> tuple[float, float]:
+        """Run one and two rows, which a fixed batch dimension does not survive, and time small and large runs.
+
+        Returns:
+            Seconds a run, and seconds a number of input on top.
+        """
+        for n in (1, 2):
+            self.check_run(n)
+        small, large = self.probe(1, N_PROBE_CLASSES), self.probe(N_PROBE_ROWS, N_PROBE_CLASSES**2)
+        seconds = [best_of(partial(self.run, feed, 1)) for feed in (small, large)]
+        numbers = [sum(values.size for values in feed.values()) for feed in (small, large)]
+        slope = max(0.0, (seconds[1] - seconds[0]) / (numbers[1] - numbers[0]))
+        return max(0.0, seconds[0] - slope * numbers[0]), slope
+
+    def check_run(self, n: int) -> None:
+        """One run of `n` rows that must answer `n` rows of every output."""
+        again = "export it again with a dynamic first dimension"
+        try:
+            outputs = self.run(self.probe(n, N_PROBE_CLASSES), ALL_OUTPUTS)
+        except RunFailed as error:
+            fixed = [i.shape[0] for i in self.session.get_inputs() if isinstance(i.shape[0], int) and i.shape[0] != n]
+            why = f"its batch dimension is fixed at {fixed[0]}" if fixed else str(error.__cause__).splitlines()[0]
+            raise HeadError(f"{self.path} cannot run {n} row{'s' * (n > 1)}, {why}: {again}") from error
+        for name, values in outputs.items():
+            if len(values) != n:
+                raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
+
+
+def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.InferenceSession:
+    """A session on the provider that was asked for, or an error: never a silent fall-back."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads or n_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what ONNX Runtime has to say comes as exceptions
+    wanted = choose_provider(provider)
+    given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(path, options, providers=given)
+    except Exception as error:  # onnxruntime's exceptions share no root
+        reason = str(error).splitlines()[0].rpartition(":")[2].strip()
+        raise HeadError(
+            f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
+        ) from error
+    if session.get_providers()[0] != given[0]:
+        if provider == "auto":
+            logger.info("provider auto: cuda did not start for %s, it runs on cpu", path)
+            return open_session(path, "cpu", intra_op_threads)
+        raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
+    return session
+
+
+def choose_provider(provider: str) -> str:
+    """`cpu` or `cuda` for `cpu`, `cuda` or `auto`.
+
+    Raises:
+        CannotStart: cuda was asked for, and this ONNX Runtime has none.
+    """
+    there = PROVIDERS["cuda"] in ort.get_available_providers()
+    if provider == "cuda" and not there:
+        raise CannotStart(
+            "provider cuda was asked for, but this ONNX Runtime has none: install onnxruntime-gpu, or take cpu"
+        )
+    return "cuda" if there and provider != "cpu" else "cpu"
+
+
+def request_inputs(session: ort.InferenceSession) -> dict[str, Input]:
+    """What a request must bring: name to (dtype, shape without the batch dimension).
+
+    Raises:
+        HeadError: an input that JSON cannot bring, or outputs missing.
+    """
+    missing = set(GRAPH_OUTPUTS) - {output.name for output in session.get_outputs()}
+    if missing:
+        raise HeadError(f"has no output {', '.join(sorted(missing))}: make it with `calibrant export`")
+    inputs = {}
+    for given in session.get_inputs():
+        if given.type not in DTYPES:
+            raise HeadError(f"has the input {given.name} of type {given.type}; {', '.join(DTYPES)} can be served")
+        shape = tuple(size if isinstance(size, int) else None for size in given.shape[1:])
+        inputs[given.name] = (DTYPES[given.type], shape)
+    return inputs
+
+
+def class_count(session: ort.InferenceSession, metadata: Metadata) -> int | None:
+    """K as graph and metadata agree on it; none where it is open."""
+    size = next(output.shape[1] for output in session.get_outputs() if output.name == "probabilities")
+    classes = size if isinstance(size, int) else metadata.classes
+    for what, n in (("classes", metadata.classes), ("labels", metadata.labels and len(metadata.labels))):
+        if n is not None and n != classes:
+            raise HeadError(f"has {classes} classes in its graph and {n} {what} in its metadata")
+    return classes
+
+
+def best_of(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:
+    """Seconds of the fastest of up to `times` runs, fewer once `budget_s` is spent."""
+    best, spent = float("inf"), 0.0
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        took = time.perf_counter() - start
+        best, spent = min(best, took), spent + took
+        if spent > budget_s:
+            break
+    return best
+
+
+def n_cpus() -> int:
+    """CPUs that this process may use: its affinity, and its cgroup's quota rounded up."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return mine
+    return mine if quota == "max" else max(1, min(mine, -(-int(quota) // int(period))))

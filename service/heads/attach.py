@@ -1,0 +1,124 @@
+"""The head behind a classifier: the user's own ONNX graph that ends in logits, served whole."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
+from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
+
+from service.errors import CannotStart, HeadError, UsedWrongly
+from service.heads import surgery
+from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
+from service.heads.softmax import agreed, append, describe
+from service.heads.stages import HEAD, Stages
+from service.metadata import Metadata
+
+FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+RESERVED: Final = ("mask", "temperature", "probabilities", "log_probabilities", "logsumexp", "scores")
+
+
+class Shape(NamedTuple):
+    """[n, k] of the logits: a number where it is fixed, else a symbol."""
+
+    n: Dim
+    k: Dim
+
+
+def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata: Metadata) -> ModelProto:
+    """Put the head behind the classifier's `output`, logits [N, K] of any float type.
+
+    The inputs are the classifier's, as they were, and the head's `mask` and `temperature`; the outputs are
+    the head's alone. `output` may also name a tensor inside, such as what goes into a final Softmax.
+
+    Raises:
+        CannotStart: the file cannot be read.
+        HeadError: the classifier is not ONNX, or not one that a head can stand behind.
+        UsedWrongly: no such output, one that holds no logits, or K contradicts the labels or the parameters.
+    """
+    model = modern(classifier if isinstance(classifier, ModelProto) else load(classifier))
+    shape = shape_of(model, output, metadata.classes)
+    classes = shape.k if isinstance(shape.k, int) else None
+    story = agreed(metadata, stages, classes)
+    taken = {entry.name for entry in model.graph.input} & set(RESERVED)
+    if taken:
+        raise HeadError(f"the classifier has an input called {min(taken)}, a name of the head's: rename it")
+    inner = {name: f"classifier/{name}" for name in RESERVED}
+    surgery.rename(model.graph, inner)
+
+    graph = Graph(HEAD)
+    logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
+    append(graph, logits, stages, *shape)
+    surgery.extend(model.graph, graph)
+    return describe(model, story.model_copy(update={"kind": "classifier", "masks_first": False}))
+
+
+def load(path: Path) -> ModelProto:
+    """Read a classifier, with the data beside it where it has some."""
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except OSError as error:
+        raise CannotStart(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise HeadError(f"{path} is not an ONNX model: {surgery.first_line(error)}") from error
+    return model
+
+
+def modern(model: ModelProto) -> ModelProto:
+    """Copy the classifier, in an opset that the head's operators are in."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    if copy.ir_version < 4:  # where every weight had to be an input too
+        surgery.drop_inputs(copy.graph, {tensor.name for tensor in copy.graph.initializer})
+    opset = max((entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    copy.ir_version = max(copy.ir_version, IR_VERSION)
+    if opset == 0:
+        copy.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    elif opset < OPSET:
+        try:
+            copy = version_converter.convert_version(copy, OPSET)
+        except Exception as error:  # the converter raises what it likes
+            reason = surgery.first_line(error)
+            message = f"the classifier's opset {opset} does not convert to {OPSET}, export it anew: {reason}"
+            raise HeadError(message) from error
+        copy.ir_version = max(copy.ir_version, IR_VERSION)
+    return copy
+
+
+def shape_of(model: ModelProto, output: str, classes: int | None) -> Shape:
+    """The shape of the logits; where the graph leaves K open it is `classes`.
+
+    Raises:
+        UsedWrongly: no such tensor, or not logits.
+    """
+    tensor = find(model, output)
+    tensor_type = tensor.type.tensor_type
+    if tensor_type.elem_type not in FLOATS or len(tensor_type.shape.dim) != 2:
+        raise UsedWrongly(f"the output {output} is {described(tensor)}, expected logits: floats of the shape [N, K]")
+    for node in model.graph.node:
+        if output in node.output and node.op_type == "Softmax":
+            raise UsedWrongly(f"the output {output} comes out of a Softmax, expected logits: try {node.input[0]}")
+    n, k = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor_type.shape.dim)
+    if isinstance(k, int) and classes not in (None, k):
+        raise UsedWrongly(f"the output {output} has {k} classes, expected {classes} as the labels or the bias have")
+    return Shape(n if n != "" else "N", k if isinstance(k, int) else classes or "K")
+
+
+def find(model: ModelProto, name: str) -> ValueInfoProto:
+    """The type of an output, or of a tensor inside as far as its type can be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    tensors: dict[str, ValueInfoProto] = {entry.name: entry for entry in (*inferred.value_info, *inferred.output)}
+    if name not in tensors:
+        there = ", ".join(entry.name for entry in model.graph.output)
+        raise UsedWrongly(f"the classifier has no output {name}, it has: {there}")
+    return tensors[name]
+
+
+def described(tensor: ValueInfoProto) -> str:
+    """Say type and shape, as in `INT64 [N]`."""
+    tensor_type = tensor.type.tensor_type
+    if not tensor_type.HasField("shape"):
+        return "of no known shape"
+    dims = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in tensor_type.shape.dim)
+    return f"{TensorProto.DataType.Name(tensor_type.elem_type)} [{dims}]"

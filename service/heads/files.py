@@ -1,0 +1,98 @@
+"""Head files: checked, then written whole or not at all."""
+
+import os
+import re
+import secrets
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnx import ModelProto
+
+from service.errors import CannotStart, HeadError, UsedWrongly
+from service.heads.reference import check
+from service.heads.surgery import first_line
+
+FILE: Final = "model.onnx"
+NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+VERSION: Final = re.compile(r"[1-9][0-9]*")
+
+
+def write(model: ModelProto, path: Path) -> Path:
+    """Check the head against the reference, then put it at `path`; a reader sees the old file or the new one.
+
+    Raises:
+        HeadError: the model is no valid ONNX, is too large for one file, or computes something else.
+        CannotStart: the folder cannot be written.
+    """
+    content = checked(model)
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def publish(model: ModelProto, models: Path, name: str) -> Path:
+    """Check the head, then write it as the next version: `models/<name>/<highest + 1>/model.onnx`.
+
+    Making the version's folder claims its number, so that of two who publish at once each gets one.
+
+    Raises:
+        UsedWrongly: a name that is no folder name everywhere.
+        HeadError, CannotStart: as `write`.
+    """
+    if not NAME.fullmatch(name):
+        raise UsedWrongly(f"{name!r} is no model name: expected letters, digits, '.', '_' or '-', no '.' first")
+    content = checked(model)
+    try:
+        version = claim(models / name)
+        try:
+            replace(version / FILE, content)
+        except BaseException:
+            version.rmdir()
+            raise
+    except OSError as error:
+        raise CannotStart(f"{models / name} cannot be written: {error.strerror}") from error
+    return version / FILE
+
+
+def claim(folder: Path) -> Path:
+    """Make and return the folder of the next version in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    highest = max((int(entry.name) for entry in folder.iterdir() if VERSION.fullmatch(entry.name)), default=0)
+    for version in count(highest + 1):
+        try:
+            (folder / str(version)).mkdir()
+        except FileExistsError:
+            continue
+        return folder / str(version)
+    raise AssertionError("count does not end")
+
+
+def checked(model: ModelProto) -> bytes:
+    """Serialize a model that is valid ONNX and computes what it should; the same model, the same bytes."""
+    if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+        raise HeadError(f"the model has {model.ByteSize()} bytes, one ONNX file holds less than 2 GB")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise HeadError(f"the model is not valid ONNX: {first_line(error)}") from error
+    check(model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to the disk, rename."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with new.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

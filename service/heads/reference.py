@@ -1,0 +1,105 @@
+"""The head in numpy, written independently of the graph, and the check of one against the other."""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from service.errors import HeadError
+from service.heads.stages import HEAD, Stages
+
+Tensors = dict[str, NDArray[Any]]
+
+INPUTS: Final = ("mask", "temperature")
+
+
+class Tolerance(NamedTuple):
+    """How far from the reference an output may be: `absolute + relative * |reference|`."""
+
+    relative: float
+    absolute: float
+
+
+TOLERANCES: Final = {
+    "probabilities": Tolerance(1.2e-7, 2e-45),  # float32 rounds by 6e-8, its subnormals by 0.7e-45
+    "log_probabilities": Tolerance(6e-8, 4e-6),
+    "logsumexp": Tolerance(6e-8, 4e-6),
+    "scores": Tolerance(1e-12, 1e-9),
+}
+
+
+def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]) -> Tensors:
+    """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
+
+    Only what the mask allows is looked at.
+    """
+    n = len(logits)
+    answers: Tensors = {name: np.full(logits.shape, -np.inf, np.longdouble) for name in TOLERANCES}
+    answers["probabilities"][:] = 0
+    answers["logsumexp"] = np.full((n, 1), -np.inf, np.longdouble)
+    for row in range(n):
+        allowed = np.flatnonzero(mask[row] & (logits[row] != -np.inf))
+        if not len(allowed):
+            continue
+        x = logits[row, allowed].astype(np.longdouble)
+        if stages.bias is not None:
+            x += stages.bias[allowed]
+        t = np.longdouble(temperature[row, 0])
+        highest = x.max()
+        total = np.exp((x - highest) / t).sum()
+        answers["scores"][row, allowed] = x - highest
+        answers["probabilities"][row, allowed] = np.exp((x - highest) / t) / total
+        answers["log_probabilities"][row, allowed] = (x - highest) / t - np.log(total)
+        answers["logsumexp"][row] = highest / t + np.log(total)
+    return answers
+
+
+def check(model: ModelProto) -> None:
+    """Run a head with onnx's own evaluator, and compare; behind a classifier, the head without it.
+
+    Raises:
+        HeadError: an output is further from the reference than its tolerance.
+    """
+    stages = Stages.read(model)
+    evaluator = ReferenceEvaluator(alone(model))
+    logits = evaluator.input_names[0]
+    k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    rng = np.random.default_rng(0)
+    for n, width in ((1, k or 10), (4, k or 7)):
+        x, mask, temperature = examples(rng, n, width)
+        defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
+        compare(evaluator, {logits: x}, expected(stages, x, *defaults))
+        x[~mask] = np.nan
+        given = {logits: x, "mask": mask, "temperature": temperature}
+        compare(evaluator, given, expected(stages, x, mask, temperature))
+
+
+def alone(model: ModelProto) -> ModelProto:
+    """Take the head out from behind its classifier: `logits` float32 [N, K] become its first input."""
+    nodes = [node for node in model.graph.node if node.name.startswith(HEAD)]
+    if not nodes:
+        return model
+    logits = helper.make_tensor_value_info(nodes[0].output[0], TensorProto.FLOAT, None)
+    inputs = [logits, *(entry for entry in model.graph.input if entry.name in INPUTS)]
+    own = [t for t in model.graph.initializer if t.name in INPUTS or t.name.startswith(HEAD)]
+    graph = helper.make_graph(nodes[1:], "head", inputs, model.graph.output, own)
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def examples(rng: np.random.Generator, n: int, k: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
+    """Make n rows of logits, mask and temperature; of more rows than one the last allows no class."""
+    mask = rng.random((n, k)) < 0.7
+    mask[-1] = n == 1
+    logits = rng.normal(scale=5, size=(n, k)) + rng.normal(scale=100, size=(n, 1))
+    return logits.astype(np.float32), mask, rng.uniform(0.5, 2, (n, 1))
+
+
+def compare(evaluator: ReferenceEvaluator, rows: Tensors, answers: Tensors) -> None:
+    """Run `rows` and hold every output against its answer."""
+    with np.errstate(all="ignore"):
+        outputs = dict(zip(evaluator.output_names, evaluator.run(None, rows), strict=True))
+        for name, (relative, absolute) in TOLERANCES.items():
+            if not np.allclose(outputs[name], answers[name], relative, absolute):
+                raise HeadError(f"the head's {name} are further than {absolute} from the float64 reference")

@@ -1,0 +1,133 @@
+"""The head: masked softmax and log-softmax with a temperature, float64 inside, the same in any batch.
+
+The order is the point. The mask writes -inf first, never a finite fill, so that nothing that stood under it
+is read; the row maximum is subtracted before the temperature divides, so that no digit is lost to a large
+shift. LogSoftmax is not used: in float64 ONNX Runtime answers finite garbage for a row with a NaN.
+"""
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from service import __version__
+from service.errors import UsedWrongly
+from service.heads.graph import IR_VERSION, OPSET, Dim, Graph, ints, scalar
+from service.heads.lanes import Width
+from service.heads.stages import Stages
+from service.metadata import Metadata
+
+
+def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
+    """A head on its own: `logits` float32 [N, K] in; for the other inputs and the outputs see `append`.
+
+    `classes` is K, none for a head that serves any number. What the graph decides (kind, classes,
+    temperature, masks_first) is written over what `metadata` says.
+
+    Raises:
+        UsedWrongly: K contradicts the labels or the parameters.
+    """
+    k: Dim = "K" if classes is None else classes
+    story = agreed(metadata, stages, classes).model_copy(update={"kind": "softmax"})
+    graph = Graph()
+    append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k)
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(
+        graph.finish("head"),
+        opset_imports=opset,
+        ir_version=IR_VERSION,
+        producer_name="calibrant",
+        producer_version=__version__,
+    )
+    return describe(model, story)
+
+
+def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
+    """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
+
+    Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1].
+    Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
+    calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
+    maximum before the temperature. A row without an allowed class has zeros, and -inf in all but the first.
+    """
+    mask = graph.input("mask", TensorProto.BOOL, [n, k], np.ones((1, k if isinstance(k, int) else 1), bool))
+    fitted = np.array([[stages.temperature]], np.float64)
+    temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
+    last = graph.constant("last", ints(-1))
+    width = Width(graph, logits, k)
+    wide = width.pad(masked(graph, mask, logits, stages))
+
+    highest = graph.add("ReduceMax", wide, last, name="highest", keepdims=1)
+    # an empty row's maximum is -inf, and -inf minus -inf would be NaN
+    lowest = graph.constant("lowest", scalar(np.finfo(np.float64).min))
+    finite = graph.add("Max", highest, lowest, name="highest_finite")
+    scores = graph.add("Sub", wide, finite, name="shifted")
+    z = graph.add("Div", scores, temperature, name="z")
+    e = graph.add("Exp", z, name="e")
+    # the largest z is 0, so the sum is 1 or more: less is a row without an allowed class
+    total = graph.add("ReduceSum", e, last, name="total", keepdims=1)
+    total = graph.add("Max", total, graph.constant("one", scalar(1)), name="total_positive")
+    # ReduceLogSum of one number is its logarithm; Log has the same packets as Exp, and [N, 1] is not even
+    log_total = graph.add("ReduceLogSum", total, last, name="log_total", keepdims=1)
+    highest_z = graph.add("Div", highest, temperature, name="highest_z")
+    logsumexp = graph.add("Add", highest_z, log_total, name="logsumexp_wide")
+
+    width.output("probabilities", n, graph.add("Div", e, total, name="p"))
+    width.output("log_probabilities", n, graph.add("Sub", z, log_total, name="log_p"))
+    graph.output("logsumexp", TensorProto.FLOAT, [n, 1], "Cast", logsumexp, to=TensorProto.FLOAT)
+    width.output("scores", n, scores, TensorProto.DOUBLE)
+
+
+def masked(graph: Graph, mask: str, logits: str, stages: Stages) -> str:
+    """The calibrated logits where the mask allows, -inf elsewhere: float64 [N, K].
+
+    A head without an affine stage masks the float32 logits: half the bytes.
+    """
+    if not stages.affine:
+        fill = graph.constant("masked", scalar(-np.inf, np.float32))
+        return cast(graph, graph.add("Where", mask, logits, fill, name="allowed"), "allowed_64")
+    fill = graph.constant("masked", scalar(-np.inf))
+    return graph.add("Where", mask, calibrated(graph, logits, stages), fill, name="allowed")
+
+
+def calibrated(graph: Graph, logits: str, stages: Stages) -> str:
+    """The stages before the mask, in float64: what stands under the mask may become anything here."""
+    x = cast(graph, logits, "logits_64")
+    if stages.bias is not None:
+        x = graph.add("Add", x, graph.constant("bias", np.asarray(stages.bias, np.float64)), name="biased")
+    return x
+
+
+def cast(graph: Graph, tensor: str, name: str) -> str:
+    """The tensor in float64."""
+    return graph.add("Cast", tensor, name=name, to=TensorProto.DOUBLE)
+
+
+def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
+    """The metadata with what the graph decides: classes, temperature, whether it masks first.
+
+    Raises:
+        UsedWrongly: K contradicts the labels or the parameters.
+    """
+    if classes is not None and classes < 1:
+        raise UsedWrongly(f"the number of classes is {classes}, expected 1 or more")
+    for what, n in (
+        ("labels", metadata.labels and len(metadata.labels)),
+        ("numbers in the bias", stages.classes),
+    ):
+        if n is not None and n != classes:
+            raise UsedWrongly(
+                f"there are {n} {what}, expected one for each of the {classes or 'fixed number of'} classes"
+            )
+    return metadata.model_copy(
+        update={
+            "classes": classes,
+            "calibrator": metadata.calibrator | {"temperature": stages.temperature},
+            "masks_first": not stages.affine,
+        }
+    )
+
+
+def describe(model: ModelProto, metadata: Metadata) -> ModelProto:
+    """Put the metadata in, beside what else stands there."""
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    helper.set_model_props(model, props | metadata.to_props())
+    return model

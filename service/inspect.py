@@ -1,0 +1,46 @@
+"""Print what a head file says of itself."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from service.head import Head
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file, and how to say it."""
+    parser.add_argument("file", type=Path, help="a head file, such as models/softmax/1/model.onnx")
+    parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Load the head, as serving would, and print its story."""
+    head = Head(arguments.file)
+    story = head.metadata.model_dump(mode="json", exclude_none=True)
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.json:
+        console.print(json.dumps(story, indent=2), markup=False)
+        return 0
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("file", str(arguments.file))
+    for name, (dtype, shape) in head.inputs.items():
+        sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
+        table.add_row("input", f"{name}: {dtype.__name__} [{sizes}]")
+    for key, value in story.items():
+        if value not in ({}, []):
+            table.add_row(key.replace("_", " "), said(value))
+    console.print(table)
+    return 0
+
+
+def said(value: object) -> str:
+    """A metadata value on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {said(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        shown = ", ".join(map(str, value[:12]))
+        return shown + (f", and {len(value) - 12} more" if len(value) > 12 else "")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

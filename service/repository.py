@@ -1,0 +1,174 @@
+"""The models that are served: names, versions, and how new files take the place of old ones without a failed request.
+
+What lies in `ROOT/NAME/VERSION/model.onnx` is served; a version is a positive integer, the highest is the default one.
+One snapshot, replaced as a whole on the event loop, is all the mutable state: a request that has found its model
+keeps it, whatever happens to the file.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from watchfiles import awatch
+
+from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
+from service.head import Head
+from service.rows import Input
+
+logger = logging.getLogger(__name__)
+
+Stamp = tuple[int, int, int]
+Load = Callable[[Path], Head]
+
+
+class Model:
+    """One version of one model, loaded and warm; what the codec must know of it, and the head that runs it."""
+
+    def __init__(self, name: str, number: int, head: Head, stamp: Stamp) -> None:
+        self.name = name
+        self.number = number
+        self.version = str(number)
+        self.head = head
+        self.stamp = stamp
+        self.classes: int | None = head.classes
+        self.labels: Sequence[str] | None = head.labels
+        self.temperature: float = head.temperature
+        self.inputs: Mapping[str, Input] = head.inputs
+        self.takes_logits: bool = head.takes_logits
+        self.masks_first: bool = head.metadata.masks_first
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}/{self.version} {self.head!r}>"
+
+    def described(self) -> dict[str, Any]:
+        """The line that `/v1/models` has of it."""
+        return {
+            "model": self.name,
+            "version": self.version,
+            "kind": self.head.metadata.kind,
+            "classes": self.classes,
+            "temperature": self.temperature,
+            "provider": self.head.provider,
+        }
+
+    def story(self) -> dict[str, Any]:
+        """Everything that its file says, and what a run costs here."""
+        metadata = self.head.metadata.model_dump(mode="json", exclude_none=True)
+        cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
+        return {**self.described(), "inputs": list(self.inputs), "metadata": metadata, "measured_cost": cost}
+
+
+Snapshot = Mapping[str, Mapping[int, Model]]
+
+
+class Repository:
+    """Finds models by name and version, and keeps up with the folder.
+
+    Attributes:
+        models: name to version to model, versions ascending; replaced, never changed.
+        failures: `NAME/VERSION` to why its file is not served.
+    """
+
+    def __init__(self, root: Path, load: Load) -> None:
+        """Load everything there is.
+
+        Raises:
+            CannotStart: no folder, nothing in it, or a file that does not load; the sentence says what to do.
+        """
+        self.root = root
+        self.load = load
+        self.models: Snapshot = {}
+        self.failures: Mapping[str, str] = {}
+        if not root.is_dir():
+            raise CannotStart(
+                f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
+            )
+        self.swap(*self.scan())
+        if self.failures:
+            raise CannotStart("; ".join(self.failures.values()))
+        if not self.models:
+            raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
+
+    def __repr__(self) -> str:
+        return f"<Repository {self.root} {sum(map(len, self.models.values()))} versions, {len(self.failures)} failures>"
+
+    def find(self, name: str, version: str | None = None) -> Model:
+        """The model of that name, its highest version unless one is named.
+
+        Raises:
+            UnknownModel, UnknownVersion: the sentence says what is there.
+        """
+        versions = self.models.get(name)
+        if versions is None:
+            raise UnknownModel(f"there is no model of that name; there are {', '.join(self.models) or 'none'}")
+        if version is None:
+            return versions[max(versions)]
+        if version.isascii() and version.isdecimal() and (model := versions.get(int(version[:18]))):
+            return model
+        raise UnknownVersion(f"model {name} has no such version; it has {', '.join(map(str, versions))}")
+
+    def scan(self) -> tuple[Snapshot, dict[str, str]]:
+        """Look at the folder, load what is new there, and return the next snapshot and failures. Takes its time."""
+        found: dict[str, dict[int, Model]] = {}
+        failures: dict[str, str] = {}
+        for path, name, number in model_files(self.root):
+            current = self.models.get(name, {}).get(number)
+            try:
+                stamp = stamped(path)
+                unchanged = current is not None and current.stamp == stamp
+                model = current if unchanged else Model(name, number, self.load(path), stamp)
+            except FileNotFoundError:
+                continue
+            except CommandError as error:
+                failures[f"{name}/{number}"] = str(error)
+                model = current
+            if model is not None:
+                found.setdefault(name, {})[number] = model
+        return {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}, failures
+
+    def swap(self, models: Snapshot, failures: Mapping[str, str]) -> None:
+        """Serve another snapshot from now on, and log what is different."""
+        before, after = listed(self.models), listed(models)
+        for key in sorted(before.keys() | after.keys()):
+            if key not in after:
+                logger.info("model %s is no longer served", key)
+            elif after[key] is not before.get(key):
+                logger.info("model %s is served, %s", key, "replaced" if key in before else "new")
+        for key, why in failures.items():
+            if self.failures.get(key) != why:
+                kept = "the version loaded before goes on" if key in after else "it is not served"
+                logger.warning("model %s does not load, %s: %s", key, kept, why)
+        self.models, self.failures = models, failures
+
+    async def watch(self) -> None:
+        """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
+        async for _ in awatch(self.root, step=50, debounce=400, ignore_permission_denied=True):
+            try:
+                self.swap(*await asyncio.to_thread(self.scan))
+            except OSError as error:
+                logger.warning("the models folder %s cannot be read, what is loaded goes on: %s", self.root, error)
+
+
+HOW = "with `calibrant export --name NAME`"
+
+
+def model_files(root: Path) -> list[tuple[Path, str, int]]:
+    """Every `ROOT/NAME/VERSION/model.onnx` with its name and version."""
+    return [
+        (path, path.parent.parent.name, int(path.parent.name))
+        for path in sorted(root.glob("*/*/model.onnx"))
+        if path.parent.name.isascii() and path.parent.name.isdecimal() and path.parent.name[0] != "0"
+    ]
+
+
+def stamped(path: Path) -> Stamp:
+    """What changes when a file is replaced."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def listed(models: Snapshot) -> dict[str, Model]:
+    """A snapshot by `NAME/VERSION`."""
+    return {f"{name}/{number}": model for name, versions in models.items() for number, model in versions.items()}

@@ -1,0 +1,259 @@
+"""Rows to score, as checked numpy arrays. Knows neither JSON nor ONNX.
+
+What passes `Rows.checked` can be run beside anybody else's rows: a bad request never reaches a batch.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidValue
+
+FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+# Sums of squares below these prove that every number is finite and within float32, in one pass.
+SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
+SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
+
+# The outputs of a head's graph, in the order of their bits in a `wants`.
+GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsumexp")
+# What can be asked for, and the graph outputs that it is made of.
+MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "probabilities": ("probabilities",),
+    "log_probabilities": ("log_probabilities",),
+    "prediction": ("scores",),
+    "confidence": ("probabilities",),
+    "entropy": ("probabilities", "log_probabilities"),
+    "logsumexp": ("logsumexp",),
+    "top": ("scores", "probabilities"),
+}
+
+Temperature = float | NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
+Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
+
+
+def wants(outputs: Iterable[str]) -> int:
+    """The graph outputs that `outputs` are made of, as bits."""
+    bits = 0
+    for output in outputs:
+        for name in MADE_OF[output]:
+            bits |= 1 << GRAPH_OUTPUTS.index(name)
+    return bits
+
+
+@cache
+def graph_outputs(bits: int) -> tuple[str, ...]:
+    """The names behind the bits of a `wants`."""
+    return tuple(name for i, name in enumerate(GRAPH_OUTPUTS) if bits >> i & 1)
+
+
+@dataclass(slots=True)
+class Rows:
+    """N rows for one head.
+
+    Attributes:
+        inputs: name to array, each `[N, ...]`; a head of its own has `logits`, float32 `[N, K]`.
+        mask: bool `[N, K]`, true = the class may be chosen; none where the mask is already in the logits, as -inf.
+        temperature: T > 0 for all rows, or float64 `[N, 1]`; none takes the head's.
+        empty: the rows in which no class is left.
+        looks_like_probabilities: every row is in [0, 1] and adds up to 1.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    mask: NDArray[np.bool_] | None = None
+    temperature: Temperature | None = None
+    empty: Sequence[int] = ()
+    looks_like_probabilities: bool = False
+    n: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n = len(next(iter(self.inputs.values())))
+
+    @property
+    def shape_key(self) -> tuple[Any, ...]:
+        """What must agree for rows to share a batch: all dimensions but the first."""
+        if len(self.inputs) == 1:
+            for values in self.inputs.values():
+                return values.shape[1:]
+        return tuple(values.shape[1:] for values in self.inputs.values())
+
+    def part(self, start: int, stop: int) -> "Rows":
+        """The rows `start:stop`, as views."""
+        temperature = self.temperature
+        return Rows(
+            {name: values[start:stop] for name, values in self.inputs.items()},
+            None if self.mask is None else self.mask[start:stop],
+            temperature[start:stop] if isinstance(temperature, np.ndarray) else temperature,
+        )
+
+    @classmethod
+    def checked(
+        cls,
+        logits: NDArray[np.float64] | NDArray[np.float32],
+        mask: NDArray[np.bool_] | None = None,
+        temperature: Temperature | None = None,
+        *,
+        masks_first: bool = True,
+    ) -> Self:
+        """Rows of logits that are safe to run.
+
+        Args:
+            logits: `[N, K]`, N >= 1, K >= 1. -inf is a class without a score. Under a false mask anything may stand.
+            mask: `[N, K]`.
+            temperature: finite and positive, checked by the caller.
+            masks_first: the head's graph reads no masked logit: the mask goes into the logits here and now.
+
+        Raises:
+            InvalidValue: NaN, +inf or a number beyond float32 on an allowed class; names the row and the class.
+        """
+        flat = logits.reshape(-1)
+        power = flat.dot(flat)
+        if power < SAFE_POWER[logits.dtype]:
+            gaps = False
+            values = logits.astype(np.float32)
+        else:
+            allowed = logits if mask is None else np.where(mask, logits, -np.inf)
+            values = within_float32(allowed)
+            gaps = True
+        if mask is not None:
+            if masks_first:
+                np.copyto(values, -np.inf, where=~mask)
+            else:
+                values[~mask & ~np.isfinite(values)] = 0.0
+        return cls(
+            {"logits": values},
+            None if masks_first else mask,
+            temperature,
+            empty_rows(values, mask, gaps=gaps),
+            bool(power <= len(logits) * (1 + SUM_TOLERANCE)) and looks_like_probabilities(logits),
+        )
+
+
+def within_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    """`values` `[N, K]` as float32, with -inf passed through.
+
+    Raises:
+        InvalidValue: the first NaN, +inf or number beyond float32, by row and class.
+    """
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    good = np.isfinite(narrow) | np.isneginf(values)
+    if not good.all():
+        row, class_ = (int(i) for i in np.argwhere(~good)[0])
+        found = values[row, class_]
+        what = "not a number" if np.isnan(found) else f"{found:g}"
+        raise InvalidValue(
+            f"logits[{row}][{class_}] is {what}; a finite number within float32, or null for a class without a score, "
+            "was expected",
+            code="bad_logit",
+            row=row,
+            class_=class_,
+        )
+    return narrow
+
+
+def empty_rows(values: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, gaps: bool) -> list[int]:
+    """The rows in which no class is left: masked or -inf throughout."""
+    if gaps:
+        left = values > -np.inf
+        if mask is not None:
+            left &= mask
+        return np.flatnonzero(~left.any(axis=1)).tolist()
+    if mask is not None:
+        return np.flatnonzero(~mask.any(axis=1)).tolist()
+    return []
+
+
+def looks_like_probabilities(logits: NDArray[Any]) -> bool:
+    """Whether all rows of `[N, K]`, K >= 2, are in [0, 1] and add up to 1: softmax applied twice is a classic."""
+    if logits.shape[1] < 2 or not (logits >= 0).all():
+        return False
+    return bool((np.abs(logits.sum(axis=1) - 1) <= SUM_TOLERANCE).all())
+
+
+def joined(many: Sequence[Rows], default_temperature: float) -> dict[str, NDArray[Any]]:
+    """One feed for a run over all rows of `many`, in order: name to array.
+
+    A row without a temperature gets `default_temperature`; a row without a mask may choose every class.
+    """
+    first = many[0]
+    if len(many) == 1:
+        feed = dict(first.inputs)
+    else:
+        feed = {name: np.concatenate([rows.inputs[name] for rows in many]) for name in first.inputs}
+    if any(rows.temperature is not None for rows in many):
+        feed["temperature"] = joined_temperatures(many, default_temperature)
+    masks = [rows.mask for rows in many if rows.mask is not None]
+    if masks:
+        k = masks[0].shape[1]
+        feed["mask"] = np.concatenate(
+            [np.ones((rows.n, k), np.bool_) if rows.mask is None else rows.mask for rows in many]
+        )
+    return feed
+
+
+def joined_temperatures(many: Sequence[Rows], default: float) -> NDArray[np.float64]:
+    """float64 `[N, 1]` over all rows of `many`."""
+    column: list[float] = []
+    for rows in many:
+        given = default if rows.temperature is None else rows.temperature
+        if isinstance(given, np.ndarray):
+            column += given[:, 0].tolist()
+        else:
+            column += [given] * rows.n
+    return np.array(column, np.float64).reshape(-1, 1)
+
+
+class Answers:
+    """What a head said of N rows; the rest is derived here, once, when asked for.
+
+    Attributes:
+        arrays: the head's outputs by name, each `[N, ...]`.
+    """
+
+    __slots__ = ("arrays",)
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+
+    def prediction(self) -> NDArray[np.int64]:
+        """The best class, int64 `[N]`; -1 where no class is left. Ranked in float64, before the temperature."""
+        scores = self.arrays["scores"]
+        best: NDArray[np.int64] = scores.argmax(axis=1)
+        best[np.isneginf(scores.max(axis=1))] = -1
+        return best
+
+    def confidence(self) -> NDArray[np.float32]:
+        """The largest probability, float32 `[N]`; 0 where no class is left."""
+        return np.asarray(self.arrays["probabilities"].max(axis=1))
+
+    def entropy(self) -> NDArray[np.float64]:
+        """Shannon entropy in nats, float64 `[N]`; 0 log 0 is 0."""
+        p = self.arrays["probabilities"].astype(np.float64)
+        log_p = np.where(p > 0, self.arrays["log_probabilities"], 0.0)
+        # + 0.0 turns the -0.0 of a certain row into 0.0
+        return np.asarray(-(p * log_p).sum(axis=1) + 0.0)
+
+    def logsumexp(self) -> NDArray[np.float32]:
+        """Logarithm of the sum of exp(logit / T) over the allowed classes, float32 `[N]`; -inf where none is left."""
+        return np.asarray(self.arrays["logsumexp"][:, 0])
+
+    def top(self, k: int) -> list[NDArray[np.int64]]:
+        """The best classes of each row, best first: at most k, and none that may not be chosen."""
+        scores = self.arrays["scores"]
+        k = min(k, scores.shape[1])
+        # equal scores keep the order of the classes, as argmax does
+        if k < scores.shape[1]:
+            edge = np.partition(scores, -k, axis=1)[:, -k, np.newaxis]
+            candidates = [np.flatnonzero(row) for row in scores >= edge]
+        else:
+            candidates = [np.arange(scores.shape[1])] * len(scores)
+        best = []
+        for row, some in zip(scores, candidates, strict=True):
+            ranked = some[np.argsort(-row[some], kind="stable")][:k]
+            best.append(ranked[row[ranked] > -np.inf])
+        return best

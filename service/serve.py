@@ -1,0 +1,144 @@
+"""Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, get_args
+
+# numpy's BLAS would start a thread a core for products that are never large here
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from service.app import Service, create_app
+from service.errors import CannotStart
+from service.lane import FastLane
+from service.settings import PREFIX, Settings, load
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+BACKLOG: Final = 2048
+KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
+GRACE_S: Final = 30  # for what is in flight at shutdown
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One option a setting; what is not given comes from the environment, then from the default."""
+    for name, field in Settings.model_fields.items():
+        choices = [c for c in get_args(field.annotation) if isinstance(c, str)]
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            default=argparse.SUPPRESS,
+            choices=choices or None,
+            metavar=None if choices else name.rpartition("_")[2].upper(),
+            help=f"{field.description} (default: {field.default or 'none'!s}; {PREFIX}{name.upper()})",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal; 0 when it was asked to stop."""
+    settings = load(**vars(arguments))
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
+    listening = listen(settings.host, settings.port)
+    service = create_app(settings)
+    announce(service, *listening.getsockname()[:2])
+    server = Server(service)
+    server.run(sockets=[listening])
+    return 0 if server.started else CannotStart.exit_code
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
+
+    def __init__(self, service: Service) -> None:
+        config = uvicorn.Config(
+            service,
+            http=FastLane if service.settings.fast_lane else "httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=service.settings.access_log,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+        )
+        super().__init__(config)
+        self.service = service
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM; uvicorn would raise them again at the end, which makes the exit code theirs."""
+        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, self.stop) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM drains first; Ctrl-C, or a second SIGTERM, does not wait."""
+        delay_s = self.service.settings.drain_delay_s
+        wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
+        self.service.draining = True
+        if wait:
+            timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
+            timer.daemon = True  # a second signal may end the process before
+            timer.start()
+        else:
+            self.handle_exit(number, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket.
+
+    Raises:
+        CannotStart: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {host}:{port} ({error.strerror}): take another with --port, or --host"
+        ) from error
+    return listening
+
+
+def announce(service: Service, host: str, port: int) -> None:
+    """Say what is served and where, with one request to try."""
+    console = Console(stderr=False, highlight=False)
+    table = Table("model", "version", "classes", "temperature", "provider", box=None, pad_edge=False)
+    for versions in service.repository.models.values():
+        for model in versions.values():
+            classes = "any" if model.classes is None else str(model.classes)
+            table.add_row(model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider)
+    console.print(table)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    console.print(f"\nCalibrant answers on {url}, described on {url}/docs. Try:", soft_wrap=True)
+    console.print(f"  curl -s {url}{example(service)}\n", soft_wrap=True, markup=False)
+
+
+def example(service: Service) -> str:
+    """The path and the body of a request that the first model answers."""
+    name, versions = next(iter(service.repository.models.items()))
+    model = versions[max(versions)]
+    if not model.takes_logits:
+        return f"/v1/models/{name}"
+    logits: list[Any] = [2.0, 1.0, 0.1]
+    if model.classes is not None:
+        logits = [2.0, 1.0, 0.1, *[0.0] * model.classes][: model.classes]
+    return f"/v1/models/{name}/predict -d '{{\"logits\":{str(logits).replace(' ', '')}}}'"

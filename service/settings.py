@@ -1,0 +1,69 @@
+"""The settings: frozen, checked, and the only reader of the environment (`CALIBRANT_*`).
+
+A setting's name is its option (`max_batch_rows` is `--max-batch-rows` and `CALIBRANT_MAX_BATCH_ROWS`); its description
+is its line in `calibrant serve --help`.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import UsedWrongly
+
+PREFIX: Final = "CALIBRANT_"
+
+
+class Settings(BaseSettings):
+    """How to serve. Bounds of the batcher and the queue count rows."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(Path("models"), description="folder of MODEL/VERSION/model.onnx")
+    default_model: str = Field("softmax", description="the model behind /v1/predict")
+    provider: Literal["cpu", "cuda", "auto"] = Field(
+        "cpu", description="where heads run; auto takes cuda where it works and says so"
+    )
+    intra_op_threads: int = Field(
+        1, ge=0, le=1024, description="threads inside one run; 0 takes the CPUs of this process or its cgroup"
+    )
+    max_batch_rows: int = Field(64, ge=1, description="most rows in one run")
+    max_queue_rows: int = Field(8192, ge=1, description="most rows waiting; what comes on top gets 429")
+    max_wait_ms: float = Field(
+        0.0, ge=0, le=60_000, description="how long an idle batcher waits for company, ms; 0 never waits"
+    )
+    default_timeout_ms: float = Field(
+        30_000.0, gt=0, le=3_600_000, description="deadline of a request that names none, ms"
+    )
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="largest request body, bytes")
+    api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    watch: bool = Field(True, description="pick up new, changed and removed model files while running")
+    drain_delay_s: float = Field(
+        0.0, ge=0, le=3600, description="seconds that /readyz says 503 before the port closes on SIGTERM"
+    )
+    fast_lane: bool = Field(True, description="answer predictions straight from the HTTP parser, without an ASGI task")
+    access_log: bool = Field(False, description="one log line a request")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The API keys as bytes; none means open."""
+        return tuple(key.strip().encode() for key in self.api_keys.split(",") if key.strip())
+
+
+def load(**options: Any) -> Settings:
+    """Settings from the options given, then the environment, then the defaults.
+
+    Raises:
+        UsedWrongly: a value is out of bounds or of the wrong kind; the sentence names the option.
+    """
+    try:
+        return Settings(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
+        raise UsedWrongly(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error

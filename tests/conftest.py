@@ -1,0 +1,92 @@
+"""A service to test against: the real one, on a free port of 127.0.0.1, over both lanes."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import Service, create_app
+from service.serve import Server
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+LANES = {"fast lane": True, "asgi lane": False}
+
+
+class Running:
+    """A service that answers on `port`, and a client of it."""
+
+    def __init__(self, service: Service, server: Server, port: int) -> None:
+        self.service = service
+        self.server = server
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+
+    def predict(self, body: Any, model: str = "softmax", **options: Any) -> httpx.Response:
+        """POST a prediction; bytes as they are, anything else as JSON."""
+        how = {"content": body} if isinstance(body, bytes) else {"json": body}
+        return self.client.post(f"/v1/models/{model}/predict", **how, **options)
+
+    def raw(self, sent: bytes, *, close: bool = True) -> bytes:
+        """What comes back for bytes on a socket, until the other side closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(sent)
+            if close:
+                connection.shutdown(socket.SHUT_WR)
+            parts = []
+            while part := connection.recv(65536):
+                parts.append(part)
+            return b"".join(parts)
+
+
+@contextmanager
+def serving(**options: Any) -> Iterator[Running]:
+    """Run a service in a thread, with settings as given."""
+    settings = Settings(**{"models": ROOT / "models", "watch": False, **options})
+    service = create_app(settings)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = Server(service)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.005)
+            running = Running(service, server, listening.getsockname()[1])
+            with running.client:
+                yield running
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+            assert not thread.is_alive(), "the server did not stop"
+
+
+@pytest.fixture(scope="session", params=LANES)
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """The shipped models, over one lane after the other."""
+    with serving(fast_lane=LANES[request.param]) as service:
+        yield service
+
+
+@pytest.fixture(params=LANES)
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
+    """Make a service with settings of one's own, over one lane after the other."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(serving(fast_lane=LANES[request.param], **options))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of cases that lies beside the checkout; without it the test is skipped."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared")
+    return SHARED
