@@ -19,9 +19,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field(
-        "softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in."
-    )
+    kind: str = Field("softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
     classes: int | None = Field(None, description="Number of classes K; none where any number is served.")
     labels: tuple[str, ...] | None = Field(None, description="Class labels in the order of the logits.")
     calibrator: dict[str, Any] = Field(

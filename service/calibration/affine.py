@@ -1,15 +1,15 @@
 """The affine calibrators: bias, structured vector scaling and structured matrix scaling (Berta et al. 2025).
 
-After the temperature, y = (1 + v) x + b or y = (I + diag(v) + M) x + b, with a ridge of (K/n) on v and b and of
-K(K-1)/n on the off-diagonal M, times a multiplier. x is either centred, z / T - mean, and then all of it folds into a
-linear head's own weights, or log_softmax(z / T), as in the paper, and then it does not. Analytic gradients, L-BFGS-B over variables scaled by the curvature at the start, float64.
+After the temperature, y = (1 + v) x + b or y = (I + diag(v) + M) x + b, with a ridge of K/n on v and b and of
+K(K-1)/n on the off-diagonal M, times a multiplier. x is either centred, z / T - mean, and then all of it folds into
+a linear head's own weights, or log_softmax(z / T), as in the paper, and then it does not. Analytic gradients,
+L-BFGS-B over variables scaled by the curvature at the start, float64.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from service.calibration.calibrator import Calibrator, affine_input
@@ -53,9 +53,7 @@ def inputs(data: Dataset, temperature: float, form: Form | None, *, masks_first:
     return Inputs(x, None if whole[0] else read, None if whole[1] else allowed, data.labels, weights)
 
 
-def fit(
-    x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start: Affine | None = None
-) -> Affine:
+def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start: Affine | None = None) -> Affine:
     """The parameters that minimise the mean negative log-likelihood plus the ridge times `multiplier`."""
     n, k = x.x.shape
     problem = _Problem(x, shape, multiplier * k / n, multiplier * k * (k - 1) / n, laplace)
@@ -134,17 +132,18 @@ class _Problem:
             k_row = k if self.x.allowed is None else self.x.allowed[part].sum(1)
             mixed = (1 - self.laplace) * own + self.laplace / k_row
             loss -= float(weights @ (np.log(mixed) if self.laplace else own_log))
-            p[np.arange(len(p)), self.x.labels[part]] -= 1
-            p *= (weights * ((1 - self.laplace) * own / mixed if self.laplace else 1))[:, None]
-            gradient[:k] += p.sum(0)
+            residual = p
+            residual[np.arange(len(p)), self.x.labels[part]] -= 1
+            residual *= (weights * ((1 - self.laplace) * own / mixed if self.laplace else 1))[:, None]
+            gradient[:k] += residual.sum(0)
             if self.shape != "bias":
                 x = self.x.x[part]
                 if self.shape == "matrix":
-                    cross = p.T @ x
+                    cross = residual.T @ x
                     gradient[k : 2 * k] += np.diag(cross)
                     gradient[2 * k :] += cross.ravel()
                 else:
-                    gradient[k : 2 * k] += np.einsum("ij,ij->j", p, x)
+                    gradient[k : 2 * k] += np.einsum("ij,ij->j", residual, x)
         loss += self.ridge * float(flat[: 2 * k] @ flat[: 2 * k])
         gradient[: 2 * k] += 2 * self.ridge * flat[: 2 * k]
         if self.shape == "matrix":

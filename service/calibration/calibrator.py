@@ -99,9 +99,7 @@ class Calibrator:
             z = affine_input(z, read, self.log_input) * self.scale
         return z if self.bias is None else z + self.bias
 
-    def log_probabilities(
-        self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None
-    ) -> Floats:
+    def log_probabilities(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
         """Calibrated log-probabilities, float64 `[m,K]`; -inf where a class is masked or has no score."""
         scores = self.scores(logits, mask, groups)
         logs = log_softmax(scores)

@@ -67,9 +67,7 @@ class Dataset:
             DataError: a shape, a label or a number that cannot be meant, with the row where it stands.
         """
         if logits.ndim != 2 or logits.dtype.kind != "f":
-            raise DataError(
-                f"logits are {logits.dtype} {list(logits.shape)}, expected floats [rows, classes]"
-            )
+            raise DataError(f"logits are {logits.dtype} {list(logits.shape)}, expected floats [rows, classes]")
         n, k = logits.shape
         if n == 0 or k < 2:
             raise DataError(f"logits have {n} rows and {k} classes, expected at least 1 row and 2 classes")
@@ -168,9 +166,7 @@ def _check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> Non
     own = np.arange(len(labels)), labels
     if mask is not None and not mask[own].all():
         row = int(np.argmin(mask[own]))
-        raise DataError(
-            f"row {start + row}: the label {_name(labels[row], names)} is masked out", row=start + row
-        )
+        raise DataError(f"row {start + row}: the label {_name(labels[row], names)} is masked out", row=start + row)
     bad = ~(logits < np.inf)
     if mask is not None:
         bad &= mask
@@ -210,9 +206,7 @@ def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None) 
     odd = (labels < 0) | (labels >= k) | (labels != np.floor(labels))
     if odd.any():
         row = int(np.argmax(odd))
-        raise DataError(
-            f"row {row}: the label is {labels[row]}, expected an index from 0 to {k - 1}", row=row
-        )
+        raise DataError(f"row {row}: the label is {labels[row]}, expected an index from 0 to {k - 1}", row=row)
     return labels.astype(np.int64)
 
 
@@ -222,9 +216,7 @@ def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None) -> 
     indices = np.array(found, np.int64)
     if (indices < 0).any():
         row = int(np.argmax(indices < 0))
-        expected = (
-            "one of the class names" if names else f"an index from 0 to {k - 1}, or names under `classes`"
-        )
+        expected = "one of the class names" if names else f"an index from 0 to {k - 1}, or names under `classes`"
         raise DataError(f"row {row}: the label is {str(labels[row])!r}, expected {expected}", row=row)
     return indices
 

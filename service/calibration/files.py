@@ -50,9 +50,7 @@ def _arrays(path: Path, labels: Path | None) -> Arrays:
             return npz.arrays(path)
         case ".npy":
             if labels is None:
-                raise DataError(
-                    f"{path.name} holds logits only, expected the labels as a second .npy: --labels FILE"
-                )
+                raise DataError(f"{path.name} holds logits only, expected the labels as a second .npy: --labels FILE")
             return {"logits": _npy(path), "labels": _npy(labels)}
         case ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -127,9 +125,7 @@ def _parts(arrays: Arrays) -> dict[str, Arrays]:
     if "split" in arrays:
         split = arrays["split"]
         if not np.isin(split, PARTS).all() or not all((split == part).any() for part in PARTS):
-            raise DataError(
-                f"the column split holds {sorted(set(map(str, split)))[:5]}, expected val and test"
-            )
+            raise DataError(f"the column split holds {sorted(set(map(str, split)))[:5]}, expected val and test")
         rows = {name: a for name, a in arrays.items() if name not in ("split", "classes")}
         shared = {name: a for name, a in arrays.items() if name == "classes"}
         return {part: {name: a[split == part] for name, a in rows.items()} | shared for part in PARTS}

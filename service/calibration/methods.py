@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from service.calibration import affine, entropy, evidence, temperature
 from service.calibration.affine import Affine, Form, Shape
@@ -56,6 +57,7 @@ def laplace_weight(data: Dataset) -> float:
     return 1 / (data.n_rows + 1)
 
 
+@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]  # threadpoolctl ships no types
 def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
     """Fit what `plan` says; `start` is a fit of the same shape to begin from.
 
@@ -108,6 +110,4 @@ def check_classes(data: Dataset, plan: Plan, most: int) -> None:
         FitError: K^2 parameters would be too many.
     """
     if plan.shape == "matrix" and data.n_classes > most:
-        raise FitError(
-            f"{plan.method} has K^2 parameters, expected at most {most} classes, not {data.n_classes}"
-        )
+        raise FitError(f"{plan.method} has K^2 parameters, expected at most {most} classes, not {data.n_classes}")

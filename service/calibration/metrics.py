@@ -101,9 +101,7 @@ def debiased_l2(rows: Ordered) -> float:
     """Debiased root mean squared calibration error, 15 bins of equal mass (Kumar et al. 2019)."""
     edges = rows.by_mass()
     mass, accuracy, n = rows.mass(edges), rows.accuracy(edges), rows.rows(edges)
-    squared = (rows.gap(edges) / np.maximum(mass, 1e-300)) ** 2 - accuracy * (1 - accuracy) / np.maximum(
-        n - 1, 1
-    )
+    squared = (rows.gap(edges) / np.maximum(mass, 1e-300)) ** 2 - accuracy * (1 - accuracy) / np.maximum(n - 1, 1)
     return float(np.sqrt(max(0.0, float(mass @ squared) / rows.total)))
 
 
@@ -122,9 +120,7 @@ def risk_coverage(rows: Ordered) -> tuple[Floats, Floats]:
     """Coverage in (0,1] and the error rate of the most confident rows so far, `[n]` each."""
     weights = rows.weights[::-1]
     _, tie = np.unique(-rows.confidence[::-1], return_inverse=True)
-    shared = np.bincount(tie, weights * (1 - rows.correct[::-1])) / np.maximum(
-        np.bincount(tie, weights), 1e-300
-    )
+    shared = np.bincount(tie, weights * (1 - rows.correct[::-1])) / np.maximum(np.bincount(tie, weights), 1e-300)
     covered = np.cumsum(weights)
     return covered / rows.total, np.cumsum(weights * shared[tie]) / np.maximum(covered, 1e-300)
 
@@ -161,9 +157,7 @@ def measure(scores: Scores, sigma: float | None = None) -> dict[str, float]:
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
     calibration = brier_calibration(scores.classwise)
     brier = float(np.average(scores.brier, weights=scores.weights))
-    smooth = smooth_error(
-        rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights, sigma
-    )
+    smooth = smooth_error(rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights, sigma)
     return {
         "nll": float(np.average(scores.nll, weights=scores.weights)),
         "brier": brier,

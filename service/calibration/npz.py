@@ -36,9 +36,7 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDAr
     with archive.open(info) as stream:
         if info.compress_type != zipfile.ZIP_STORED:
             return np.asarray(npy.read_array(stream, allow_pickle=False))
-        read_header = (
-            npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
-        )
+        read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
         header = stream.tell()
     if dtype.hasobject or 0 in shape or not shape:

@@ -71,9 +71,7 @@ def score(data: Dataset, predict: Predict | None = None) -> Scores:
         own = np.arange(len(p)), chunk.labels
         brier = np.einsum("ij,ij->i", p, p) - 2 * p[own] + 1
         rows.append((p[own[0], prediction], prediction == chunk.labels, -logs[own], brier, prediction))
-    confidence, correct, nll, brier, predictions = (
-        np.concatenate(column) for column in zip(*rows, strict=True)
-    )
+    confidence, correct, nll, brier, predictions = (np.concatenate(column) for column in zip(*rows, strict=True))
     weights = np.ones(data.n_rows) if data.weights is None else data.weights
     return Scores(
         confidence, correct.astype(bool), nll, brier, weights, data.labels, predictions.astype(np.int64), sums

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from service.calibration import methods
 from service.calibration.affine import Form
@@ -63,6 +64,7 @@ class Choice:
     before: float
 
 
+@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]  # threadpoolctl ships no types
 def choose(
     data: Dataset, wanted: Iterable[Method], *, laplace: bool | None, progress: Progress = lambda _: None
 ) -> Choice:

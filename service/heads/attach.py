@@ -15,7 +15,7 @@ from service.heads.stages import HEAD, Stages
 from service.metadata import Metadata
 
 FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-RESERVED: Final = ("mask", "temperature", "probabilities", "log_probabilities", "logsumexp", "scores")
+RESERVED: Final = ("mask", "temperature", "group", "probabilities", "log_probabilities", "logsumexp", "scores")
 
 
 class Shape(NamedTuple):

@@ -10,9 +10,7 @@ from service.calibration.dataset import Dataset
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "logits"
 
 
-def drawn(
-    n: int = 2000, k: int = 5, temperature: float = 2.0, seed: int = 0, masked: bool = False
-) -> Dataset:
+def drawn(n: int = 2000, k: int = 5, temperature: float = 2.0, seed: int = 0, masked: bool = False) -> Dataset:
     """Labels drawn from softmax(z), and the logits z times `temperature`: what a fit should find."""
     random = np.random.default_rng(seed)
     z = random.standard_normal((n, k)) * 1.5

@@ -15,22 +15,22 @@ def rows(n: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("what", "at", "value", "sentence"),
     [
-        (lambda z, y, m: z.__setitem__((4, 1), np.nan), "row 4, class 1: the logit is NaN"),
-        (lambda z, y, m: z.__setitem__((2, 0), np.inf), r"row 2, class 0: the logit is \+inf"),
-        (lambda z, y, m: z.__setitem__((5, 2), -np.inf), "row 5: the label 2 has the logit -inf"),
-        (lambda z, y, m: y.__setitem__(3, 3), "row 3: the label is 3, expected an index from 0 to 2"),
-        (lambda z, y, m: y.__setitem__(1, -1), "row 1: the label is -1"),
-        (lambda z, y, m: m.__setitem__((4, 1), False), "row 4: the label 1 is masked out"),
+        ("logits", (4, 1), np.nan, "row 4, class 1: the logit is NaN"),
+        ("logits", (2, 0), np.inf, r"row 2, class 0: the logit is \+inf"),
+        ("logits", (5, 2), -np.inf, "row 5: the label 2 has the logit -inf"),
+        ("labels", 3, 3, "row 3: the label is 3, expected an index from 0 to 2"),
+        ("labels", 1, -1, "row 1: the label is -1"),
+        ("mask", (4, 1), False, "row 4: the label 1 is masked out"),
     ],
 )
-def test_an_error_names_the_row(spoil, sentence):
+def test_an_error_names_the_row(what, at, value, sentence):
     logits, labels = rows()
-    mask = np.ones(logits.shape, bool)
-    spoil(logits, labels, mask)
+    arrays = {"logits": logits, "labels": labels, "mask": np.ones(logits.shape, bool)}
+    arrays[what][at] = value
     with pytest.raises(DataError, match=sentence) as caught:
-        Dataset.checked(logits, labels, mask)
+        Dataset.checked(**arrays)
     assert caught.value.row == int(re.findall(r"row (\d)", sentence)[0])
 
 
@@ -79,7 +79,7 @@ def test_logits_are_rows_and_at_least_two_classes(shape):
 
 
 def test_one_mask_may_serve_all_rows():
-    logits, labels = rows()
+    logits, _ = rows()
     data = Dataset.checked(logits, np.zeros(6, int), np.array([True, True, False]))
     assert data.mask is not None
     assert data.mask.shape == (6, 3)

@@ -50,9 +50,7 @@ def test_prefixes_make_two_parts(tmp_path):
 def test_features_and_a_linear_head_make_logits(tmp_path):
     random = np.random.default_rng(0)
     features, head = random.standard_normal((9, 4)).astype(np.float16), random.standard_normal((3, 4))
-    path = write(
-        tmp_path / "f.npz", features=features, head_W=head, head_b=np.ones(3), labels=np.zeros(9, int)
-    )
+    path = write(tmp_path / "f.npz", features=features, head_W=head, head_b=np.ones(3), labels=np.zeros(9, int))
     expected = features.astype(np.float32) @ head.astype(np.float32).T + 1
     assert np.allclose(files.load(path)["all"].logits, expected)
 

@@ -31,8 +31,9 @@ def reference(data: Dataset) -> float:
 
     def loss(beta: float) -> float:
         total = 0.0
-        for i, (z, y) in enumerate(zip(data.logits.astype(float), data.labels, strict=True)):
-            z = z if data.mask is None else np.where(data.mask[i], z, -np.inf)
+        for i, y in enumerate(data.labels):
+            row = data.logits[i].astype(float)
+            z = row if data.mask is None else np.where(data.mask[i], row, -np.inf)
             total += weights[i] * (np.log(np.exp(beta * (z - z.max())).sum()) - beta * (z[y] - z.max()))
         return total
 
@@ -128,9 +129,7 @@ def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error():
 
 def test_saturated_logits_have_a_temperature():
     data = drawn(2000)
-    assert temperature.fit(Dataset.checked(data.logits * 1e4, data.labels)).value == pytest.approx(
-        2e4, rel=0.1
-    )
+    assert temperature.fit(Dataset.checked(data.logits * 1e4, data.labels)).value == pytest.approx(2e4, rel=0.1)
 
 
 def test_thirty_rows_are_enough_for_a_temperature_with_a_wide_error():
