@@ -1,6 +1,6 @@
 """Files to datasets: .npz, a pair of .npy, .csv, .parquet. What a dataset must be stands in `dataset`.
 
-A table has a column `label`, optionally `weight` and `group`, and a column per class, named after the class or
+A table has a column `label`, optionally `weight` and one of groups, and a column per class, named after the class or
 `logit_` and the class; an empty cell is a class that may not be chosen. A table with a column `split` and an .npz
 with the prefixes `val_` and `test_` hold two datasets: fitted on the first, measured on the second.
 """
@@ -29,19 +29,22 @@ _COLUMNS: Final = {
 }
 
 
-def load(path: Path, labels: Path | None = None, *, from_probabilities: bool = False) -> dict[str, Dataset]:
+def load(
+    path: Path, labels: Path | None = None, *, from_probabilities: bool = False, group: str | None = None
+) -> dict[str, Dataset]:
     """The parts of a file: `{"val": ..., "test": ...}` where it has two, else `{"all": ...}`.
 
     `labels` is the second of a pair of .npy files. `from_probabilities` takes the logarithm of what stands there.
+    `group` names the array or the column that holds each row's group.
 
     Raises:
         DataError: not there, not readable, or not a dataset; with the row where it can be named.
     """
-    parts = _parts(_arrays(path, labels))
-    return {name: _dataset(part, from_probabilities=from_probabilities) for name, part in parts.items()}
+    parts = _parts(_arrays(path, labels, group))
+    return {name: _dataset(part, group, from_probabilities=from_probabilities) for name, part in parts.items()}
 
 
-def _arrays(path: Path, labels: Path | None) -> Arrays:
+def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
     for needed in (path, labels):
         if needed is not None and not needed.is_file():
             raise DataError(f"there is no file {needed}")
@@ -59,9 +62,9 @@ def _arrays(path: Path, labels: Path | None) -> Arrays:
                 row = next(i for i, row in enumerate(rows) if len(row) != len(header))
                 raise DataError(f"row {row}: {len(rows[row])} cells, the header has {len(header)}", row=row)
             columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-            return _from_columns(dict(zip(header, map(np.array, columns), strict=True)))
+            return _from_columns(dict(zip(header, map(np.array, columns), strict=True)), group)
         case ".parquet":
-            return _parquet(path)
+            return _parquet(path, group)
     raise DataError(f"{path.name}: expected a file .npz, .npy, .csv or .parquet")
 
 
@@ -72,7 +75,7 @@ def _npy(path: Path) -> NDArray[Any]:
         raise DataError(f"{path.name} does not read as .npy: {error}") from error
 
 
-def _parquet(path: Path) -> Arrays:
+def _parquet(path: Path, group: str | None) -> Arrays:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -80,19 +83,20 @@ def _parquet(path: Path) -> Arrays:
     table = parquet.read_table(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     if "logits" in columns:
-        return _from_columns({name: c for name, c in columns.items() if name != "logits"}) | {
+        return _from_columns({name: c for name, c in columns.items() if name != "logits"}, group) | {
             "logits": np.stack(list(columns["logits"]))
         }
-    return _from_columns(columns)
+    return _from_columns(columns, group)
 
 
-def _from_columns(columns: Arrays) -> dict[str, NDArray[Any]]:
-    known = {_COLUMNS[name]: column for name, column in columns.items() if name in _COLUMNS}
-    classes = {name: column for name, column in columns.items() if name not in _COLUMNS}
+def _from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]:
+    names = _COLUMNS if group is None else _COLUMNS | {group: group}
+    known = {names[name]: column for name, column in columns.items() if name in names}
+    classes = {name: column for name, column in columns.items() if name not in names}
     if classes:
-        names = [name.removeprefix("logit_") for name in classes]
+        called = [name.removeprefix("logit_") for name in classes]
         logits = np.stack([_numbers(name, column) for name, column in classes.items()], axis=1)
-        known |= {"logits": logits, "classes": np.array(names)}
+        known |= {"logits": logits, "classes": np.array(called)}
         if np.isnan(logits).any():
             known["mask"] = ~np.isnan(logits)
     if "labels" in known and known["labels"].dtype.kind == "U" and np.char.isdigit(known["labels"]).all():
@@ -140,7 +144,7 @@ def _own(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _dataset(arrays: Arrays, *, from_probabilities: bool) -> Dataset:
+def _dataset(arrays: Arrays, group: str | None, *, from_probabilities: bool) -> Dataset:
     if "features" in arrays and "head_W" in arrays:
         arrays = {**arrays, "logits": _linear(arrays)}
     if missing := {"logits", "labels"} - arrays.keys():
@@ -156,7 +160,10 @@ def _dataset(arrays: Arrays, *, from_probabilities: bool) -> Dataset:
             "with --from-probabilities their logarithm is taken, and serving then wants logarithms too"
         )
     classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
-    mask, weights, groups = (arrays.get(name) for name in ("mask", "weights", "groups"))
+    if group is not None and group not in arrays:
+        raise DataError(f"there is no array or column {group!r}, found {', '.join(arrays)}")
+    mask, weights = (arrays.get(name) for name in ("mask", "weights"))
+    groups = None if group is None else arrays[group]
     return Dataset.checked(logits, arrays["labels"], mask, weights, groups, classes)
 
 

@@ -72,7 +72,7 @@ def test_a_single_npy_asks_for_the_labels(tmp_path):
 
 def test_a_csv_has_a_column_for_each_class(tmp_path):
     (tmp_path / "t.csv").write_text("label,logit_cat,logit_dog,weight,group\ncat,1.5,-2,1,a\ndog,0,3e0,2,b\n")
-    data = files.load(tmp_path / "t.csv")["all"]
+    data = files.load(tmp_path / "t.csv", group="group")["all"]
     assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [0, 1]
     assert data.logits.tolist() == [[1.5, -2], [0, 3]]
@@ -135,3 +135,9 @@ def test_what_is_missing_is_named(tmp_path):
     path = write(tmp_path / "x.npz", scores=np.zeros((2, 2)))
     with pytest.raises(DataError, match="labels and logits missing, found scores"):
         files.load(path)
+
+
+def test_a_group_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,1,2\n")
+    with pytest.raises(DataError, match="no array or column 'tenant'"):
+        files.load(tmp_path / "t.csv", group="tenant")
