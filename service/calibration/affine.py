@@ -69,7 +69,7 @@ def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start:
         first,
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "gtol": 1e-7, "ftol": 1e-12},
+        options={"maxiter": MAX_ITERATIONS, "maxcor": 20, "gtol": 1e-6, "ftol": 1e-10},
     )
     return problem.unpack(found.x * scale)
 
@@ -102,7 +102,8 @@ class _Problem:
     def scale(self) -> Floats:
         """One over the root of the curvature's diagonal at the start, for each variable."""
         first, second, cross = np.zeros(self.k), np.zeros(self.k), np.zeros((self.k, self.k))
-        for part, p, _ in self._blocks(self.unpack(np.zeros(self.size))):
+        for part, e, total, _ in self._blocks(self.unpack(np.zeros(self.size))):
+            p = e / total[:, None]
             spread = p * (1 - p) * self.x.weights[part, None] / self.total
             squares = self.x.x[part] ** 2
             first += spread.sum(0)
@@ -126,16 +127,20 @@ class _Problem:
         k = self.k
         gradient = np.zeros(flat.size)
         loss = 0.0
-        for part, p, own_log in self._blocks(affine):
+        for part, e, total, own_log in self._blocks(affine):
             weights = self.x.weights[part] / self.total
-            own = np.exp(own_log)
-            k_row = k if self.x.allowed is None else self.x.allowed[part].sum(1)
-            mixed = (1 - self.laplace) * own + self.laplace / k_row
-            loss -= float(weights @ (np.log(mixed) if self.laplace else own_log))
-            residual = p
-            residual[np.arange(len(p)), self.x.labels[part]] -= 1
-            residual *= (weights * ((1 - self.laplace) * own / mixed if self.laplace else 1))[:, None]
-            gradient[:k] += residual.sum(0)
+            if self.laplace:
+                k_row = k if self.x.allowed is None else self.x.allowed[part].sum(1)
+                kept = (1 - self.laplace) * np.exp(own_log)
+                mixed = kept + self.laplace / k_row
+                loss -= float(weights @ np.log(mixed))
+                weights = weights * kept / mixed
+            else:
+                loss -= float(weights @ own_log)
+            residual = e
+            residual *= (weights / total)[:, None]
+            residual[np.arange(len(e)), self.x.labels[part]] -= weights
+            gradient[:k] += np.ones(len(e)) @ residual
             if self.shape != "bias":
                 x = self.x.x[part]
                 if self.shape == "matrix":
@@ -154,25 +159,22 @@ class _Problem:
         return loss, gradient
 
     def _blocks(self, affine: Affine) -> Any:
-        """Of each block of rows: its slice, the probabilities, the labels' log-probabilities."""
+        """Of each block of rows: its slice, exp(y), its sums, and the labels' log-probabilities."""
         x = self.x
-        matrix = None if affine.off_diagonal is None else affine.off_diagonal.T
+        ones = np.ones(self.k)
+        matrix = None if affine.off_diagonal is None else affine.off_diagonal.T + np.diag(1 + affine.v)
         for begin in range(0, len(x.labels), self.rows):
             part = slice(begin, begin + self.rows)
             block = x.x[part]
-            y = block * (1 + affine.v)
+            y = block * (1 + affine.v) if matrix is None else block @ matrix
             y += affine.bias
-            if matrix is not None:
-                y += block @ matrix
             if x.allowed is not None:
                 y[~x.allowed[part]] = -np.inf
             y -= y.max(axis=1, keepdims=True)
             own = y[np.arange(len(y)), x.labels[part]]
             np.exp(y, out=y)
-            total = y.sum(axis=1, keepdims=True)
-            own_log = own - np.log(total[:, 0])
-            y /= total
-            yield part, y, own_log
+            total = y @ ones
+            yield part, y, total, own - np.log(total)
 
 
 def folded(affine: Affine, temperature: float, form: Form | None) -> Calibrator:

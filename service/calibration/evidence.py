@@ -8,8 +8,9 @@ import numpy as np
 from service.calibration.dataset import Chunk, Dataset, Floats, usable
 from service.errors import FitError
 
-LOGITS: Final = 1_000_000
-"""About so many are looked at, spread evenly over the rows."""
+LOGITS: Final = 100_000
+"""About so many are looked at first, spread evenly over the rows; all of them where these are not enough."""
+FEWEST_ROWS: Final = 1000
 ERRORS: Final = 3.0
 """The labels must lie so many standard errors above chance."""
 
@@ -24,20 +25,29 @@ def check(data: Dataset) -> float:
     Raises:
         FitError: one class only, every row right, or no advantage.
     """
-    sample = data.take(slice(None, None, max(1, data.logits.size // LOGITS)))
+    step = data.n_rows // max(FEWEST_ROWS, LOGITS // data.n_classes)
+    if step <= 1:
+        return _check(data)
+    try:
+        return _check(data.take(slice(None, None, step)))
+    except FitError:
+        return _check(data)
+
+
+def _check(data: Dataset) -> float:
     frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
     if np.count_nonzero(frequency) < 2:
         raise FitError(f"every label is {int(data.labels[0])}, expected labels of at least 2 classes")
-    means = _class_means(sample)
-    advantages = np.concatenate([_advantages(chunk, frequency, means) for chunk in sample.chunks()])
-    _check_advantage(advantages, sample)
-    looks = [_look(chunk) for chunk in sample.chunks()]
+    means = _class_means(data)
+    advantages = np.concatenate([_advantages(chunk, frequency, means) for chunk in data.chunks()])
+    _check_advantage(advantages, data)
+    looks = [_look(chunk) for chunk in data.chunks()]
     if all(right for _, right in looks):
         raise FitError(
             "every row is right, so the best temperature is 0 and every probability 1: "
             "expected held-out rows with some mistakes"
         )
-    return math.sqrt(sum(squares for squares, _ in looks) / sample.total_weight)
+    return math.sqrt(sum(squares for squares, _ in looks) / data.total_weight)
 
 
 def _class_means(data: Dataset) -> Floats:

@@ -4,12 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from service.calibration import affine, entropy, evidence, temperature
 from service.calibration.affine import Affine, Form, Shape
 from service.calibration.calibrator import Calibrator
 from service.calibration.dataset import Dataset
+from service.calibration.threads import one_thread
 from service.errors import FitError
 
 Method = Literal["temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy"]
@@ -57,7 +57,7 @@ def laplace_weight(data: Dataset) -> float:
     return 1 / (data.n_rows + 1)
 
 
-@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]  # threadpoolctl ships no types
+@one_thread
 def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
     """Fit what `plan` says; `start` is a fit of the same shape to begin from.
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from service.calibration import methods
 from service.calibration.affine import Form
 from service.calibration.calibrator import Calibrator
 from service.calibration.dataset import Dataset, Floats, Ints
 from service.calibration.methods import FORMS, MULTIPLIERS, Method, Plan
+from service.calibration.threads import one_thread
 from service.errors import FitError
 
 N_FOLDS: Final = 3
@@ -64,7 +64,7 @@ class Choice:
     before: float
 
 
-@threadpool_limits.wrap(limits=1)  # type: ignore[untyped-decorator]  # threadpoolctl ships no types
+@one_thread
 def choose(
     data: Dataset, wanted: Iterable[Method], *, laplace: bool | None, progress: Progress = lambda _: None
 ) -> Choice:
