@@ -20,7 +20,8 @@ Score = Literal["lac", "aps", "raps"]
 By = Literal["all", "class", "group"]
 
 SCORES: Final[tuple[Score, ...]] = ("lac", "aps", "raps")
-MOST_VALUES: Final = 1000
+MOST_VALUES: Final = 2000
+DIGITS: Final = 1e10
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,14 @@ class Table:
 
     @classmethod
     def of(cls, scores: Floats, most: int = MOST_VALUES) -> "Table":
-        """All `scores` `[n]`, or `most` of them, close together at the large end, where a small alpha looks."""
+        """All `scores` `[n]`, or `most` of them, close together at the large end, where a small alpha looks.
+
+        They are rounded up to ten digits, which a file can hold: a set may gain by it, never lose.
+        """
         n = len(scores)
         from_top = np.arange(n) if n <= most else np.unique(np.geomspace(1, n, most).astype(np.int64)) - 1
         ranks = np.sort(n - from_top)
-        return cls(n, ranks, np.sort(scores)[ranks - 1])
+        return cls(n, ranks, np.ceil(np.sort(scores)[ranks - 1] * DIGITS) / DIGITS)
 
     def threshold(self, alpha: float) -> float:
         """The largest score that is still inside at `alpha`; infinite where n rows are too few for it.

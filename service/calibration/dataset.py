@@ -119,15 +119,13 @@ class Dataset:
             mask = None if self.mask is None else self.mask[part]
             groups = None if self.groups is None else self.groups[part]
             yield Chunk(np.asarray(self.logits[part]), self.labels[part], mask, weights, groups)
-            if part.stop % (1 << 15) < rows:
-                give_back(self.logits)
-        give_back(self.logits)
+            give_back(self.logits)
 
     def take(self, rows: NDArray[Any] | slice) -> "Dataset":
         """Some of the rows, as a dataset of their own: indices `[m]`, bool `[n]` or a slice."""
         return replace(
             self,
-            logits=self.logits[rows],
+            logits=taken(self.logits, rows),
             labels=self.labels[rows],
             mask=None if self.mask is None else self.mask[rows],
             weights=None if self.weights is None else self.weights[rows],
@@ -152,13 +150,31 @@ def taking_part(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray
     return usable(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
 
 
+def taken(array: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[Any]:
+    """Some rows of an array: a view for a slice, else a copy, made in pieces so that few mapped pages stay."""
+    if isinstance(rows, slice) or mapping(array) is None:
+        return array[rows]
+    at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    copy = np.empty((len(at), *array.shape[1:]), array.dtype)
+    for start in range(0, len(at), CHUNK_ROWS):
+        copy[start : start + CHUNK_ROWS] = array[at[start : start + CHUNK_ROWS]]
+        give_back(array)
+    return copy
+
+
 def give_back(array: NDArray[Any]) -> None:
     """Drop the resident pages of a memory-mapped array; they are read again when they are needed."""
+    mapped = mapping(array)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def mapping(array: NDArray[Any]) -> mmap.mmap | None:
+    """The memory map that an array, or a view of one, reads from."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)
+    return owner if isinstance(owner, mmap.mmap) else None
 
 
 def _check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> None:

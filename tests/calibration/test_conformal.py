@@ -106,12 +106,12 @@ def test_too_few_rows_for_an_alpha_give_every_class():
 
 
 @settings(max_examples=30, deadline=None)
-@given(alpha=st.floats(0.001, 0.99), n=st.integers(1001, 5000))
+@given(alpha=st.floats(0.001, 0.99), n=st.integers(2001, 8000))
 def test_a_thinned_table_never_covers_less(alpha, n):
     scores = np.random.default_rng(n).random(n)
     thin, full = Table.of(scores), Table.of(scores, most=n)
-    assert len(thin.values) <= 1000
-    assert full.threshold(alpha) <= thin.threshold(alpha) <= full.threshold(alpha * 0.97) + 1e-12
+    assert len(thin.values) <= 2000
+    assert full.threshold(alpha) - 1e-12 <= thin.threshold(alpha) <= full.threshold(alpha * 0.97) + 1e-9
 
 
 def test_a_temperature_of_their_own_makes_aps_sets_smaller():
