@@ -132,9 +132,8 @@ class _Trial:
     """The folds of some rows, and what has been fitted on them so far."""
 
     def __init__(self, data: Dataset, progress: Progress) -> None:
-        of = folds(data.n_rows)
         self.data = data
-        self.parts = [(data.take(of != f), data.take(of == f), of == f) for f in range(N_FOLDS)]
+        self.of = folds(data.n_rows)
         self.failure: FitError | None = None
         self._progress = progress
         self._known: dict[Plan, list[Calibrator]] = {}
@@ -167,7 +166,7 @@ class _Trial:
     def _fitted(self, plan: Plan) -> list[Calibrator]:
         """The calibrators of `plan`, one for each fold; what two methods share is fitted once."""
         if plan not in self._known:
-            trains = [train for train, _, _ in self.parts]
+            trains = (self.data.take(self.of != fold) for fold in range(N_FOLDS))
             if plan.method.endswith("+entropy"):
                 before = self._fitted(replace(plan, method=plan.shape or "temperature"))
                 pairs = zip(before, trains, strict=True)
@@ -178,8 +177,8 @@ class _Trial:
 
     def _held_out(self, plan: Plan) -> Floats:
         rows = np.empty(self.data.n_rows)
-        for calibrator, (_, held, where) in zip(self._fitted(plan), self.parts, strict=True):
-            rows[where] = negative_logs(calibrator, held)
+        for fold, calibrator in enumerate(self._fitted(plan)):
+            rows[self.of == fold] = negative_logs(calibrator, self.data.take(self.of == fold))
         return rows
 
 
