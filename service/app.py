@@ -1,7 +1,7 @@
 """`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableSequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,12 +23,29 @@ from service.settings import load as load_settings
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
 
+class Readiness:
+    """A byte for each process behind the port: ready or not. One process has one of its own."""
+
+    def __init__(self, ready: MutableSequence[int] | None = None, slot: int = 0) -> None:
+        self.ready = [0] if ready is None else ready
+        self.slot = slot
+
+    def __call__(self) -> bool:
+        """Whether all are ready."""
+        return all(self.ready)
+
+    def set(self, ready: bool) -> None:
+        """Say it of this process."""
+        self.ready[self.slot] = ready
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
+        self.readiness = readiness
         self.default_model = settings.default_model
         self.repository = Repository(settings.models, self.load)
         self.batcher: Batcher | None = None
@@ -61,9 +78,12 @@ class Service(Dispatcher):
         )
         self.predict = Predict(self.repository, self.batcher, settings.default_model, settings.default_timeout_ms / 1e3)
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
+        await self.batcher.measure_hand_over()
+        self.readiness.set(True)
         try:
             yield
         finally:
+            self.readiness.set(False)
             self.draining = True
             if watch is not None:
                 watch.cancel()
@@ -72,10 +92,10 @@ class Service(Dispatcher):
             await self.batcher.close()
 
 
-def create_app(settings: Settings | None = None) -> Service:
+def create_app(settings: Settings | None = None, readiness: Readiness | None = None) -> Service:
     """The application, with settings from the environment unless they are given.
 
     Raises:
         CannotStart: the models cannot be served; the sentence says why.
     """
-    return Service(settings or load_settings())
+    return Service(settings or load_settings(), readiness or Readiness())

@@ -10,21 +10,23 @@ arrives while a batch runs is the next batch. No timer unless `max_wait_s` asks 
 import asyncio
 import logging
 import os
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import AnsweredError, DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
-from service.rows import Rows, joined
+from service.rows import Rows, graph_outputs, joined
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
+N_HAND_OVERS: Final = 25
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -107,7 +109,8 @@ class Entry:
             self.parts = []
         self.parts.append(part)
         if sum(len(next(iter(p.values()))) for p in self.parts) == self.rows.n:
-            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in part})
+            # a part has more outputs than were asked for where its batch-mates wanted them
+            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
 
 
 class Piece(NamedTuple):
@@ -132,7 +135,7 @@ class Batcher:
         max_batch_rows: int = 64,
         max_queue_rows: int = 8192,
         max_wait_s: float = 0.0,
-        inline_s: float = 0.0005,
+        inline_s: float = 0.0003,
     ) -> None:
         """Bounds in rows; a run expected to take longer than `inline_s` seconds goes to a thread."""
         self.loop = asyncio.get_running_loop()
@@ -148,7 +151,6 @@ class Batcher:
         self.alarm_at = float("inf")
         self.idle = asyncio.Event()
         self.idle.set()
-        # its threads start with the first run that is worth one
         self.threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="calibrant-run")
 
     def __repr__(self) -> str:
@@ -158,6 +160,15 @@ class Batcher:
     def alive(self) -> bool:
         """Whether it takes entries."""
         return not self.closed and self.cause_of_death is None
+
+    async def measure_hand_over(self) -> None:
+        """Measure what handing a run to a thread costs, and hand over the runs that take ten times as long."""
+        took = []
+        for _ in range(N_HAND_OVERS):
+            start = clock()
+            await self.loop.run_in_executor(self.threads, int)
+            took.append(clock() - start)
+        self.inline_s = 10 * statistics.median(took)
 
     def bounds(self) -> dict[str, float]:
         """What it was told, for the record."""
@@ -188,7 +199,7 @@ class Batcher:
         entry = Entry(rows, bits, done, clock() + timeout_s)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
-        key = (runner, rows.shape_key)
+        key = (runner, rows.shape)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(self, key, runner)
@@ -320,11 +331,12 @@ class Group:
         """One run for the batch: on the loop where that is cheap, else in a thread."""
         start = clock()
         try:
-            feed = joined([piece.rows() for piece in self.batch], self.runner.temperature)
+            rows = [piece.rows() for piece in self.batch]
+            feed = joined(rows, self.runner.temperature)
             bits = 0
             for piece in self.batch:
                 bits |= piece.entry.bits
-            n_numbers = sum(values.size for values in feed.values())
+            n_numbers = sum([some.n_numbers for some in rows])
             work = partial(self.runner.run, feed, bits)
             if self.runner.cost_s(n_numbers) <= self.batcher.inline_s:
                 self.deliver(start, work())
@@ -377,9 +389,9 @@ class Group:
 
     def fail(self, error: Exception) -> None:
         """The batch could not be run: everybody in it hears of it, nobody else does."""
+        logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
         if not isinstance(error, AnsweredError):
             error = RunFailed(f"the batch could not be run: {type(error).__name__}")
-        logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
         for piece in self.batch:
             piece.entry.fail(error)
 

@@ -66,6 +66,8 @@ class Head:
             raise HeadError(f"{path} {error}") from error
         self.labels = self.metadata.labels
         self.temperature = self.metadata.temperature
+        if provider == "auto":
+            logger.info("provider auto: %s runs on %s", path, self.provider)
         self.run_options = ort.RunOptions()
         self.run_options.only_execute_path_to_fetches = True
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
@@ -151,6 +153,8 @@ class Head:
 
 def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.InferenceSession:
     """A session on the provider that was asked for, or an error: never a silent fall-back."""
+    if not path.is_file():
+        raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads or n_cpus()
     options.inter_op_num_threads = 1
@@ -166,7 +170,7 @@ def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.Infere
         ) from error
     if session.get_providers()[0] != given[0]:
         if provider == "auto":
-            logger.info("provider auto: cuda did not start for %s, it runs on cpu", path)
+            logger.warning("provider auto: cuda did not start for %s", path)
             return open_session(path, "cpu", intra_op_threads)
         raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
     return session

@@ -17,8 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.api.answer import Answer, new_request_id, refusal
 from service.api.asgi import Dispatcher
-from service.api.predict import Target, target
-from service.batching import Entry
+from service.api.predict import Exchange, Target, target
 from service.errors import AnsweredError, BodyTooLarge, NotJSON, NotReady
 
 # A body this large is written beside its head; a smaller one is cheaper joined to it.
@@ -38,8 +37,8 @@ class Flight:
 
     __slots__ = (
         "disconnected",
-        "entry",
         "error",
+        "exchange",
         "keep_alive",
         "lane",
         "n_bytes",
@@ -61,7 +60,7 @@ class Flight:
         self.keep_alive = keep_alive
         self.parts: list[bytes] = []
         self.n_bytes = 0
-        self.entry: Entry | None = None
+        self.exchange: Exchange | None = None
         self.response_complete = False
         self.disconnected = False
 
@@ -152,7 +151,7 @@ class FastLane(HttpToolsProtocol):
         else:
             parts, flight.parts = flight.parts, []
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            flight.entry = self.dispatcher.predict(flight.to, body, flight.land)
+            flight.exchange = self.dispatcher.predict(flight.to, body, flight.land)
 
     # --- writing
 
@@ -237,7 +236,7 @@ class FastLane(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone: nobody waits for its rows any more."""
         super().connection_lost(exc)
-        if self.flying is not None and self.flying.entry is not None:
-            self.flying.entry.abandon()
+        if self.flying is not None and self.flying.exchange is not None:
+            self.flying.exchange.abandon()
         if self.idle_timer is not None:
             self.idle_timer.cancel()

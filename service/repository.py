@@ -85,9 +85,9 @@ class Repository:
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
-        self.swap(*self.scan())
-        if self.failures:
-            raise CannotStart("; ".join(self.failures.values()))
+        self.models, failures = self.scan()
+        if failures:
+            raise CannotStart("; ".join(failures.values()))
         if not self.models:
             raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
 
@@ -121,8 +121,9 @@ class Repository:
                 model = current if unchanged else Model(name, number, self.load(path), stamp)
             except FileNotFoundError:
                 continue
-            except CommandError as error:
-                failures[f"{name}/{number}"] = str(error)
+            except Exception as error:  # whatever one file brings, the others are served
+                ours = isinstance(error, CommandError)
+                failures[f"{name}/{number}"] = str(error) if ours else f"{path} does not load: {error!r}"
                 model = current
             if model is not None:
                 found.setdefault(name, {})[number] = model
@@ -144,10 +145,10 @@ class Repository:
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
-        async for _ in awatch(self.root, step=50, debounce=400, ignore_permission_denied=True):
+        async for _ in awatch(self.root, step=250, debounce=1000, ignore_permission_denied=True):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
-            except OSError as error:
+            except Exception as error:  # the next change of the folder is another chance
                 logger.warning("the models folder %s cannot be read, what is loaded goes on: %s", self.root, error)
 
 

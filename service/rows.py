@@ -3,9 +3,8 @@
 What passes `Rows.checked` can be run beside anybody else's rows: a bad request never reaches a batch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any, Final, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from service.errors import InvalidValue
 FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 # Sums of squares below these prove that every number is finite and within float32, in one pass.
 SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
+NEGATIVE_INFINITY: Final = np.float32(-np.inf)
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 
 # The outputs of a head's graph, in the order of their bits in a `wants`.
@@ -36,7 +36,8 @@ Arrays = Mapping[str, NDArray[Any]]
 Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
 
 
-def wants(outputs: Iterable[str]) -> int:
+@lru_cache(maxsize=256)
+def wants(outputs: tuple[str, ...]) -> int:
     """The graph outputs that `outputs` are made of, as bits."""
     bits = 0
     for output in outputs:
@@ -51,7 +52,6 @@ def graph_outputs(bits: int) -> tuple[str, ...]:
     return tuple(name for i, name in enumerate(GRAPH_OUTPUTS) if bits >> i & 1)
 
 
-@dataclass(slots=True)
 class Rows:
     """N rows for one head.
 
@@ -61,25 +61,32 @@ class Rows:
         temperature: T > 0 for all rows, or float64 `[N, 1]`; none takes the head's.
         empty: the rows in which no class is left.
         looks_like_probabilities: every row is in [0, 1] and adds up to 1.
+        n: how many they are.
+        n_numbers: how many numbers of input.
+        shape: what must agree for rows to share a batch: all dimensions but the first.
     """
 
-    inputs: dict[str, NDArray[Any]]
-    mask: NDArray[np.bool_] | None = None
-    temperature: Temperature | None = None
-    empty: Sequence[int] = ()
-    looks_like_probabilities: bool = False
-    n: int = field(init=False)
+    __slots__ = ("empty", "inputs", "looks_like_probabilities", "mask", "n", "n_numbers", "shape", "temperature")
 
-    def __post_init__(self) -> None:
-        self.n = len(next(iter(self.inputs.values())))
-
-    @property
-    def shape_key(self) -> tuple[Any, ...]:
-        """What must agree for rows to share a batch: all dimensions but the first."""
-        if len(self.inputs) == 1:
-            for values in self.inputs.values():
-                return values.shape[1:]
-        return tuple(values.shape[1:] for values in self.inputs.values())
+    def __init__(
+        self,
+        inputs: Arrays,
+        mask: NDArray[np.bool_] | None = None,
+        temperature: Temperature | None = None,
+        empty: Sequence[int] = (),
+        looks_like_probabilities: bool = False,
+    ) -> None:
+        self.inputs = inputs
+        self.mask = mask
+        self.temperature = temperature
+        self.empty = empty
+        self.looks_like_probabilities = looks_like_probabilities
+        self.n_numbers = 0
+        self.shape: tuple[int, ...] = ()
+        for values in inputs.values():
+            self.n, *rest = values.shape
+            self.shape += (*rest, -1)  # -1 ends an input's
+            self.n_numbers += values.size
 
     def part(self, start: int, stop: int) -> "Rows":
         """The rows `start:stop`, as views."""
@@ -111,7 +118,7 @@ class Rows:
             InvalidValue: NaN, +inf or a number beyond float32 on an allowed class; names the row and the class.
         """
         flat = logits.reshape(-1)
-        power = flat.dot(flat)
+        power = np.vdot(flat, flat)  # as dot, but does not warn where it overflows: that shows in the power
         if power < SAFE_POWER[logits.dtype]:
             gaps = False
             values = logits.astype(np.float32)
@@ -121,7 +128,7 @@ class Rows:
             gaps = True
         if mask is not None:
             if masks_first:
-                np.copyto(values, -np.inf, where=~mask)
+                np.putmask(values, ~mask, NEGATIVE_INFINITY)
             else:
                 values[~mask & ~np.isfinite(values)] = 0.0
         return cls(
@@ -163,9 +170,9 @@ def empty_rows(values: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, g
         if mask is not None:
             left &= mask
         return np.flatnonzero(~left.any(axis=1)).tolist()
-    if mask is not None:
-        return np.flatnonzero(~mask.any(axis=1)).tolist()
-    return []
+    if mask is None or (len(mask) == 1 and b"\1" in mask.tobytes()):  # the usual cases, fast
+        return []
+    return np.flatnonzero(~mask.any(axis=1)).tolist()
 
 
 def looks_like_probabilities(logits: NDArray[Any]) -> bool:

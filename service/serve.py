@@ -1,7 +1,9 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
+import gc
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -9,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, Final, get_args
 
@@ -19,10 +22,11 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from service.app import Service, create_app
+from service.app import Readiness, Service, create_app
 from service.errors import CannotStart
 from service.lane import FastLane
 from service.settings import PREFIX, Settings, load
+from service.workers import Workers
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BACKLOG: Final = 2048
@@ -33,27 +37,55 @@ GRACE_S: Final = 30  # for what is in flight at shutdown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a setting; what is not given comes from the environment, then from the default."""
     for name, field in Settings.model_fields.items():
-        choices = [c for c in get_args(field.annotation) if isinstance(c, str)]
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default) or "none"
+        how: dict[str, Any] = {"metavar": name.rpartition("_")[2].upper()}
+        if field.annotation is bool:
+            how = {"action": argparse.BooleanOptionalAction}
+        elif get_args(field.annotation):
+            how = {"choices": get_args(field.annotation)}
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
             default=argparse.SUPPRESS,
-            choices=choices or None,
-            metavar=None if choices else name.rpartition("_")[2].upper(),
-            help=f"{field.description} (default: {field.default or 'none'!s}; {PREFIX}{name.upper()})",
+            help=f"{field.description} (default: {default}; {PREFIX}{name.upper()})",
+            **how,
         )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
+    log(settings)
     listening = listen(settings.host, settings.port)
-    service = create_app(settings)
+    service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
+    if settings.workers > 1:
+        return Workers(settings.workers, partial(work, settings), listening).run()
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
+
+
+def work(settings: Settings, slot: int, ready: Any, listening: socket.socket) -> None:
+    """One of several workers."""
+    log(settings)
+    server = Server(create_app(settings, Readiness(ready, slot)))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=follow, args=(server, parent), daemon=True).start()
+    server.run(sockets=[listening])
+
+
+def follow(server: uvicorn.Server, parent: Any) -> None:
+    """Stop when the parent has died without a word."""
+    parent.join()
+    server.should_exit = True
+
+
+def log(settings: Settings) -> None:
+    """Log to the standard error."""
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
 
 
 class Server(uvicorn.Server):
@@ -75,6 +107,12 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and spare the garbage collector what lives for ever."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

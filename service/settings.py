@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(Path("models"), description="folder of MODEL/VERSION/model.onnx")
     default_model: str = Field("softmax", description="the model behind /v1/predict")
+    workers: int = Field(1, ge=1, le=1024, description="processes that share the port, each with all heads")
     provider: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description="where heads run; auto takes cuda where it works and says so"
     )
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     default_timeout_ms: float = Field(
         30_000.0, gt=0, le=3_600_000, description="deadline of a request that names none, ms"
     )
-    max_body_bytes: int = Field(64 * 2**20, ge=1, description="largest request body, bytes")
+    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request body, bytes")
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
     watch: bool = Field(True, description="pick up new, changed and removed model files while running")
     drain_delay_s: float = Field(

@@ -47,7 +47,13 @@ class Dispatcher:
         elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
             await respond(send, refusal(error), request_id)
         else:
-            await self.app(scope, receive, marked(send, request_id))
+            marking = Marking(send, request_id)
+            try:
+                await self.app(scope, receive, marking)
+            except Exception:
+                # Starlette answers and raises all the same; the server would log it again and cut the connection
+                if not marking.complete:
+                    raise
 
     async def answer(
         self, to: Target, request_id: bytes, error: AnsweredError | None, receive: Receive, send: Send
@@ -82,11 +88,11 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
 async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive) -> Answer:
     """The answer, as soon as it is there; raises Gone when the client has left before."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    entry = predict(to, body, future.set_result)
+    exchange = predict(to, body, future.set_result)
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
-    if entry is None or future.done():
-        return await future
+    if future.done():
+        return future.result()
     leaving = asyncio.create_task(left(receive))
     try:
         await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +101,7 @@ async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive)
         return future.result()
     finally:
         leaving.cancel()
-        entry.abandon()
+        exchange.abandon()
 
 
 async def left(receive: Receive) -> None:
@@ -134,15 +140,20 @@ def raw_path(scope: Message) -> bytes:
     return path.partition(b"?")[0].removeprefix(root)
 
 
-def marked(send: Send, request_id: bytes) -> Send:
-    """A `send` that puts the request id and the time that it took on an answer."""
-    started = time.perf_counter()
+class Marking:
+    """A `send` that puts the request id and the time that it took on an answer, and knows when that is complete."""
 
-    async def marking(message: Message) -> None:
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self.send = send
+        self.request_id = request_id
+        self.started = time.perf_counter()
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on."""
         if message["type"] == "http.response.start":
-            took = b"app;dur=%.3f" % (1e3 * (time.perf_counter() - started))
-            marks = ((b"x-request-id", request_id), (b"server-timing", took))
+            took = b"app;dur=%.3f" % (1e3 * (time.perf_counter() - self.started))
+            marks = ((b"x-request-id", self.request_id), (b"server-timing", took))
             message["headers"] = [*message.get("headers", ()), *marks]
-        await send(message)
-
-    return marking
+        await self.send(message)
+        self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -1,5 +1,6 @@
 """What operators ask: is it alive, is it ready, what does it serve."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from fastapi import APIRouter
@@ -17,6 +18,11 @@ class State(Protocol):
     repository: Repository
     batcher: Batcher | None
     draining: bool
+
+    @property
+    def readiness(self) -> Callable[[], bool]:
+        """Whether every process behind the port is ready."""
+
     default_model: str
 
 
@@ -81,6 +87,8 @@ def operations(state: State) -> APIRouter:
             raise NotReady("the service is stopping")
         if state.batcher is None or not state.batcher.alive:
             raise NotReady("the batcher is not running")
+        if not state.readiness():
+            raise NotReady("one of the workers is not ready")
         return Ready()
 
     @router.get("/v1/models", summary="What is served")

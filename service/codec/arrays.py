@@ -6,13 +6,14 @@ The careful way in, for whatever the fast one passes on, and the one that knows 
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidValue
 
+MAX_LEVELS: Final = 32  # of lists; numpy has 64 axes
 SPOKEN = {
     bool: "a boolean",
     str: "a string",
@@ -33,7 +34,7 @@ def flattened(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
     """The shape and the leaves, in row-major order, of nested lists.
 
     Raises:
-        InvalidValue: no list, an empty one, lists of different lengths, or lists beside leaves.
+        InvalidValue: no list, an empty one, too many levels, lists of different lengths, or lists beside leaves.
     """
     if not isinstance(value, list):
         raise InvalidValue(f"{name} is {said(value)}; a list was expected", code="wrong_shape")
@@ -52,6 +53,10 @@ def flattened(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
                     code="ragged_rows",
                     row=i if len(shape) == 1 else None,
                 )
+        if len(shape) == MAX_LEVELS:
+            raise InvalidValue(
+                f"{name} has more than {MAX_LEVELS} levels of lists; fewer were expected", code="wrong_shape"
+            )
         level = list(chain.from_iterable(level))
         shape = (*shape, n)
     if not level:
@@ -228,7 +233,8 @@ def class_axes(axis: int | list[int], rank: int) -> int:
     axes = [axis] if isinstance(axis, int) else axis
     n = len(axes)
     if sorted(axes) != list(range(-n, 0)) or n == 0:
-        raise InvalidValue(f"axis is {axis}; -1, or trailing axes such as [-2, -1], was expected", code="bad_axis")
+        found = str(axis) if len(str(axis)) <= 40 else "out of range"
+        raise InvalidValue(f"axis is {found}; -1, or trailing axes such as [-2, -1], was expected", code="bad_axis")
     if rank not in (n, n + 1):
         ranks = "[K] or [N][K]" if n == 1 else f"{n} or {n + 1} levels of lists"
         raise InvalidValue(f"logits have {rank} levels of lists; {ranks} was expected", code="wrong_shape")

@@ -40,7 +40,9 @@ def parsed(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise NotJSON("the body is empty; a JSON object was expected")
     try:
-        document = json.loads(body, object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer)
+        document = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer
+        )
     except RecursionError:
         raise NotJSON("the body is nested too deeply; a flat JSON object was expected") from None
     except UnicodeDecodeError as error:
@@ -71,15 +73,15 @@ def integer(digits: str) -> float:
 
 def described(document: dict[str, Any]) -> PredictRequest:
     """The document as the contract has it; the first thing that pydantic minds is the error."""
+    known = PredictRequest.model_fields
+    if unknown := [key for key in document if key not in known]:
+        raise InvalidValue(f"the key {unknown[0][:40]!r} is unknown; {', '.join(known)} are known", code="unknown_key")
     try:
         request = PredictRequest.model_validate(document)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        key = str(first["loc"][0])[:40]
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(PredictRequest.model_fields)
-            raise InvalidValue(f"the key {key!r} is unknown; {known} are known", code="unknown_key") from None
-        place = "".join(f"[{i}]" for i in first["loc"][1:] if isinstance(i, int))
+        key, *rest = first["loc"]
+        place = "".join(f"[{i}]" for i in rest if isinstance(i, int))
         raise InvalidValue(f"{key}{place}: {first['msg']}") from None
     if request.mask is not None and request.allowed is not None:
         raise InvalidValue("mask and allowed came both; one of them was expected")

@@ -152,7 +152,7 @@ class PredictAnswer(BaseModel):
                     "model": "softmax",
                     "version": "1",
                     "temperature": 1.0,
-                    "probabilities": [0.6590011, 0.24243298, 0.09856589],
+                    "probabilities": [0.6590011, 0.24243297, 0.09856589],
                 }
             ]
         }

@@ -4,6 +4,7 @@ It takes a body only when it can prove that the careful way (`careful.py`, the c
 """
 
 import sys
+from functools import lru_cache
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.contract import Output
-from service.codec.query import Query, Served
+from service.codec.query import DEFAULT_OUTPUTS, Query, Served
 from service.rows import Rows
 
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
@@ -20,7 +21,9 @@ KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "t
 OUTPUTS: Final = frozenset(get_args(Output))
 # All bytes of true, false and the space between them, but those that tell them apart: t, f, [ and ].
 NOISE: Final = b"rueals, \t\r\n"
-T: Final = ord("t")
+TRUE: Final = b"\1"
+FALSE: Final = b"\0"
+BOOLEANS: Final = bytes.maketrans(b"tf", TRUE + FALSE)
 
 
 class Parsers:
@@ -30,7 +33,7 @@ class Parsers:
         self.usual = simdjson.Parser()
 
     def parse(self, body: bytes) -> Any:
-        """The document; raises ValueError where simdjson does not read it."""
+        """The document; raises ValueError or RuntimeError where simdjson does not read it."""
         if len(body) > LARGE_BODY:
             return simdjson.Parser().parse(body)
         try:
@@ -49,16 +52,20 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         return None
     try:
         document = PARSERS.parse(body)
-        keys = list(document)
-        if not KEYS.issuperset(keys) or len(set(keys)) != len(keys):
-            return None
-        return read_fast(body, document, keys, model)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
-        # whatever simdjson stumbled over, the careful way names it
+        keys = tuple(document)
+        return read_fast(body, document, keys, model) if usual(keys) else None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
+        # whatever simdjson stumbled over, the careful way names it; an integer beyond 64 bits is a RuntimeError
         return None
 
 
-def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Query | None:
+@lru_cache(maxsize=256)
+def usual(keys: tuple[str, ...]) -> bool:
+    """Whether these are keys of this way, each of them once."""
+    return KEYS.issuperset(keys) and len(set(keys)) == len(keys)
+
+
+def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) -> Query | None:
     """From a parsed document whose keys are known; raises, or returns None, for the careful way."""
     listed = document["logits"]
     n, k = 1, len(listed)
@@ -67,11 +74,12 @@ def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Que
         n, k, lead = k, len(listed[0]), (k,)
         if any(len(listed[i]) != k for i in range(1, n)):
             return None
-    if k != (model.classes or k):
+    if k == 0 or k != (model.classes or k):
         return None
     logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
     lists = 1 + len(lead) * n
     mask = temperature = None
+    lists_temperature = False
     options: dict[str, Any] = {}
     for key in keys:
         if key == "mask":
@@ -79,36 +87,39 @@ def read_fast(body: bytes, document: Any, keys: list[str], model: Served) -> Que
             lists += 1 + len(lead) * n
         elif key == "temperature":
             temperature = temperature_fast(document[key], n)
-            options["lists_temperature"] = listed_here = isinstance(document[key], simdjson.Array)
-            lists += listed_here
+            lists_temperature = isinstance(document[key], simdjson.Array)
+            lists += lists_temperature
         elif key != "logits":
             lists += option_fast(key, document[key], options)
     # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
     if count_lists(body) != lists:
         return None
     rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first)
-    return Query(rows, lead=lead, classes=(k,), **options)
+    query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)
+    for name, option in options.items():
+        setattr(query, name, option)
+    return query
 
 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:
     """bool `[N, K]` out of the bytes of the body; raises ValueError unless just these booleans stand there.
 
-    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, and anything else shows: an unescaped
-    `"mask"` in valid JSON is a whole string, and one before a colon is the key.
+    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
+    numpy's booleans, and anything else shows. An unescaped `"mask"` in valid JSON is a whole string, and one before a
+    colon is the key; valid JSON has no byte 0 or 1.
     """
     start = body.rindex(b'"mask"') + 6
     end = body.index(b"]", start) + 1
     if rank:
         end = end + 1 if n == 1 else body.index(b"]]", end - 1) + 2
-    left = body[start:end].translate(None, NOISE)
+    left = body[start:end].translate(BOOLEANS, NOISE)
     if not rank:
         left = b":[" + left[1:] + b"]"
     width = k + 2
     framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
-    if not framed or len(left) != n * width + 3 or left.count(b"t") + left.count(b"f") != n * k:
+    if not framed or len(left) != n * width + 3 or left.count(TRUE) + left.count(FALSE) != n * k:
         raise ValueError
-    cells = np.frombuffer(left, np.uint8, n * width, 2).reshape(n, width)[:, 1:-1]
-    return np.asarray(cells == T)
+    return np.frombuffer(left, np.bool_, n * width, 2).reshape(n, width)[:, 1:-1]
 
 
 def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
@@ -128,7 +139,7 @@ def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
 def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
     """Put an option that is no array of numbers into `options`, and return how many lists it was."""
     if key == "outputs":
-        options["outputs"] = outputs = value.as_list()
+        options["outputs"] = outputs = tuple(value.as_list())
         if not outputs or not OUTPUTS.issuperset(outputs):
             raise ValueError
         return 1

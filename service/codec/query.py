@@ -35,7 +35,7 @@ class Query:
     """
 
     rows: Rows
-    outputs: Sequence[str] = DEFAULT_OUTPUTS
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     lead: tuple[int, ...] = ()
     classes: tuple[int, ...] = ()
     lists_temperature: bool = False

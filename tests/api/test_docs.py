@@ -1,0 +1,93 @@
+"""The OpenAPI page: true, and whole without the internet."""
+
+import re
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+
+from tests.conftest import Running
+
+PREDICT = ("/v1/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict")
+
+
+@pytest.fixture
+def openapi(running: Running) -> Any:
+    """The document."""
+    return running.client.get("/openapi.json").json()
+
+
+def references(node: Any) -> set[str]:
+    """Every `$ref` below a node."""
+    if isinstance(node, list):
+        return set().union(*map(references, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+    return own.union(*map(references, node.values()))
+
+
+def test_every_reference_leads_somewhere(openapi: Any) -> None:
+    assert openapi["openapi"].startswith("3.")
+    for reference in references(openapi):
+        place = openapi
+        for key in reference.removeprefix("#/").split("/"):
+            place = place[key]
+
+
+def test_every_operation_has_a_name_of_its_own_and_describes_its_parameters(openapi: Any) -> None:
+    operations = [(path, op) for path, methods in openapi["paths"].items() for op in methods.values()]
+    names = [op["operationId"] for _, op in operations]
+    assert len(set(names)) == len(names)
+    for path, op in operations:
+        assert re.findall(r"{(\w+)}", path) == [p["name"] for p in op.get("parameters", []) if p["in"] == "path"]
+        assert op["responses"]
+
+
+@pytest.mark.parametrize("path", PREDICT)
+def test_predict_is_described_with_all_of_its_errors(openapi: Any, path: str) -> None:
+    codes = {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"}
+    assert openapi["paths"][path]["post"]["responses"].keys() >= codes
+
+
+def test_the_examples_work(running: Running, openapi: Any) -> None:
+    request = openapi["components"]["schemas"]["PredictRequest"]
+    for path in PREDICT:
+        for example in request["examples"]:
+            response = running.client.post(path.format(model="softmax", version=1), json=example)
+            assert response.status_code == 200, response.text
+
+
+def test_the_example_answer_is_the_answer_to_the_first_example(running: Running, openapi: Any) -> None:
+    schemas = openapi["components"]["schemas"]
+    answer = running.predict(schemas["PredictRequest"]["examples"][0]).json()
+    example = schemas["PredictAnswer"]["examples"][0]
+    assert answer.pop("probabilities") == pytest.approx(example.pop("probabilities"), rel=1e-7)
+    assert answer == example
+
+
+def test_an_answer_has_no_key_that_is_not_described(running: Running, openapi: Any) -> None:
+    schemas = openapi["components"]["schemas"]
+    outputs = schemas["PredictRequest"]["properties"]["outputs"]["items"]["enum"]
+    answer = running.predict({"logits": [[1, 2], [None, None]], "outputs": outputs, "top_k": 1, "id": "x"}).json()
+    described = schemas["PredictAnswer"]["properties"].keys()
+    assert answer.keys() <= described
+    assert described - answer.keys() == {"labels"}
+    error = running.predict({"logits": [1, 1e39]}).json()
+    assert error.keys() == schemas["ErrorAnswer"]["properties"].keys()
+
+
+def test_the_page_and_all_it_loads_come_from_here(running: Running) -> None:
+    page = running.client.get("/docs").text
+    loaded = re.findall(r"""(?:src|href|url)\s*[:=]\s*["']([^"']+)["']""", page)
+    assert len(loaded) >= 3
+    for address in loaded:
+        assert not urlsplit(address).netloc, address
+        response = running.client.get(urljoin("/docs", address))
+        assert response.status_code == 200, address
+        assert len(response.content) > 100
+
+
+def test_what_the_page_loads_loads_nothing_from_elsewhere(running: Running) -> None:
+    style = running.client.get("/docs/swagger-ui.css").text
+    assert not re.findall(r"url\(\s*[\"']?https?:|@import", style)

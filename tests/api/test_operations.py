@@ -1,0 +1,67 @@
+"""What operators ask, and what they are told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import Running
+
+
+def test_a_process_that_answers_is_alive(running: Running) -> None:
+    assert running.client.get("/healthz").json() == {"status": "alive"}
+
+
+def test_a_warm_service_is_ready(running: Running) -> None:
+    assert running.client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_a_service_that_drains_is_alive_but_not_ready(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(running.service, "draining", True)
+        response = running.client.get("/readyz")
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+        assert running.client.get("/healthz").status_code == 200
+        assert running.predict({"logits": [1]}).status_code == 200
+
+
+def test_a_dead_batcher_shows_in_readyz(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(running.service.batcher, "cause_of_death", MemoryError())
+        assert running.client.get("/readyz").status_code == 503
+        assert running.client.get("/healthz").status_code == 200
+
+
+def test_the_models_are_listed_with_their_bounds(running: Running) -> None:
+    body = running.client.get("/v1/models").json()
+    (softmax,) = [line for line in body["models"] if line["model"] == "softmax"]
+    assert softmax == {
+        "model": "softmax",
+        "version": "1",
+        "versions": ["1"],
+        "kind": "softmax",
+        "classes": None,
+        "temperature": 1.0,
+        "provider": "cpu",
+    }
+    assert body["default"] == "softmax"
+    assert body["failures"] == {}
+    assert {"max_batch_rows", "max_queue_rows", "inline_s"} <= body["batching"].keys()
+
+
+def test_a_models_story_has_its_calibration(running: Running) -> None:
+    story = running.client.get("/v1/models/softmax").json()
+    assert story["metadata"]["calibrator"] == {"method": "none", "temperature": 1.0}
+    assert story["inputs"] == ["logits"]
+    assert running.client.get("/v1/models/softmax/versions/1").json() == story
+
+
+def test_bounds_are_those_of_the_settings(run: Callable[..., Running]) -> None:
+    bounds = run(max_batch_rows=7, max_queue_rows=70, max_wait_ms=5).client.get("/v1/models").json()["batching"]
+    assert (bounds["max_batch_rows"], bounds["max_queue_rows"], bounds["max_wait_s"]) == (7, 70, 0.005)
+
+
+def test_every_answer_carries_its_id_and_its_timing(running: Running) -> None:
+    for path in ("/healthz", "/readyz", "/v1/models", "/docs", "/openapi.json", "/nowhere"):
+        headers = running.client.get(path, headers={"x-request-id": "mine"}).headers
+        assert headers.get_list("x-request-id") == ["mine"]
+        assert headers["server-timing"]

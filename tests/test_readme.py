@@ -1,0 +1,100 @@
+"""The README's commands and answers are what happens."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+# a command, and what it prints
+EXAMPLES = [example for block in BLOCKS for example in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder like a fresh clone's, as far as the README's commands go."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "models", folder / "models")
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(folder: Path) -> Iterator[int]:
+    """The port on which `make serve`, the README's first command, answers."""
+    assert EXAMPLES[0] == ("make serve", "")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    environment = {**os.environ, "CALIBRANT_PORT": str(port), "CALIBRANT_MODELS": str(folder / "models")}
+    command = ["make", "--no-print-directory", "serve"]
+    serving = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        wait_until_ready(serving, port)
+        yield port
+    finally:
+        os.killpg(serving.pid, signal.SIGINT)
+        serving.wait(30)
+
+
+def wait_until_ready(serving: subprocess.Popen[bytes], port: int) -> None:
+    """Return when the service is ready."""
+    for _ in range(600):
+        assert serving.poll() is None, "make serve ended"
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("make serve was not ready within a minute")
+
+
+def printed(command: str, folder: Path, port: int) -> str:
+    """What a command of the README prints."""
+    there = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    return subprocess.run(there, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_command_prints_what_the_readme_says(folder: Path, port: int) -> None:
+    for command, output in EXAMPLES[1:]:
+        got = printed(command, folder, port)
+        patience = time.monotonic() + 30
+        while "unknown_model" in got and time.monotonic() < patience:  # a new model is picked up in a moment
+            time.sleep(0.1)
+            got = printed(command, folder, port)
+        assert got.rstrip("\n") == output.rstrip("\n"), command
+
+
+def test_the_readme_has_examples_and_stays_short() -> None:
+    assert len(EXAMPLES) >= 5
+    assert len(README.split()) <= 550
+
+
+def test_every_option_that_the_readme_names_exists() -> None:
+    help_text = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "service", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        for command in ("serve", "export", "inspect")
+    )
+    for option in set(re.findall(r"`(--[a-z-]+)", README)):
+        assert option in help_text
+
+
+def test_every_target_that_the_readme_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"`make ([a-z]+)`", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
