@@ -93,6 +93,7 @@ def steps(arguments: Namespace) -> int:
 
 def wanted(arguments: Namespace) -> "Wanted":
     """The options, as the fit wants them."""
+    from service.calibration.methods import FORMS
     from service.calibration.proof import Wanted
     from service.calibration.select import AUTO
 
@@ -103,6 +104,7 @@ def wanted(arguments: Namespace) -> "Wanted":
         grouped=arguments.group is not None,
         by=arguments.sets,
         randomised=arguments.randomised,
+        forms=FORMS if arguments.onto is None else ("centred",),  # which folds into the classifier's last layer
     )
 
 

@@ -1,5 +1,6 @@
 """One calibration from data to proof: choose, fit, and measure on rows that the fit has not seen."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from service.calibration import conformal, groups, methods, select, temperature
+from service.calibration.affine import Form
 from service.calibration.calibrator import Calibrator
 from service.calibration.dataset import Dataset, Floats
-from service.calibration.methods import Method, Plan
+from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.metrics import intervals, measure
 from service.calibration.scores import Scores, score
 from service.calibration.select import Choice
@@ -65,6 +67,7 @@ class Wanted:
     grouped: bool = False
     by: By = "all"
     randomised: bool = False
+    forms: tuple[Form, ...] = FORMS
 
 
 def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda _: None) -> Proof:
@@ -74,7 +77,7 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
         FitError: labels that say nothing, or no method can be fitted.
     """
     data = next(iter(parts.values()))
-    choice = select.choose(data, wanted.methods, laplace=wanted.laplace, progress=progress)
+    choice = select.choose(data, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
     progress("the final fit")
     fit = fitter(choice.plan, grouped=wanted.grouped)
     calibrator = fit(data)
@@ -125,8 +128,6 @@ def error_of(data: Dataset, plan: Plan | None) -> float | None:
 
 def checksum(path: Path) -> str:
     """sha256 of a file, in pieces."""
-    import hashlib
-
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

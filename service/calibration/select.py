@@ -66,9 +66,14 @@ class Choice:
 
 @one_thread
 def choose(
-    data: Dataset, wanted: Iterable[Method], *, laplace: bool | None, progress: Progress = lambda _: None
+    data: Dataset,
+    wanted: Iterable[Method],
+    *,
+    laplace: bool | None,
+    forms: tuple[Form, ...] = FORMS,
+    progress: Progress = lambda _: None,
 ) -> Choice:
-    """Cross-validate the `wanted` methods on `data` and take one.
+    """Cross-validate the `wanted` methods on `data` and take one, of the `forms` that are allowed.
 
     `laplace` says whether the Laplace mix is in; none lets the data decide, by the temperature with it and without.
 
@@ -85,7 +90,7 @@ def choose(
     if rows.n_rows < FEWEST_ROWS:
         method = wanted[0] if len(wanted) == 1 else "temperature"
         return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0), (), _mean(before, rows))
-    trial = _Trial(rows, progress)
+    trial = _Trial(rows, forms, progress)
     mix = weight if laplace or (laplace is None and trial.laplace_decides(weight)) else 0.0
     tried = [(method, mix) for method in wanted]
     if laplace is None and mix:
@@ -131,8 +136,9 @@ def out_of_fold(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> Floats:
 class _Trial:
     """The folds of some rows, and what has been fitted on them so far."""
 
-    def __init__(self, data: Dataset, progress: Progress) -> None:
+    def __init__(self, data: Dataset, forms: tuple[Form, ...], progress: Progress) -> None:
         self.data = data
+        self._forms = forms
         self.of = folds(data.n_rows)
         self.failure: FitError | None = None
         self._progress = progress
@@ -153,7 +159,7 @@ class _Trial:
         if plan.shape == "matrix" and self.data.n_classes > MOST_MATRIX_CLASSES:
             return None
         try:
-            options = [replace(plan, form=form, multiplier=m) for form, m in _options(plan)]
+            options = [replace(plan, form=form, multiplier=m) for form, m in _options(plan, self._forms)]
             held = [self._held_out(option) for option in options]
         except FitError as error:
             self.failure = error
@@ -182,10 +188,10 @@ class _Trial:
         return rows
 
 
-def _options(plan: Plan) -> list[tuple[Form | None, float]]:
+def _options(plan: Plan, forms: tuple[Form, ...]) -> list[tuple[Form | None, float]]:
     if plan.shape is None:
         return [(None, 1.0)]
-    return [(form, m) for form in ((None,) if plan.shape == "bias" else FORMS) for m in MULTIPLIERS]
+    return [(form, m) for form in ((None,) if plan.shape == "bias" else forms) for m in MULTIPLIERS]
 
 
 def _form(method: Method) -> Form | None:

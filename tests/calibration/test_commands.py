@@ -137,6 +137,7 @@ def test_a_head_goes_onto_a_classifier(tmp_path):
     onto = ("--onto", str(tmp_path / "c.onnx"), "--output", "z")
     story = fitted(tmp_path, "--data", str(path), "--method", "matrix+entropy", "--no-report", *onto)
     assert story.kind == "classifier"
+    assert story.calibrator["folded"]
 
 
 def test_from_probabilities_takes_their_logarithms_and_says_so(tmp_path):
