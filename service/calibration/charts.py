@@ -160,7 +160,7 @@ def sets(sizes: dict[str, dict[float, float]]) -> Figure:
             alphas, means = list(by_alpha), list(by_alpha.values())
             axes.plot(alphas, means, marker="o", markersize=4, color=colour, label=score.upper())
         axes.set(xlabel="alpha", ylabel="classes in the set", ylim=(0, 1.08 * largest))
-        axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
+        axes.set_xticks(alphas, ["" if alpha == 0.02 else f"{alpha:g}" for alpha in alphas])
         if largest > MOST_LINEAR:
             axes.set(yscale="log", ylim=(0.8, 1.3 * largest))
             ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= 1.3 * largest]
