@@ -58,6 +58,18 @@ class Table:
         at = int(np.searchsorted(self.ranks, rank))
         return math.inf if at == len(self.ranks) else float(self.values[at])
 
+    def to_metadata(self) -> dict[str, Any]:
+        """As JSON; the ranks only where some are left out."""
+        told = {"n": self.n, "values": self.values.tolist()}
+        return told if len(self.values) == self.n else told | {"ranks": self.ranks.tolist()}
+
+    @classmethod
+    def from_metadata(cls, stored: Mapping[str, Any]) -> "Table":
+        """Read back what `to_metadata` wrote."""
+        values = np.asarray(stored["values"], np.float64)
+        ranks = np.asarray(stored.get("ranks", range(1, len(values) + 1)), np.int64)
+        return cls(int(stored["n"]), ranks, values)
+
 
 @dataclass(frozen=True, eq=False)
 class Conformal:
@@ -130,7 +142,7 @@ class Conformal:
             "penalty": self.penalty,
             "free_ranks": self.free_ranks,
             "by": self.by,
-            "tables": [{"n": t.n, "ranks": t.ranks.tolist(), "values": t.values.tolist()} for t in self.tables],
+            "tables": [table.to_metadata() for table in self.tables],
         }
 
     @classmethod
@@ -140,10 +152,7 @@ class Conformal:
         Raises:
             KeyError, TypeError, ValueError: it did not write that.
         """
-        tables = (
-            Table(int(t["n"]), np.asarray(t["ranks"], np.int64), np.asarray(t["values"], np.float64))
-            for t in stored["tables"]
-        )
+        tables = map(Table.from_metadata, stored["tables"])
         settings = {name: stored[name] for name in ("score", "randomised", "penalty", "free_ranks", "by")}
         return cls(temperature=float(stored["temperature"]), tables=tuple(tables), **settings)
 

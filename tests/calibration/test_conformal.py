@@ -126,8 +126,9 @@ def test_a_temperature_of_their_own_makes_aps_sets_smaller():
     assert sizes[0] < 0.8 * sizes[1]
 
 
-def test_what_is_stored_reads_back_as_it_was():
-    log_p, labels = logs()
+@pytest.mark.parametrize("n", [1000, 4000])
+def test_what_is_stored_reads_back_as_it_was(n):
+    log_p, labels = logs(n)
     for score in SCORES:
         fitted = conformal.fit(log_p, labels, score, by="class")
         again = Conformal.from_metadata(fitted.to_metadata())
