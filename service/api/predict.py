@@ -26,6 +26,7 @@ clock = time.perf_counter
 LARGE_BODY: Final = 2**18
 LARGE_ANSWER: Final = 2**15
 PATH: Final = re.compile(r"/v1/(?:models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?)?predict")
+MAX_REMEMBERED: Final = 256  # bytes of a path; whoever sends longer ones shall not fill the memory
 
 
 class Target(NamedTuple):
@@ -35,11 +36,18 @@ class Target(NamedTuple):
     version: str | None
 
 
-@lru_cache(maxsize=4096)
 def target(raw_path: bytes) -> Target | None:
     """The target of a percent-encoded path, if it is one of predict's."""
+    return remembered(raw_path) if len(raw_path) <= MAX_REMEMBERED else parsed(raw_path)
+
+
+def parsed(raw_path: bytes) -> Target | None:
+    """As `target`."""
     match = PATH.fullmatch(unquote_to_bytes(raw_path).decode("utf-8", "replace"))
     return Target(match["model"], match["version"]) if match else None
+
+
+remembered = lru_cache(maxsize=4096)(parsed)
 
 
 class Predict:
@@ -72,16 +80,21 @@ class Turns:
         """Do `work` when its turn comes; it raises nothing."""
         self.waiting.append(work)
         if len(self.waiting) == 1:
-            asyncio.get_running_loop().call_soon(self.next)
+            self.let_others()
+
+    def let_others(self) -> None:
+        """Come back after whatever the loop finds ready now, and what that leads to."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.next)
 
     def next(self) -> None:
-        """Do one piece, and let the loop look around before the next."""
+        """Do one piece, and let others before the next."""
         try:
             self.waiting[0]()
         finally:
             self.waiting.popleft()
             if self.waiting:
-                asyncio.get_running_loop().call_soon(self.next)
+                self.let_others()
 
 
 class Exchange:
@@ -90,13 +103,13 @@ class Exchange:
     __slots__ = ("body", "decode_s", "entry", "model", "predict", "query", "reply", "started", "to")
 
     model: Model
-    query: Query
 
     def __init__(self, predict: Predict, to: Target, body: bytes, reply: Reply) -> None:
         self.predict = predict
         self.to = to
         self.body = body
         self.reply: Reply | None = reply
+        self.query: Query | None = None
         self.entry: Entry | None = None
         self.started = clock()
         self.decode_s = 0.0
@@ -114,6 +127,7 @@ class Exchange:
         started = clock()
         predict = self.predict
         try:
+            predict.batcher.admit()
             model = self.model = predict.repository.find(self.to.model or predict.default_model, self.to.version)
             query = self.query = decode(self.body, model)
             self.body = b""
@@ -122,16 +136,19 @@ class Exchange:
             timeout_s = query.timeout_s or predict.default_timeout_s
             self.entry = predict.batcher.submit(model.head, query.rows, wants(outputs), self.done, timeout_s)
         except AnsweredError as error:
-            self.reply(refusal(error, timing(clock() - started, 0.0, 0.0, 0.0)))
+            answer = refusal(error, timing(clock() - started, 0.0, 0.0, 0.0))
         except Exception:
-            self.fail("a request could not be handled")
+            answer = failed("a request could not be handled")
+        else:
+            return
+        # not before the error is gone, and with it the frames that hold the body
+        self.settle(answer)
 
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
         if entry.answers is None:
             error = entry.error or RunFailed("the batch could not be run")
-            if self.reply is not None:
-                self.reply(refusal(error, timing(self.decode_s, entry.queue_s, entry.run_s, 0.0)))
+            self.settle(refusal(error, timing(self.decode_s, entry.queue_s, entry.run_s, 0.0)))
         elif entry.rows.n_numbers < LARGE_ANSWER:
             self.end()
         else:
@@ -139,22 +156,29 @@ class Exchange:
 
     def end(self) -> None:
         """Encode, and reply."""
-        entry = self.entry
-        if self.reply is None or entry is None or entry.answers is None:
+        entry, query = self.entry, self.query
+        if self.reply is None or query is None or entry is None or entry.answers is None:
             return
         start = clock()
         try:
-            body = encode(self.query, entry.answers, self.model)
+            body = encode(query, entry.answers, self.model)
+            answer = Answer(200, body, timing(self.decode_s, entry.queue_s, entry.run_s, clock() - start))
         except Exception:
-            self.fail("an answer could not be encoded")
-            return
-        self.reply(Answer(200, body, timing(self.decode_s, entry.queue_s, entry.run_s, clock() - start)))
+            answer = failed("an answer could not be encoded")
+        self.settle(answer)
 
-    def fail(self, what: str) -> None:
-        """A fault of our own."""
-        logger.exception(what)
-        if self.reply is not None:
-            self.reply(refusal(RunFailed("the service failed to handle this request", code="internal_error")))
+    def settle(self, answer: Answer) -> None:
+        """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
+        reply, self.reply = self.reply, None
+        self.body, self.query, self.entry = b"", None, None
+        if reply is not None:
+            reply(answer)
+
+
+def failed(what: str) -> Answer:
+    """The answer to a fault of our own; the log has the error that is being handled."""
+    logger.exception(what)
+    return refusal(RunFailed("the service failed to handle this request", code="internal_error"))
 
 
 def timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:

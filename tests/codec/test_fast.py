@@ -251,6 +251,13 @@ def test_a_query_keeps_its_numbers_when_the_parser_reads_the_next_body() -> None
     assert first.rows.inputs["logits"].tolist() == [[1, 2]]
 
 
+def test_only_usual_keys_are_remembered() -> None:
+    fast.USUAL.clear()
+    for body in (b'{"logits":[1],"id":"a"}', b'{"id":"a","logits":[1]}', b'{"a":1}', b'{"id":"a","id":"b"}'):
+        fast.decode_fast(body, ANY)
+    assert {("logits", "id"), ("id", "logits")} == fast.USUAL
+
+
 def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:
     held = fast.PARSERS.parse(b'{"logits":[1,2]}')["logits"]
     assert agree(b'{"logits":[3,4]}', ANY)
