@@ -9,7 +9,7 @@ from service.calibration.dataset import Floats, Ints
 from service.conformal import By, Conformal, Score, Table
 
 TUNING_SHARE: Final = 0.2
-MOST_TUNING_ROWS: Final = 2000
+MOST_TUNING_LOGITS: Final = 500_000
 TUNING_ALPHA: Final = 0.1
 TEMPERATURES: Final = tuple(np.geomspace(0.125, 8.0, 19).tolist())
 PENALTIES: Final = (0.001, 0.01, 0.1)
@@ -37,7 +37,9 @@ def fit(
     conformal = Conformal(score, 1.0, (), randomised, by=by)
     rows = random.permutation(len(labels))
     if score != "lac" and len(labels) >= FEWEST_ROWS:
-        n_tuning = min(MOST_TUNING_ROWS, int(TUNING_SHARE * len(labels)))
+        n_tuning = min(
+            max(FEWEST_ROWS, MOST_TUNING_LOGITS // log_probabilities.shape[1]), int(TUNING_SHARE * len(labels))
+        )
         conformal = tuned(conformal, log_probabilities[rows[:n_tuning]], labels[rows[:n_tuning]])
         rows = rows[n_tuning:]
     uniforms = random.random(len(rows)) if randomised else None

@@ -192,7 +192,8 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
 def _resampled(scores: Scores, seed: int) -> Scores:
     random = np.random.default_rng(seed)
     n = len(scores.nll)
-    rows, blocks = random.integers(0, n, n), random.integers(0, N_BLOCKS, N_BLOCKS)
+    rows = random.integers(0, n, n)
+    times = np.bincount(random.integers(0, N_BLOCKS, N_BLOCKS), minlength=N_BLOCKS).astype(np.float64)
     sums = scores.classwise
     return Scores(
         confidence=scores.confidence[rows],
@@ -202,7 +203,9 @@ def _resampled(scores: Scores, seed: int) -> Scores:
         weights=scores.weights[rows],
         labels=scores.labels,
         predictions=scores.predictions,
-        classwise=Classwise(sums.weight[blocks], sums.probability[blocks], sums.hits[blocks]),
+        classwise=Classwise(
+            *(np.tensordot(times, part, 1)[None] for part in (sums.weight, sums.probability, sums.hits))
+        ),
     )
 
 
