@@ -123,7 +123,7 @@ def test_without_a_command_the_commands_are_listed() -> None:
 def test_the_help_shows_every_option_with_its_default_and_its_variable() -> None:
     text = " ".join(calibrant("serve", "--help").stdout.split())
     for option, default, variable in (
-        ("--max-batch-rows", "64", "CALIBRANT_MAX_BATCH_ROWS"),
+        ("--max-batch-rows", "1024", "CALIBRANT_MAX_BATCH_ROWS"),
         ("--port", "8000", "CALIBRANT_PORT"),
         ("--max-wait-ms", "0", "CALIBRANT_MAX_WAIT_MS"),
     ):
