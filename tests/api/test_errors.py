@@ -124,7 +124,7 @@ def test_what_is_not_there_gets_404(running: Running, method: str, path: str, co
 
 def test_an_unknown_default_model_gets_404(run: Run) -> None:
     response = run(default_model="other").client.post("/v1/predict", json={"logits": [1]})
-    refused(response, 404, "unknown_model", "there are softmax")
+    refused(response, 404, "unknown_model", "there are digits, softmax")
 
 
 @pytest.mark.parametrize(
