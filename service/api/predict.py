@@ -132,9 +132,8 @@ class Exchange:
             query = self.query = decode(self.body, model)
             self.body = b""
             self.decode_s = clock() - started
-            outputs = query.outputs if query.top_k is None else (*query.outputs, "top")
             timeout_s = query.timeout_s or predict.default_timeout_s
-            self.entry = predict.batcher.submit(model.head, query.rows, wants(outputs), self.done, timeout_s)
+            self.entry = predict.batcher.submit(model.head, query.rows, wants(query.needs), self.done, timeout_s)
         except AnsweredError as error:
             answer = refusal(error, timing(clock() - started, 0.0, 0.0, 0.0))
         except Exception:
