@@ -11,9 +11,9 @@ from service import __version__
 from service.api.answer import Gate
 from service.api.asgi import Dispatcher
 from service.api.described import describe
+from service.api.exchange import Predict
 from service.api.mistakes import translate
 from service.api.operations import operations
-from service.api.predict import Predict
 from service.batching import Batcher
 from service.head import Head
 from service.repository import Repository
@@ -76,7 +76,13 @@ class Service(Dispatcher):
             max_queue_rows=settings.max_queue_rows,
             max_wait_s=settings.max_wait_ms / 1e3,
         )
-        self.predict = Predict(self.repository, self.batcher, settings.default_model, settings.default_timeout_ms / 1e3)
+        self.predict = Predict(
+            self.repository,
+            self.batcher,
+            default_model=settings.default_model,
+            default_timeout_s=settings.default_timeout_ms / 1e3,
+            max_body_bytes=settings.max_body_bytes,
+        )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
         self.readiness.set(True)

@@ -1,7 +1,7 @@
 """The fast lane: predictions go from uvicorn's HTTP parser to the handler and back, without an ASGI task.
 
 The only room that knows uvicorn's insides. `FastLane` is uvicorn's own httptools protocol, with one kind of request
-taken out: a POST to a predict path that comes when nothing is under way on its connection. It is handed to the same
+taken out: a POST to predict or infer that comes when nothing is under way on its connection. It is handed to the same
 handler that the ASGI lane calls, and its answer is written to the transport. Whatever is unusual (another path or
 method, `Expect`, an upgrade, a request behind an unfinished one) goes the ordinary way, through uvicorn.
 
@@ -15,9 +15,11 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.answer import Answer, new_request_id, refusal
+from service.api.answer import Answer, Target, new_request_id, refusal
 from service.api.asgi import Dispatcher
-from service.api.predict import Exchange, Target, target
+from service.api.exchange import Exchange
+from service.api.predict import PREDICT
+from service.api.routes import target
 from service.errors import AnsweredError, BodyTooLarge, NotJSON, NotReady
 
 # A body this large is written beside its head; a smaller one is cheaper joined to it.
@@ -106,7 +108,7 @@ class FastLane(HttpToolsProtocol):
             self.headers.extend(headers)
             super().on_headers_complete()
             return
-        request_id, error = self.dispatcher.gate.check(self.headers)
+        request_id, error = self.dispatcher.gate.check(self.headers, to.face)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         flight = Flight(self, to, request_id, error, keep_alive)
         self.reading = self.flying = flight
@@ -151,7 +153,7 @@ class FastLane(HttpToolsProtocol):
         else:
             parts, flight.parts = flight.parts, []
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            flight.exchange = self.dispatcher.predict(flight.to, body, flight.land)
+            flight.exchange = self.dispatcher.predict(flight.to, self.headers, body, flight.land)
 
     # --- writing
 
@@ -204,7 +206,7 @@ class FastLane(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets the one shape of errors, too."""
         answer = refusal(NotJSON(f"{msg.rstrip('.').lower()}; HTTP/1.1 was expected", code="not_http"))
-        flight = Flight(self, Target(None, None), new_request_id(), None, keep_alive=False)
+        flight = Flight(self, Target(PREDICT, None, None), new_request_id(), None, keep_alive=False)
         flight.land(answer)
 
     # --- the connection

@@ -1,4 +1,4 @@
-"""The ASGI lane: a dispatcher in front of the FastAPI app that takes the predict paths itself. Runs under any server.
+"""The ASGI lane: a dispatcher in front of the FastAPI app that takes predict and infer itself. Runs under any server.
 
 It also gives every other answer its request id and timing.
 """
@@ -6,10 +6,13 @@ It also gives every other answer its request id and timing.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final
 
-from service.api.answer import Answer, Gate, refusal
-from service.api.predict import Predict, Target, target
+from service.api.answer import Answer, Gate, Headers, Reply, Target, refusal
+from service.api.exchange import Exchange, Predict
+from service.api.predict import PREDICT
+from service.api.routes import target
 from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
 
 Message = MutableMapping[str, Any]
@@ -39,11 +42,12 @@ class Dispatcher:
             await self.app(scope, receive, send)
             return
         path = raw_path(scope)
-        request_id, error = self.gate.check(scope["headers"])
-        if to := target(path):
+        to = target(path)
+        request_id, error = self.gate.check(scope["headers"], to.face if to else PREDICT)
+        if to is not None:
             if scope["method"] != "POST":
-                error = MethodNotAllowed(f"{scope['method']} does not predict; POST does", allow="POST")
-            await self.answer(to, request_id, error, receive, send)
+                error = MethodNotAllowed(f"{scope['method']} does not {to.face.verb}; POST does", allow="POST")
+            await self.answer(to, scope["headers"], request_id, error, receive, send)
         elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
             await respond(send, refusal(error), request_id)
         else:
@@ -56,7 +60,13 @@ class Dispatcher:
                     raise
 
     async def answer(
-        self, to: Target, request_id: bytes, error: AnsweredError | None, receive: Receive, send: Send
+        self,
+        to: Target,
+        headers: Headers,
+        request_id: bytes,
+        error: AnsweredError | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """One prediction."""
         try:
@@ -64,7 +74,8 @@ class Dispatcher:
                 raise error
             if self.predict is None:
                 raise NotReady("the service is starting")
-            answer = await predicted(self.predict, to, await read(receive, self.gate), receive)
+            body = await read(receive, self.gate)
+            answer = await predicted(partial(self.predict, to, headers, body), receive)
         except AnsweredError as refused:
             answer = refusal(refused)
         except Gone:
@@ -85,10 +96,10 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive) -> Answer:
+async def predicted(begin: Callable[[Reply], Exchange], receive: Receive) -> Answer:
     """The answer, as soon as it is there; raises Gone when the client has left before."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    exchange = predict(to, body, future.set_result)
+    exchange = begin(future.set_result)
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
     if future.done():

@@ -1,0 +1,20 @@
+"""Which paths the lanes answer themselves, and how."""
+
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from service.api import infer, predict
+from service.api.answer import Target
+
+PATHS: Final = ((predict.PATH, predict.PREDICT), (infer.PATH, infer.INFER))
+
+
+@lru_cache(maxsize=4096)
+def target(raw_path: bytes) -> Target | None:
+    """The target of a percent-encoded path, if it is one of predict's or infer's."""
+    path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+    for pattern, face in PATHS:
+        if match := pattern.fullmatch(path):
+            return Target(face, match["model"], match["version"])
+    return None
