@@ -81,10 +81,12 @@ class Rows:
         self.temperature = temperature
         self.empty = empty
         self.looks_like_probabilities = looks_like_probabilities
-        shapes = [values.shape for values in inputs.values()]
-        self.n: int = shapes[0][0]
-        self.shape = tuple([shape[1:] for shape in shapes])
-        self.n_numbers = sum([values.size for values in inputs.values()])
+        self.n_numbers = 0
+        self.shape: tuple[int, ...] = ()
+        for values in inputs.values():
+            self.n, *rest = values.shape
+            self.shape += (*rest, -1)  # -1 ends an input's
+            self.n_numbers += values.size
 
     def part(self, start: int, stop: int) -> "Rows":
         """The rows `start:stop`, as views."""
@@ -119,7 +121,7 @@ class Rows:
         power = np.vdot(flat, flat)  # as dot, but does not warn where it overflows: that shows in the power
         if power < SAFE_POWER[logits.dtype]:
             gaps = False
-            values = logits.astype(np.float32)
+            values = logits.astype(np.float32, copy=mask is not None)  # a mask writes into it
         else:
             allowed = logits if mask is None else np.where(mask, logits, -np.inf)
             values = within_float32(allowed)
@@ -168,9 +170,7 @@ def empty_rows(values: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, g
         if mask is not None:
             left &= mask
         return np.flatnonzero(~left.any(axis=1)).tolist()
-    if mask is None or (
-        len(mask) == 1 and b"\1" in mask.tobytes()
-    ):  # one row is the usual case, and this is its fast form
+    if mask is None or (len(mask) == 1 and b"\1" in mask.tobytes()):  # the usual cases, fast
         return []
     return np.flatnonzero(~mask.any(axis=1)).tolist()
 

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -21,7 +20,6 @@ from service.errors import CannotStart
 logger = logging.getLogger(__name__)
 
 SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads and locks half way
-SETTLED_S: Final = 5.0  # a worker that dies younger would die again
 
 Work = Callable[[int, Any, socket.socket], None]  # slot, ready bytes, socket; returns when it was told to stop
 
@@ -34,7 +32,6 @@ class Workers:
         self.listening = listening
         self.ready = SPAWN.RawArray("b", n)
         self.processes: list[SpawnProcess] = []
-        self.started: list[float] = []
         self.stopping = False
 
     def __repr__(self) -> str:
@@ -44,7 +41,7 @@ class Workers:
         """Keep them all running until a signal, and return the exit code.
 
         Raises:
-            CannotStart: a worker died before it had settled.
+            CannotStart: a worker died before it was ready.
         """
         waker, alarm = os.pipe()
         os.set_blocking(alarm, False)
@@ -53,7 +50,6 @@ class Workers:
             signal.signal(number, self.stop)
         for slot in range(len(self.ready)):
             self.processes.append(self.start(slot))
-            self.started.append(time.monotonic())
         while not self.stopping:
             died = wait([waker, *(process.sentinel for process in self.processes)])
             for slot, process in enumerate(self.processes):
@@ -73,15 +69,14 @@ class Workers:
         """Start another in the place of one that has died."""
         process = self.processes[slot]
         process.join()
-        self.ready[slot] = 0
-        if time.monotonic() - self.started[slot] < SETTLED_S:
+        if not self.ready[slot]:  # another would fare no better
             self.stop(signal.SIGTERM, None)
-            raise CannotStart(f"a worker ended with exit code {process.exitcode} right after its start: see the log")
+            raise CannotStart(f"a worker ended with exit code {process.exitcode} before it was ready: see the log")
+        self.ready[slot] = 0
         logger.warning(
             "worker %d (pid %s) ended with exit code %s, another starts", slot, process.pid, process.exitcode
         )
         self.processes[slot] = self.start(slot)
-        self.started[slot] = time.monotonic()
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """Pass a signal on to all, and start no more."""

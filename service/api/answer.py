@@ -94,9 +94,11 @@ class Gate:
         error: AnsweredError | None = None
         for name, value in headers:
             if name == b"content-type":
-                error = error or wrong_type(value, face)
+                if value not in face.media_types:
+                    error = error or wrong_type(value, face)
             elif name == b"content-length":
-                error = error or self.wrong_length(value)
+                if not value.isdigit() or len(value) > 18 or int(value) > self.max_body_bytes:
+                    error = error or self.wrong_length(value)
             elif name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
@@ -107,11 +109,9 @@ class Gate:
             error = Unauthorized("the key is missing or wrong; `Authorization: Bearer KEY` was expected")
         return request_id if request_id is not None and GOOD_ID(request_id) else new_request_id(), error
 
-    def wrong_length(self, value: bytes) -> AnsweredError | None:
-        """The error for a `Content-Length`, if it is one."""
-        if not value.isdigit():
-            return InvalidValue("the Content-Length is no number of bytes")
-        return self.too_large() if int(value[:19]) > self.max_body_bytes else None
+    def wrong_length(self, value: bytes) -> AnsweredError:
+        """The error for a `Content-Length`."""
+        return self.too_large() if value.isdigit() else InvalidValue("the Content-Length is no number of bytes")
 
     def too_large(self) -> BodyTooLarge:
         """The error for a body that is larger than it may be."""
@@ -127,8 +127,6 @@ class Gate:
 
 def wrong_type(value: bytes, face: Face) -> AnsweredError | None:
     """The error for a `Content-Type`, if it is one."""
-    if value in face.media_types:
-        return None
     media_type = value.partition(b";")[0].strip().lower()
     if media_type in face.media_types or media_type.endswith(b"+json"):
         return None

@@ -12,7 +12,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.contract import Output
-from service.codec.query import Query, Served
+from service.codec.query import DEFAULT_OUTPUTS, Query, Served
 from service.rows import Rows
 
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
@@ -79,6 +79,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
     logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
     lists = 1 + len(lead) * n
     mask = temperature = None
+    lists_temperature = False
     options: dict[str, Any] = {}
     for key in keys:
         if key == "mask":
@@ -86,15 +87,18 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
             lists += 1 + len(lead) * n
         elif key == "temperature":
             temperature = temperature_fast(document[key], n)
-            options["lists_temperature"] = listed_here = isinstance(document[key], simdjson.Array)
-            lists += listed_here
+            lists_temperature = isinstance(document[key], simdjson.Array)
+            lists += lists_temperature
         elif key != "logits":
             lists += option_fast(key, document[key], options)
     # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
     if count_lists(body) != lists:
         return None
     rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first)
-    return Query(rows, lead=lead, classes=(k,), **options)
+    query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)
+    for name, option in options.items():
+        setattr(query, name, option)
+    return query
 
 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:

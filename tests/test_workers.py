@@ -1,0 +1,120 @@
+"""Several processes behind one port, as a person starts them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT
+
+
+class Command:
+    """`calibrant serve --workers 2`, running."""
+
+    def __init__(self, models: Path, log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = log
+        arguments = ["serve", "--workers", "2", "--port", str(self.port), "--models", str(models)]
+        with log.open("w") as stderr:
+            command = [sys.executable, "-m", "service", *arguments]
+            self.process = subprocess.Popen(command, cwd=ROOT, stderr=stderr, stdout=subprocess.DEVNULL)
+        until(lambda: self.status("/readyz") == 200)
+
+    def status(self, path: str) -> int:
+        """The status of a GET on a fresh connection, 0 where nobody answers."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=10).status_code
+        except httpx.TransportError:
+            return 0
+
+    def workers(self) -> set[int]:
+        """The process ids of the workers."""
+        found = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                stat, command = (folder / "stat").read_text(), (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            parent = int(stat.rpartition(")")[2].split()[1])
+            if parent == self.process.pid and b"spawn_main" in command:
+                found.add(int(folder.name))
+        return found
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    running = Command(ROOT / "models", tmp_path / "log")
+    yield running
+    running.process.send_signal(signal.SIGKILL)
+    running.process.wait(30)
+
+
+def test_two_workers_answer_and_stop_together_on_sigterm(command: Command) -> None:
+    assert len(command.workers()) == 2
+    assert httpx.post(f"http://127.0.0.1:{command.port}/v1/predict", json={"logits": [1, 2]}).status_code == 200
+    workers = command.workers()
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(30) == 0
+    assert not any(alive(pid) for pid in workers)
+
+
+def test_a_dead_worker_is_replaced_and_not_ready_says_so_meanwhile(command: Command) -> None:
+    before = command.workers()
+    victim = before.pop()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: command.status("/readyz") == 503)
+    until(lambda: command.status("/readyz") == 200)
+    after = command.workers()
+    assert len(after) == 2
+    assert victim not in after
+    assert before < after
+    assert re.search(rf"worker \d \(pid {victim}\) ended with exit code -9", command.log.read_text())
+
+
+BROKEN = """
+import socket, sys
+from service.workers import Workers
+def work(slot, ready, listening):
+    sys.exit(7)
+if __name__ == "__main__":
+    Workers(2, work, socket.socket()).run()
+"""
+
+
+def test_a_worker_that_ends_before_it_is_ready_ends_the_service(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert "CannotStart: a worker ended with exit code 7 before it was ready" in done.stderr
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(command: Command) -> None:
+    workers = command.workers()
+    command.process.kill()
+    until(lambda: not any(alive(pid) for pid in workers))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; it is looked at often, and for long."""
+    patience = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.02)
