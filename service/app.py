@@ -12,13 +12,16 @@ from service.api.answer import Gate
 from service.api.asgi import Dispatcher
 from service.api.described import describe
 from service.api.exchange import Predict
+from service.api.metrics import metrics
 from service.api.mistakes import translate
 from service.api.operations import operations
+from service.api.protocol import protocol
 from service.batching import Batcher
 from service.head import Head
 from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
+from service.telemetry import Off, Telemetry, start
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
@@ -42,12 +45,12 @@ class Readiness:
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness, telemetry: Telemetry) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
-        self.repository = Repository(settings.models, self.load)
+        self.repository = Repository(settings.models, self.load, telemetry)
         self.batcher: Batcher | None = None
         self.draining = False
         app = FastAPI(
@@ -59,9 +62,11 @@ class Service(Dispatcher):
             redoc_url=None,
         )
         app.include_router(operations(self))
+        app.include_router(protocol(self))
+        app.include_router(metrics(self.repository, telemetry))
         describe(app)
         translate(app)
-        super().__init__(app, Gate(settings.keys, settings.max_body_bytes))
+        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -75,13 +80,16 @@ class Service(Dispatcher):
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
             max_wait_s=settings.max_wait_ms / 1e3,
+            observer=self.telemetry,
         )
+        self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
         self.predict = Predict(
             self.repository,
             self.batcher,
             default_model=settings.default_model,
             default_timeout_s=settings.default_timeout_ms / 1e3,
             max_body_bytes=settings.max_body_bytes,
+            telemetry=self.telemetry,
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
@@ -96,12 +104,22 @@ class Service(Dispatcher):
                 with suppress(asyncio.CancelledError):
                     await watch
             await self.batcher.close()
+            self.telemetry.close()
 
 
-def create_app(settings: Settings | None = None, readiness: Readiness | None = None) -> Service:
+def create_app(
+    settings: Settings | None = None, readiness: Readiness | None = None, counts: Path | None = None
+) -> Service:
     """The application, with settings from the environment unless they are given.
+
+    Args:
+        settings: how to serve.
+        readiness: of all processes behind the port.
+        counts: the folder in which several processes keep their counts, to be added up.
 
     Raises:
         CannotStart: the models cannot be served; the sentence says why.
     """
-    return Service(settings or load_settings(), readiness or Readiness())
+    settings = settings or load_settings()
+    telemetry = start(counts) if settings.metrics else Off()
+    return Service(settings, readiness or Readiness(), telemetry)

@@ -43,6 +43,20 @@ class Runner(Protocol):
         """What a run over so many input numbers is expected to take, seconds."""
 
 
+class Observer(Protocol):
+    """Who is told of batches; called on the loop, and raises nothing."""
+
+    def ran(self, runner: Runner, n_rows: int, took_s: float, /) -> None:
+        """A batch of `n_rows` ran."""
+
+
+class Nobody:
+    """An observer who does not look."""
+
+    def ran(self, runner: Runner, n_rows: int, took_s: float) -> None:
+        """Nothing happens."""
+
+
 class Entry:
     """One request's rows on their way: the only place that knows whether they are still wanted.
 
@@ -136,8 +150,10 @@ class Batcher:
         max_queue_rows: int = 8192,
         max_wait_s: float = 0.0,
         inline_s: float = 0.0003,
+        observer: Observer | None = None,
     ) -> None:
         """Bounds in rows; a run expected to take longer than `inline_s` seconds goes to a thread."""
+        self.observer = observer or Nobody()
         self.loop = asyncio.get_running_loop()
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
@@ -371,6 +387,7 @@ class Group:
         for name, values in arrays.items():
             if len(values) != n_rows:
                 raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+        self.batcher.observer.ran(self.runner, n_rows, now - start)
         at = 0
         for entry, first, stop in self.batch:
             n = stop - first

@@ -114,7 +114,7 @@ class FastLane(HttpToolsProtocol):
         self.reading = self.flying = flight
         self.cycle = flight  # type: ignore[assignment]  # it is one, as far as uvicorn looks
         if isinstance(error, BodyTooLarge):
-            flight.land(refusal(error))
+            flight.land(self.dispatcher.refuse(error))
 
     @property
     def busy(self) -> bool:
@@ -139,7 +139,7 @@ class FastLane(HttpToolsProtocol):
             flight.n_bytes += len(body)
             if flight.n_bytes > self.dispatcher.gate.max_body_bytes:
                 flight.parts.clear()
-                flight.land(refusal(self.dispatcher.gate.too_large()))
+                flight.land(self.dispatcher.refuse(self.dispatcher.gate.too_large()))
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
@@ -149,7 +149,7 @@ class FastLane(HttpToolsProtocol):
         elif flight.response_complete:
             self.rest()
         elif flight.error is not None or self.dispatcher.predict is None:
-            flight.land(refusal(flight.error or NotReady("the service is starting")))
+            flight.land(self.dispatcher.refuse(flight.error or NotReady("the service is starting")))
         else:
             parts, flight.parts = flight.parts, []
             body = parts[0] if len(parts) == 1 else b"".join(parts)

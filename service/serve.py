@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final, get_args
 
@@ -60,16 +62,17 @@ def run(arguments: argparse.Namespace) -> int:
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
     if settings.workers > 1:
-        return Workers(settings.workers, partial(work, settings), listening).run()
+        with TemporaryDirectory(prefix="calibrant-") as counts:
+            return Workers(settings.workers, partial(work, settings, Path(counts)), listening).run()
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
 
 
-def work(settings: Settings, slot: int, ready: Any, listening: socket.socket) -> None:
+def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
     """One of several workers."""
     log(settings)
-    server = Server(create_app(settings, Readiness(ready, slot)))
+    server = Server(create_app(settings, Readiness(ready, slot), counts))
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=follow, args=(server, parent), daemon=True).start()

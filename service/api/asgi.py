@@ -14,6 +14,7 @@ from service.api.exchange import Exchange, Predict
 from service.api.predict import PREDICT
 from service.api.routes import target
 from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
+from service.telemetry import Telemetry
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -31,9 +32,10 @@ class Gone(Exception):
 class Dispatcher:
     """Predict by the short way, everything else by the app behind it."""
 
-    def __init__(self, app: Application, gate: Gate) -> None:
+    def __init__(self, app: Application, gate: Gate, telemetry: Telemetry) -> None:
         self.app = app
         self.gate = gate
+        self.telemetry = telemetry
         self.predict: Predict | None = None  # there is one between startup and shutdown
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -77,10 +79,15 @@ class Dispatcher:
             body = await read(receive, self.gate)
             answer = await predicted(partial(self.predict, to, headers, body), receive)
         except AnsweredError as refused:
-            answer = refusal(refused)
+            answer = self.refuse(refused)
         except Gone:
             return
         await respond(send, answer, request_id)
+
+    def refuse(self, error: AnsweredError) -> Answer:
+        """The answer to a request that came no further than the gate."""
+        self.telemetry.refused(error.status, error.code)
+        return refusal(error)
 
 
 async def respond(send: Send, answer: Answer, request_id: bytes) -> None:

@@ -15,6 +15,7 @@ from service.codec.query import Query
 from service.errors import AnsweredError, RunFailed
 from service.repository import Model, Repository
 from service.rows import wants
+from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
@@ -36,7 +37,9 @@ class Predict:
         default_model: str,
         default_timeout_s: float,
         max_body_bytes: int,
+        telemetry: Telemetry,
     ) -> None:
+        self.telemetry = telemetry
         self.repository = repository
         self.batcher = batcher
         self.default_model = default_model
@@ -99,7 +102,6 @@ class Exchange:
 
     __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "started", "to")
 
-    model: Model
     query: Query
 
     def __init__(self, predict: Predict, to: Target, body: bytes, reply: Reply) -> None:
@@ -108,6 +110,7 @@ class Exchange:
         self.framing = PLAIN
         self.body = body
         self.reply: Reply | None = reply
+        self.model: Model | None = None
         self.entry: Entry | None = None
         self.started = clock()
         self.decode_s = 0.0
@@ -130,6 +133,7 @@ class Exchange:
             self.body = b""
             self.decode_s = clock() - started
             if not query.rows.n:
+                model.tally.answered(0, self.decode_s, 0.0, 0.0, 0.0)
                 self.send(self.to.face.encode(query, {}, model), 0.0, 0.0, 0.0)
                 return
             outputs = query.outputs if query.top_k is None else (*query.outputs, "top")
@@ -144,9 +148,7 @@ class Exchange:
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
         if entry.answers is None:
-            error = entry.error or RunFailed("the batch could not be run")
-            if self.reply is not None:
-                self.reply(refusal(error, timing(self.decode_s, entry.queue_s, entry.run_s, 0.0)))
+            self.refuse(entry.error or RunFailed("the batch could not be run"), entry.queue_s, entry.run_s)
         elif entry.rows.n_numbers < LARGE_ANSWER:
             self.end()
         else:
@@ -154,16 +156,18 @@ class Exchange:
 
     def end(self) -> None:
         """Encode, and reply."""
-        entry = self.entry
-        if self.reply is None or entry is None or entry.answers is None:
+        entry, model = self.entry, self.model
+        if self.reply is None or entry is None or entry.answers is None or model is None:
             return
         start = clock()
         try:
-            answer = self.to.face.encode(self.query, entry.answers, self.model)
+            answer = self.to.face.encode(self.query, entry.answers, model)
         except Exception:
             self.fail("an answer could not be encoded")
             return
-        self.send(answer, entry.queue_s, entry.run_s, clock() - start)
+        encode_s = clock() - start
+        model.tally.answered(entry.rows.n, self.decode_s, entry.queue_s, entry.run_s, encode_s)
+        self.send(answer, entry.queue_s, entry.run_s, encode_s)
 
     def send(self, answer: Answer, queue_s: float, run_s: float, encode_s: float) -> None:
         """Reply, packed if that is wanted."""
@@ -213,16 +217,17 @@ class Exchange:
 
         asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(back)
 
-    def refuse(self, error: AnsweredError) -> None:
-        """Reply with an error, before anything was queued."""
+    def refuse(self, error: AnsweredError, queue_s: float = 0.0, run_s: float = 0.0) -> None:
+        """Reply with an error."""
+        tally = None if self.model is None else self.model.tally
+        self.predict.telemetry.refused(error.status, error.code, tally, self.decode_s + queue_s + run_s)
         if self.reply is not None:
-            self.reply(refusal(error, timing(self.decode_s, 0.0, 0.0, 0.0)))
+            self.reply(refusal(error, timing(self.decode_s, queue_s, run_s, 0.0)))
 
     def fail(self, what: str) -> None:
         """A fault of our own."""
         logger.exception(what)
-        if self.reply is not None:
-            self.reply(refusal(RunFailed("the service failed to handle this request", code="internal_error")))
+        self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))
 
 
 def timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:

@@ -1,7 +1,7 @@
 """A body of the Open Inference Protocol's `infer` to a query: the header, the binary data behind it, and the rows."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from service.rows import Rows, Temperature
 
 LOGITS = ("FP32", "FP64", "FP16", "BF16")
 TEMPERATURES = ("FP32", "FP64")
-NO_ROWS = np.zeros((0, 1), np.float32)
 
 
 @dataclass(slots=True)
@@ -77,67 +76,73 @@ def raw(body: bytes, model: Served) -> bytes:
 Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis
 
 
-def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
-    """Rows of logits."""
-    logits: NDArray[Any] | None = None
+class Came(NamedTuple):
+    """What came of a request's inputs: the model's own by name, and the two that every model takes."""
+
+    own: dict[str, NDArray[Any]]
+    mask: NDArray[np.bool_] | None
+    temperature: tuple[Tensor, int] | None
+
+
+def gathered(said: Asked, body: bytes, at: int, model: Served) -> Came:
+    """The inputs, read where they stand; binary data begin at byte `at` of the body."""
+    own: dict[str, NDArray[Any]] = {}
     mask = temperature = None
     for tensor in said.inputs:
-        if tensor.name == "logits":
-            logits = numbers(tensor, body, at)
+        if tensor.name in model.inputs:
+            own[tensor.name] = numbers(tensor, body, at) if model.takes_logits else own_input(tensor, body, at, model)
         elif tensor.name == "mask":
             mask = booleans(tensor, body, at)
         elif tensor.name == "temperature":
             temperature = tensor, at
         else:
-            unknown(tensor, model)
+            known = ", ".join([*model.inputs, "mask", "temperature"])
+            raise InvalidValue(f"there is no input {shown(tensor.name)}; {known} are known", code="unknown_input")
         at += tensor.n_bytes or 0
+    return Came(own, mask, temperature)
+
+
+def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
+    """Rows of logits."""
+    came = gathered(said, body, at, model)
+    logits = came.own.get("logits")
     if logits is None:
         raise InvalidValue(f"the model {model.name} takes logits; that input was expected", code="missing_logits")
     shape = logits.shape
-    if len(shape) > 2:
-        raise InvalidValue(f"logits has the shape {list(shape)}; [K] or [N, K] was expected", code="wrong_shape")
+    if len(shape) > 2 or shape[-1] == 0:
+        raise InvalidValue(
+            f"logits has the shape {list(shape)}; [K] or [N, K] with at least one class was expected",
+            code="wrong_shape",
+        )
     n, k = shape if len(shape) == 2 else (1, shape[0])
-    if k == 0:
-        raise InvalidValue(f"logits has the shape {list(shape)}; at least one class was expected", code="wrong_shape")
     if k != (model.classes or k):
         raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
-    if mask is not None:
-        mask = arrays.fitted(mask, shape, 1).reshape(n, k)
-    given = temperatures(temperature, said, body, n)
+    mask = None if came.mask is None else arrays.fitted(came.mask, shape, 1).reshape(n, k)
+    temperature = temperatures(came.temperature, said, body, n)
     if n == 0:
         return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
-    rows = Rows.checked(logits.reshape(n, k), mask, given, masks_first=model.masks_first)
+    rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first)
     return rows, shape[:-1], (k,)
 
 
 def read_inputs(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
     """Rows of a classifier's own inputs."""
-    values: dict[str, NDArray[Any]] = {}
-    mask = temperature = None
-    for tensor in said.inputs:
-        if tensor.name in model.inputs:
-            values[tensor.name] = own_input(tensor, body, at, model)
-        elif tensor.name == "mask":
-            mask = booleans(tensor, body, at)
-        elif tensor.name == "temperature":
-            temperature = tensor, at
-        else:
-            unknown(tensor, model)
-        at += tensor.n_bytes or 0
-    if missing := model.inputs.keys() - values.keys():
+    came = gathered(said, body, at, model)
+    if missing := model.inputs.keys() - came.own.keys():
         raise InvalidValue(f"the input {', '.join(sorted(missing))} is missing", code="missing_inputs")
-    counts = {len(array) for array in values.values()}
+    counts = {len(values) for values in came.own.values()}
     if len(counts) != 1:
         raise InvalidValue("the inputs have different numbers of rows; the same was expected", code="wrong_shape")
     n = counts.pop()
+    mask = came.mask
     if mask is not None:
         if model.classes is None:
             raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
         mask = arrays.fitted(mask, (n, model.classes), 1)
-    given = temperatures(temperature, said, body, n)
+    temperature = temperatures(came.temperature, said, body, n)
     empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
-    ordered = {name: values[name] for name in model.inputs}
-    return Rows(ordered, mask, given, empty), (n,), (model.classes or 0,)
+    own = {name: came.own[name] for name in model.inputs}
+    return Rows(own, mask, temperature, empty), (n,), (model.classes or 0,)
 
 
 def numbers(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
@@ -211,9 +216,3 @@ def expect(tensor: Tensor, datatypes: tuple[str, ...]) -> None:
         raise InvalidValue(
             f"{tensor.name} is {tensor.datatype}; {' or '.join(datatypes)} was expected", code="bad_datatype"
         )
-
-
-def unknown(tensor: Tensor, model: Served) -> None:
-    """Refuse an input that the model does not have."""
-    known = ", ".join([*model.inputs, "mask", "temperature"])
-    raise InvalidValue(f"there is no input {shown(tensor.name)}; {known} are known", code="unknown_input")
