@@ -116,7 +116,10 @@ class LoadQuery(BaseModel):
     parameters: dict[str, Any] = {}
 
 
-BAD: dict[int | str, dict[str, Any]] = {422: {"model": ErrorAnswer, "description": "The body or the path."}}
+BAD: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The body is not JSON."},
+    422: {"model": ErrorAnswer, "description": "JSON, but not a request that can be answered."},
+}
 UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": UnreadyHealth, "description": "Starting, draining or dead."}}
 
 
@@ -192,7 +195,7 @@ def models(state: Serving) -> APIRouter:
 
 def repository(state: Serving) -> APIRouter:
     """Of the files."""
-    router = APIRouter(prefix="/v2/repository", responses=BAD)
+    router = APIRouter(prefix="/v2/repository", responses=BAD, strict_content_type=False)  # tritonclient sends none
 
     @router.post("/index", summary="What lies in the repository")
     async def index(query: IndexQuery | None = None) -> list[IndexLine]:
