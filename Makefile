@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check bench lock clean
+.PHONY: install serve test check bench load lock clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -30,8 +30,16 @@ check: .venv/developing          ## style, types, walls
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/developing          ## the benchmarks, as ratios
-	$(BIN)/python -m tests.benchmarks
+bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json FILE" says which and how
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+.venv/loading: requirements/load.txt .venv/installed
+	$(PIP) --require-hashes -r requirements/load.txt
+	touch $@
+
+HOST ?= http://127.0.0.1:8000
+load: .venv/loading              ## real traffic on HOST, or on a server of its own where none answers there
+	$(BIN)/python deploy/locust/run.py --host $(HOST) $(LOAD)
 
 # pins with hashes for every platform and Python; an address of an index never gets in
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
@@ -40,6 +48,7 @@ lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade -o requirements/serve.txt
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
 	$(LOCK) --upgrade --extra calibration --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 
 clean:
 	rm -rf .venv build dist .*_cache .hypothesis

@@ -27,6 +27,8 @@ from service.rows import Rows, graph_outputs, joined
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
 N_HAND_OVERS: Final = 25
+# Wide rows fill a batch sooner: one that is larger gains nothing more, and takes memory and other people's time.
+MAX_BATCH_NUMBERS: Final = 2**18
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -146,7 +148,7 @@ class Batcher:
     def __init__(
         self,
         *,
-        max_batch_rows: int = 64,
+        max_batch_rows: int = 1024,
         max_queue_rows: int = 8192,
         max_wait_s: float = 0.0,
         inline_s: float = 0.0003,
@@ -203,26 +205,34 @@ class Batcher:
             InvalidValue: more rows than would ever find room.
             NotReady: closed, or dead.
         """
-        if rows.n > self.max_queue_rows - self.n_waiting:
-            if rows.n > self.max_queue_rows:
-                raise InvalidValue(
-                    f"{rows.n} rows came in one request; at most {self.max_queue_rows} can be queued",
-                    code="too_many_rows",
-                )
-            raise QueueFull(f"{self.n_waiting} rows are waiting, {self.max_queue_rows} may: try again in a moment")
-        if not self.alive:
-            raise NotReady("the service is stopping" if self.closed else "the batcher has died")
+        if rows.n > self.max_queue_rows:
+            raise InvalidValue(
+                f"{rows.n} rows came in one request; at most {self.max_queue_rows} can be queued", code="too_many_rows"
+            )
+        self.admit(rows.n)
         entry = Entry(rows, bits, done, clock() + timeout_s)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
         key = (runner, rows.shape)
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = Group(self, key, runner)
+            group = self.groups[key] = Group(self, key, runner, max(1, rows.n_numbers // rows.n))
             self.idle.clear()
         self.n_waiting += rows.n
         group.add(entry)
         return entry
+
+    def admit(self, n_rows: int = 1) -> None:
+        """Pass where so many rows find room; ask before decoding, so that refusing stays cheap.
+
+        Raises:
+            QueueFull: no room among the waiting rows.
+            NotReady: closed, or dead.
+        """
+        if n_rows > self.max_queue_rows - self.n_waiting:
+            raise QueueFull(f"{self.n_waiting} rows are waiting, {self.max_queue_rows} may: try again in a moment")
+        if not self.alive:
+            raise NotReady("the service is stopping" if self.closed else "the batcher has died")
 
     def set_alarm(self, at: float) -> None:
         """Look for entries past their deadline at `at`: one timer for all, armed for the first of them."""
@@ -271,14 +281,15 @@ class Batcher:
 class Group:
     """The entries that may share a batch, first come, first served; one batch of them runs at a time."""
 
-    __slots__ = ("batch", "batcher", "flush_timer", "key", "n_waiting", "runner", "waiting")
+    __slots__ = ("batch", "batcher", "flush_timer", "key", "max_rows", "n_waiting", "runner", "waiting")
 
-    def __init__(self, batcher: Batcher, key: Hashable, runner: Runner) -> None:
+    def __init__(self, batcher: Batcher, key: Hashable, runner: Runner, numbers_a_row: int) -> None:
         self.batcher = batcher
         self.key = key
         self.runner = runner
         self.waiting: deque[Entry] = deque()
         self.n_waiting = 0
+        self.max_rows = max(1, min(batcher.max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))
         self.batch: list[Piece] = []
         if batcher.max_wait_s:
             self.flush_timer: asyncio.Handle = batcher.loop.call_later(batcher.max_wait_s, self.flush)
@@ -316,7 +327,7 @@ class Group:
     def next_batch(self) -> list[Piece]:
         """Take what fits. What would fit whole into the next batch is not cut; what is cut goes to the back."""
         batch: list[Piece] = []
-        room = most = self.batcher.max_batch_rows
+        room = most = self.max_rows
         while self.waiting and room:
             entry = self.waiting[0]
             left = entry.rows.n - entry.n_sent

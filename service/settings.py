@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     intra_op_threads: int = Field(
         1, ge=0, le=1024, description="threads inside one run; 0 takes the CPUs of this process or its cgroup"
     )
-    max_batch_rows: int = Field(64, ge=1, description="most rows in one run")
+    max_batch_rows: int = Field(1024, ge=1, description="most rows in one run")
     max_queue_rows: int = Field(8192, ge=1, description="most rows waiting; what comes on top gets 429")
     max_wait_ms: float = Field(
         0.0, ge=0, le=60_000, description="how long an idle batcher waits for company, ms; 0 never waits"

@@ -85,24 +85,27 @@ class Turns:
         """Do `work` when its turn comes; it raises nothing."""
         self.waiting.append(work)
         if len(self.waiting) == 1:
-            asyncio.get_running_loop().call_soon(self.next)
+            self.let_others()
+
+    def let_others(self) -> None:
+        """Come back after whatever the loop finds ready now, and what that leads to."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self.next)
 
     def next(self) -> None:
-        """Do one piece, and let the loop look around before the next."""
+        """Do one piece, and let others before the next."""
         try:
             self.waiting[0]()
         finally:
             self.waiting.popleft()
             if self.waiting:
-                asyncio.get_running_loop().call_soon(self.next)
+                self.let_others()
 
 
 class Exchange:
     """One request, from its body to its answer; the reply is called once, unless the exchange is abandoned before."""
 
-    __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "started", "to")
-
-    query: Query
+    __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "to")
 
     def __init__(self, predict: Predict, to: Target, body: bytes, reply: Reply) -> None:
         self.predict = predict
@@ -111,8 +114,8 @@ class Exchange:
         self.body = body
         self.reply: Reply | None = reply
         self.model: Model | None = None
+        self.query: Query | None = None
         self.entry: Entry | None = None
-        self.started = clock()
         self.decode_s = 0.0
 
     def abandon(self) -> None:
@@ -128,69 +131,68 @@ class Exchange:
         started = clock()
         predict = self.predict
         try:
+            predict.batcher.admit()
             model = self.model = predict.repository.find(self.to.model or predict.default_model, self.to.version)
             query = self.query = self.to.face.decode(self.body, self.framing, model)
             self.body = b""
             self.decode_s = clock() - started
-            if not query.rows.n:
-                model.tally.answered(0, self.decode_s, 0.0, 0.0, 0.0)
-                self.send(self.to.face.encode(query, {}, model), 0.0, 0.0, 0.0)
+            if query.rows.n:
+                outputs = query.outputs if query.top_k is None else (*query.outputs, "top")
+                timeout_s = query.timeout_s or predict.default_timeout_s
+                self.entry = predict.batcher.submit(model.head, query.rows, wants(outputs), self.done, timeout_s)
                 return
-            outputs = query.outputs if query.top_k is None else (*query.outputs, "top")
-            timeout_s = query.timeout_s or predict.default_timeout_s
-            self.entry = predict.batcher.submit(model.head, query.rows, wants(outputs), self.done, timeout_s)
+            answer = self.to.face.encode(query, {}, model)
+            model.tally.answered(0, self.decode_s, 0.0, 0.0, 0.0)
         except AnsweredError as error:
             self.decode_s = clock() - started
-            self.refuse(error)
+            answer = self.refused(error)
         except Exception:
-            self.fail("a request could not be handled")
+            answer = self.failed("a request could not be handled")
+        # not before the error is gone, and with it the frames that hold the body
+        self.settle(answer)
 
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
         if entry.answers is None:
-            self.refuse(entry.error or RunFailed("the batch could not be run"), entry.queue_s, entry.run_s)
+            error = entry.error or RunFailed("the batch could not be run")
+            self.settle(self.refused(error, entry.queue_s, entry.run_s))
         elif entry.rows.n_numbers < LARGE_ANSWER:
             self.end()
         else:
             self.predict.turns.take(self.end)
 
     def end(self) -> None:
-        """Encode, and reply."""
-        entry, model = self.entry, self.model
-        if self.reply is None or entry is None or entry.answers is None or model is None:
+        """Encode, and reply; packed, if that is wanted."""
+        entry, query, model = self.entry, self.query, self.model
+        if self.reply is None or query is None or model is None or entry is None or entry.answers is None:
             return
         start = clock()
         try:
-            answer = self.to.face.encode(self.query, entry.answers, model)
+            answer = self.to.face.encode(query, entry.answers, model)
         except Exception:
-            self.fail("an answer could not be encoded")
+            self.settle(self.failed("an answer could not be encoded"))
             return
         encode_s = clock() - start
+        answer.timing = timing(self.decode_s, entry.queue_s, entry.run_s, encode_s)
         model.tally.answered(entry.rows.n, self.decode_s, entry.queue_s, entry.run_s, encode_s)
-        self.send(answer, entry.queue_s, entry.run_s, encode_s)
-
-    def send(self, answer: Answer, queue_s: float, run_s: float, encode_s: float) -> None:
-        """Reply, packed if that is wanted."""
-        answer.timing = timing(self.decode_s, queue_s, run_s, encode_s)
         accept = self.framing.accepted
         if accept is not None and (how := accepted(accept)):
             self.elsewhere(partial(pack, answer.body, how), partial(self.packed, answer, how))
-        elif self.reply is not None:
-            self.reply(answer)
+        else:
+            self.settle(answer)
 
     def packed(self, answer: Answer, how: bytes, body: bytes) -> None:
         """Reply with a packed body."""
         answer.body = body
         answer.headers = (*answer.headers, (b"content-encoding", how))
-        if self.reply is not None:
-            self.reply(answer)
+        self.settle(answer)
 
     def unpack(self, encoding: bytes) -> None:
         """Unpack the body, and begin."""
         try:
             how = coding(encoding)
         except AnsweredError as error:
-            self.refuse(error)
+            self.settle(self.refused(error))
             return
         if how is None:
             self.begin()
@@ -209,25 +211,33 @@ class Exchange:
             try:
                 result = future.result()
             except AnsweredError as error:
-                self.refuse(error)
+                answer = self.refused(error)
             except Exception:
-                self.fail("a body could not be packed or unpacked")
+                answer = self.failed("a body could not be packed or unpacked")
             else:
                 then(result)
+                return
+            self.settle(answer)
 
         asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(back)
 
-    def refuse(self, error: AnsweredError, queue_s: float = 0.0, run_s: float = 0.0) -> None:
-        """Reply with an error."""
+    def settle(self, answer: Answer) -> None:
+        """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
+        reply, self.reply = self.reply, None
+        self.body, self.query, self.entry = b"", None, None
+        if reply is not None:
+            reply(answer)
+
+    def refused(self, error: AnsweredError, queue_s: float = 0.0, run_s: float = 0.0) -> Answer:
+        """The answer that an error is, counted."""
         tally = None if self.model is None else self.model.tally
         self.predict.telemetry.refused(error.status, error.code, tally, self.decode_s + queue_s + run_s)
-        if self.reply is not None:
-            self.reply(refusal(error, timing(self.decode_s, queue_s, run_s, 0.0)))
+        return refusal(error, timing(self.decode_s, queue_s, run_s, 0.0))
 
-    def fail(self, what: str) -> None:
-        """A fault of our own."""
+    def failed(self, what: str) -> Answer:
+        """The answer to a fault of our own; the log has the error that is being handled."""
         logger.exception(what)
-        self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))
+        return self.refused(RunFailed("the service failed to handle this request", code="internal_error"))
 
 
 def timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from service.codec.careful import decode_careful
 from service.codec.query import Query, Served
+from service.codec.small import MAX_BODY, decode_small
 
 try:
     from service.codec.fast import decode_fast
@@ -19,4 +20,6 @@ def decode(body: bytes, model: Served) -> Query:
         NotJSON: the body is not JSON.
         InvalidValue: it is, but no request that can be answered.
     """
+    if len(body) <= MAX_BODY and (query := decode_small(body, model)):
+        return query
     return decode_fast(body, model) or decode_careful(body, model)

@@ -1,0 +1,248 @@
+"""Servers as processes of their own, each on one core: started, looked at, and stopped by their own process id."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from tests.benchmarks.work import Work
+
+ROOT: Final = Path(__file__).parents[2]
+PROC: Final = Path("/proc")
+START_S: Final = 60.0
+STOP_S: Final = 10.0
+SETTLE_S: Final = 5.0
+
+
+class DidNotStart(Exception):
+    """A server that is not there cannot be timed; the message ends with what it said."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A server that can be started.
+
+    Attributes:
+        name: as in tables.
+        command: arguments of this Python, for a port.
+        about: a line of explanation.
+        computes: it answers probabilities; else as many bytes as it is told.
+    """
+
+    name: str
+    command: Callable[[int], list[str]]
+    about: str
+    computes: bool = True
+
+    def path(self, work: Work) -> str:
+        """Where to post."""
+        return "/v1/predict" if self.computes else f"/v1/predict?{work.answer_bytes}"
+
+
+def uvicorn(module: str) -> Callable[[int], list[str]]:
+    """The command of one of `servers/`, with the parser and the loop that this project's server has."""
+    app = f"tests.benchmarks.servers.{module}:app"
+    options = ["--host", "127.0.0.1", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    return lambda port: ["-m", "uvicorn", app, "--port", str(port), *options]
+
+
+def calibrant(*options: str) -> Callable[[int], list[str]]:
+    """The command of this project's server."""
+    return lambda port: ["-m", "service", "serve", "--host", "127.0.0.1", "--port", str(port), *options]
+
+
+SPECS: Final = {
+    spec.name: spec
+    for spec in (
+        Spec("bare", uvicorn("bare"), "bare ASGI under uvicorn: reads the body, answers as many bytes", computes=False),
+        Spec("fast", calibrant(), "this project, fast lane"),
+        Spec("asgi", calibrant("--no-fast-lane"), "this project, ASGI lane"),
+        Spec("by_hand", uvicorn("by_hand"), "FastAPI, orjson by hand"),
+        Spec("plain", uvicorn("plain"), "FastAPI with pydantic, what a user writes"),
+    )
+}
+
+
+class Server:
+    """A running server. Use it as a context: it is stopped at the end, whatever happens."""
+
+    def __init__(self, spec: Spec, core: int | None = None) -> None:
+        """Start `spec` on `core`; it may not answer yet."""
+        self.spec = spec
+        self.port = free_port()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CALIBRANT_")}
+        command = [sys.executable, *spec.command(self.port)]
+        with pinned(core):
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
+            )
+
+    def __repr__(self) -> str:
+        return f"<Server {self.spec.name} on {self.port}, process {self.process.pid}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help in time."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Status and body of an answer, over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def wait(self, path: str = "/docs", *, every_s: float = 0.05) -> Self:
+        """Until it answers anything at all on `path`.
+
+        Raises:
+            DidNotStart: it ended, or it took too long.
+        """
+        end = time.monotonic() + START_S
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                self.request("GET", path)
+            except OSError:
+                time.sleep(every_s)
+            else:
+                return self
+        self.log.seek(0)
+        raise DidNotStart(f"{self.spec.name} did not start: {self.log.read()[-1000:].decode(errors='replace')}")
+
+    def check(self, work: Work) -> None:
+        """See that it answers `work` rightly, before anything is timed."""
+        status, answer = self.request("POST", self.spec.path(work), work.body)
+        if status != 200:
+            raise DidNotStart(f"{self.spec.name} answers {work.name} with {status}: {answer[:200]!r}")
+        if self.spec.computes:
+            work.check(answer)
+
+    def usage(self) -> tuple[float, float]:
+        """CPU seconds since the start, and resident MB now, of it and its children."""
+        used = [used_by(pid) for pid in family(self.process.pid)]
+        return sum(cpu_s for cpu_s, _ in used), sum(mb for _, mb in used)
+
+    def settle(self) -> None:
+        """Until it has finished what it was left with."""
+        end = time.monotonic() + SETTLE_S
+        before = -1.0
+        while time.monotonic() < end and (now := self.usage()[0]) > before:
+            before = now
+            time.sleep(0.05)
+
+
+class Watch:
+    """Looks at a server and its core from now on."""
+
+    def __init__(self, server: Server, core: int | None) -> None:
+        self.server = server
+        self.core = core
+        self.cpu_s = server.usage()[0]
+        self.busy_s = busy_s(core)
+        self.start = time.monotonic()
+
+    def seen(self) -> tuple[float, float]:
+        """CPU seconds of the server, and the share of the core that went to other processes, which spoils a run."""
+        cpu_s = self.server.usage()[0] - self.cpu_s
+        took = time.monotonic() - self.start
+        return cpu_s, max(0.0, busy_s(self.core) - self.busy_s - cpu_s) / took
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has."""
+    with socket.socket() as some:
+        some.bind(("127.0.0.1", 0))
+        return int(some.getsockname()[1])
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """What is started in here runs on `core`: a child has the affinity of the thread that makes it."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cores() -> tuple[int | None, int | None]:
+    """One core for servers and one for the generator; none where the system pins nothing or has one core."""
+    mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (mine[0], mine[-1]) if len(mine) > 1 else (None, None)
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants, as far as the system tells."""
+    found = [pid]
+    for each in found:
+        for children in (PROC / str(each) / "task").glob("*/children"):
+            try:
+                found += map(int, children.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def used_by(pid: int) -> tuple[float, float]:
+    """CPU seconds and resident MB of one process; zeros when it has gone."""
+    if not PROC.is_dir():
+        return used_says_ps(pid)
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0, 0.0
+    ticks = int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def used_says_ps(pid: int) -> tuple[float, float]:
+    """As `used_by`, where there is no /proc."""
+    command = ["/bin/ps", "-o", "time=,rss=", "-p", str(pid)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.split()
+    if len(said) != 2:
+        return 0.0, 0.0
+    seconds = 0.0
+    for part in said[0].split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds, int(said[1]) / 1024
+
+
+def busy_s(core: int | None) -> float:
+    """Seconds that a core has worked since the start of the machine, for whomever."""
+    if core is None or not PROC.is_dir():
+        return 0.0
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, *others = map(int, ticks[:8])
+            return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
+    return 0.0

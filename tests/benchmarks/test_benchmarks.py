@@ -1,0 +1,242 @@
+"""The benchmarks themselves: what they say is what was there. Nothing here is about how fast anything is."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.benchmarks import __main__ as benchmarks
+from tests.benchmarks import aims, batching, life, mixed, processes
+from tests.benchmarks.generator import generate
+from tests.benchmarks.processes import SPECS, DidNotStart, Server, Spec
+from tests.benchmarks.race import Cell, Run, summed
+from tests.benchmarks.work import WrongAnswer, dumped, made
+from tests.conftest import Running
+
+
+def measured(folder: Path, *arguments: str) -> dict:
+    """What the command writes."""
+    file = folder / "figures.json"
+    quick = ("--generator", "python", "--rounds", "1", "--seconds", "0.2", "--retries", "0", "--json", str(file))
+    assert benchmarks.main([*quick, *arguments]) == 0
+    return orjson.loads(file.read_bytes())
+
+
+def test_a_race_times_every_server_and_tells_its_ratios(tmp_path: Path) -> None:
+    figures = measured(tmp_path, "race", "--cells", "1x10@2", "--servers", "bare,fast")
+    lines = {line["server"]: line for line in figures["race"]["lines"]}
+    assert set(lines) == {"bare", "fast"}
+    for line in lines.values():
+        assert line["errors"] == 0
+        assert line["rounds"][0]["requests"] > 0
+        assert 0 < line["p50_us"] <= line["p99_us"] <= line["max_us"]
+        assert line["rss_mb"] > 1
+    assert lines["fast"]["rps/bare"] == pytest.approx(lines["fast"]["rps"] / lines["bare"]["rps"])
+    assert figures["generator"] == "python"
+    assert "onnxruntime" in figures["machine"]
+
+
+def test_the_stages_of_a_request_all_take_some_time(tmp_path: Path) -> None:
+    stages = measured(tmp_path, "micro", "--seconds", "0.05")["micro"]["stages_us"]
+    assert set(stages) == {"1x10", "1x1000", "64x1000", "1x50000"}
+    for shape in stages.values():
+        assert all(us is None or us > 0 for us in shape.values())
+        assert {"head run", "encode", "decode, careful"} <= set(shape)
+
+
+def test_the_other_benchmarks_fill_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed, "EARLIER_S", 0.05)
+    monkeypatch.setattr(mixed, "NEIGHBOURS", {"alone": (), "64x1000": (("64x1000", 1),)})
+    monkeypatch.setattr(life, "WARM_S", 0.05)
+    figures = measured(tmp_path, "mixed", "--servers", "fast")
+    alone, beside = figures["mixed"]["lines"]
+    assert (alone["beside"], beside["beside"]) == ("alone", "64x1000")
+    assert alone["errors"] == beside["errors"] == 0
+    assert 0 < beside["p50_us"] <= beside["p99_us"]
+    figures = measured(tmp_path, "idle", "coldstart", "--servers", "bare", "--idle-s", "0.2")
+    (idle,) = figures["idle"]["lines"]
+    assert idle["grown"] == idle["idle_mb"] / idle["before_mb"]
+    assert 0 <= idle["cpu_percent"] <= 110
+    (start,) = figures["coldstart"]["lines"]
+    assert start["cpu_s"] > 0
+    assert 0 < start["wall_s"] < processes.START_S
+    assert start["rss_mb"] > 1
+
+
+@pytest.mark.parametrize("shape", ["1x10", "3x7", "2x5/logits"])
+def test_the_service_passes_the_check_that_servers_must_pass(running: Running, shape: str) -> None:
+    work = made(shape)
+    work.check(running.predict(work.body).content)
+
+
+@pytest.mark.parametrize("spoil", ["a number", "a masked class", "the shape"])
+def test_a_wrong_answer_is_found_before_anything_is_timed(spoil: str) -> None:
+    work = made("3x7")
+    answer = work.expected.copy()
+    assert (~work.allowed).any()
+    if spoil == "a number":
+        answer[1, 0] += 1e-5
+    elif spoil == "a masked class":
+        answer[~work.allowed] = 1e-9
+    else:
+        answer = answer[:, :-1]
+    work.check(dumped({"probabilities": work.expected}))
+    with pytest.raises(WrongAnswer):
+        work.check(dumped({"probabilities": np.ascontiguousarray(answer)}))
+
+
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing() -> None:
+    spec = Spec("broken", lambda port: ["-c", f"raise SystemExit('no port {port}')"], "")
+    server = Server(spec)
+    with server, pytest.raises(DidNotStart, match=f"no port {server.port}"):
+        server.wait()
+    assert server.process.returncode == 1
+
+
+def test_a_server_is_stopped_when_its_benchmark_fails() -> None:
+    server = Server(SPECS["bare"])
+
+    def fail() -> None:
+        with server:
+            server.wait()
+            assert server.usage()[1] > 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert server.process.returncode is not None
+    assert processes.used_by(server.process.pid)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(processes.os, "sched_setaffinity"), reason="the system pins nothing")
+def test_a_pinned_server_has_its_core_and_we_keep_ours() -> None:
+    before = processes.os.sched_getaffinity(0)
+    core = max(before)
+    spec = Spec("sleeper", lambda _: ["-c", "import time; time.sleep(60)"], "")
+    with Server(spec, core) as server:
+        assert processes.os.sched_getaffinity(server.process.pid) == {core}
+    assert processes.os.sched_getaffinity(0) == before
+
+
+@contextmanager
+def answering(status: int, *, close: bool = False) -> Iterator[int]:
+    """A server that answers every POST with one status; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+            self.close_connection = close
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with closing(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        server.close = server.server_close  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_the_generator_counts_what_was_answered() -> None:
+    with answering(200) as port:
+        seen = asyncio.run(generate(port, REQUEST, 3, 0.1))
+    assert seen["errors"] == 0
+    assert seen["requests"] > 3
+    assert 0 < seen["p50_us"] <= seen["p99_us"] <= seen["max_us"] < 1e6 * seen["seconds"]
+
+
+def test_the_generator_counts_answers_that_are_not_200_as_errors() -> None:
+    with answering(429) as port:
+        seen = asyncio.run(generate(port, REQUEST, 2, 0.05))
+    assert seen["errors"] == seen["requests"] > 0
+
+
+def test_the_generator_counts_connections_that_were_closed_as_errors() -> None:
+    with answering(200, close=True) as port:
+        seen = asyncio.run(generate(port, REQUEST, 2, 0.1))
+    assert seen["requests"] == 2
+    assert seen["errors"] == 2
+
+
+def a_run(server: str, number: int, rps: float) -> Run:
+    return Run("1x10@1", server, number, rps, 1e6 / rps, 0, 0, 1, 0, 1, 1, 0)
+
+
+def test_a_ratio_is_the_median_of_the_ratios_within_a_round() -> None:
+    # the machine is ten times as slow in the second round
+    runs = [a_run("fast", i, rps) for i, rps in enumerate((200, 30, 400))]
+    runs += [a_run("bare", i, rps) for i, rps in enumerate((100, 10, 100))]
+    fast, bare = summed(runs)
+    assert fast["rps/bare"] == 3
+    assert bare["rps/fast"] == pytest.approx(1 / 3)
+    assert fast["rps"] == 200
+
+
+@pytest.mark.parametrize(("rps", "met"), [(0.89, False), (0.9, True)])
+def test_an_aim_is_met_at_its_bound(rps: float, met: bool) -> None:
+    line = {"cell": "1x10@16", "server": "fast", "rps/bare": rps}
+    results = {"race": {"lines": [line, {"cell": "1x10@16", "server": "asgi"}]}}
+    aim = aims.AIMS[0]
+    assert aims.met(aim, aims.found(aim, results)) is met
+    table = aims.table(results)
+    assert table is not None
+    assert table.row_count == 1
+
+
+@pytest.mark.parametrize(("others", "said"), [(0.05, None), (0.3, "30%")])
+def test_the_aims_say_when_others_disturbed_the_run(others: float, said: str | None) -> None:
+    line = {"cell": "1x10@16", "server": "fast", "rps/bare": 1.0, "others": others}
+    table = aims.table({"machine": {}, "generator": "wrk", "race": {"lines": [line]}})
+    assert table is not None
+    assert said in table.caption if said else table.caption is None
+
+
+@pytest.mark.parametrize("text", ["10@1", "1x10", "1x10@0", "1x10/mask@1", "0x10@1"])
+def test_a_cell_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="was expected"):
+        Cell.read(text)
+
+
+@pytest.mark.parametrize("arguments", [["races"], ["--servers", "quick"], ["--cells", "1x10"]])
+def test_what_is_not_there_is_not_measured(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        benchmarks.main(arguments)
+    assert stopped.value.code == 2
+    assert arguments[-1] in capsys.readouterr().err
+
+
+def test_the_expensive_head_answers_what_numpy_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WIDTH", 64)
+    work = batching.expensive(tmp_path)
+    spec = Spec("wide", processes.calibrant("--models", str(tmp_path), "--default-model", "wide"), "")
+    with Server(spec) as server:
+        server.wait().check(work)
+
+
+def test_the_generator_is_a_program(running: Running, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(made("1x10").body)
+    options = {"port": running.port, "path": "/v1/predict", "body": body, "connections": 2, "seconds": 0.1}
+    command = [sys.executable, "-m", "tests.benchmarks.generator", *(f"--{k}={v}" for k, v in options.items())]
+    run = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, check=True, timeout=30)
+    assert orjson.loads(run.stdout.removeprefix(b"RESULT "))["errors"] == 0

@@ -1,0 +1,97 @@
+"""The load that is modelled: each of its requests gets what it claims, and what goes wrong is counted as such."""
+
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from deploy.locust.ledger import Ledger
+from deploy.locust.traffic import PREDICT, WEIGHTS, Sent, Traffic, Writer, fault
+from tests.benchmarks.processes import ROOT, free_port
+from tests.conftest import Running
+
+TRAFFIC = Traffic()
+RUN = str(ROOT / "deploy" / "locust" / "run.py")
+
+
+def test_every_request_gets_what_it_claims(running: Running) -> None:
+    for sent in TRAFFIC.pool + TRAFFIC.floods:
+        answer = running.client.post(PREDICT, content=sent.body)
+        assert answer.status_code == sent.status, (sent.body[:200], answer.text[:200])
+        assert fault(sent, answer.status_code, None, answer.content) is None
+        if sent.status == 200 and "probabilities" in answer.json():
+            n, k = sent.rows
+            assert [len(row) for row in answer.json()["probabilities"]] == [k] * n
+
+
+def test_the_mix_has_every_kind_and_two_sorts_of_answers() -> None:
+    assert {sent.kind for sent in TRAFFIC.pool} == set(WEIGHTS)
+    drawn = [TRAFFIC.usual() for _ in range(2000)]
+    share = sum(sent.status == 422 for sent in drawn) / len(drawn)
+    assert 0.02 < share < 0.09
+    assert sum(WEIGHTS.values()) == 100
+
+
+def test_the_same_seed_makes_the_same_traffic() -> None:
+    assert Writer(3).masked() == Writer(3).masked()
+    assert Writer(3).masked() != Writer(4).masked()
+
+
+GOOD = b'{"probabilities":[[0.25,0.75]]}'
+
+
+@pytest.mark.parametrize(
+    ("sent_status", "status", "retry_after", "body", "said"),
+    [
+        (200, 200, None, GOOD, None),
+        (422, 422, None, b'{"error":"x"}', None),
+        (200, 429, "1", b'{"error":"x"}', None),
+        (422, 429, "1", b'{"error":"x"}', None),
+        (200, 429, None, b'{"error":"x"}', "429 without Retry-After"),
+        (422, 200, None, GOOD, "200 instead of 422"),
+        (200, 500, None, b"{}", "500 instead of 200"),
+        (200, 0, None, None, "no answer"),
+        (200, 200, None, b"", "no JSON object came back"),
+        (200, 200, None, b'{"probabilities":[[0.25,0.7]]}', "probabilities add up to 0.95"),
+    ],
+)
+def test_an_answer_is_judged(
+    sent_status: int, status: int, retry_after: str | None, body: bytes | None, said: str | None
+) -> None:
+    assert fault(Sent("1x10", b"", sent_status), status, retry_after, body) == said
+
+
+def test_refusals_are_counted_apart_from_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger()
+    for time_ms in (1, 2, 3, 400):
+        ledger.add("steady", "1x10", time_ms, refused=False, fault=None)
+    ledger.add("steady", "1x10", 9000, refused=True, fault=None)
+    ledger.add("steady", "wrong", 9000, refused=False, fault="200 instead of 422")
+    ledger.add("ramp", "1x10", 5, refused=False, fault=None)
+    total = ledger.total("steady")
+    assert (total.n, total.n_refused, total.n_failed) == (6, 1, 1)
+    assert (total.percentile_ms(50), total.percentile_ms(99)) == (3, 400)
+    assert ledger.total().n == 7
+    ledger.show()
+    assert "1 x 200 instead of 422" in capsys.readouterr().out
+
+
+def test_without_a_server_elsewhere_there_is_no_load() -> None:
+    command = [sys.executable, RUN, "--host", "http://nowhere.invalid:1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert run.returncode == 3
+    assert "nothing answers at http://nowhere.invalid:1" in run.stderr
+
+
+@pytest.mark.skipif(find_spec("locust") is None, reason="needs locust: make .venv/loading")
+def test_the_load_starts_a_server_where_there_is_none_and_stops_it() -> None:
+    port = free_port()
+    command = [sys.executable, RUN, "--host", f"http://127.0.0.1:{port}", "--stage-s", "0.6"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1x1000 masked" in run.stdout
+    assert "all" in run.stdout.splitlines()[-2]
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
