@@ -8,10 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from service import __version__
-from service.errors import CommandError
+from service.errors import CommandError, UsedWrongly
 
 
 class Command(NamedTuple):
@@ -28,29 +28,41 @@ COMMANDS: Final = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, but for how it complains: in one sentence, as every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Something on the command line cannot be meant."""
+        raise UsedWrongly(f"{message}; see `{self.prog} --help`")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `calibrant` with `argv`, the process's arguments by default, and return the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="calibrant", description="Logits in, calibrated probabilities out.")
-    parser.add_argument("--version", action="version", version=f"calibrant {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="command", help=overview())
-    if not arguments or arguments[0] not in COMMANDS:
-        parser.formatter_class = argparse.RawTextHelpFormatter
-        parser.parse_args(arguments or ["--help"])
-        return 0
-    name, *rest = arguments
-    command = COMMANDS[name]
-    module = import_module(command.module)
-    own = argparse.ArgumentParser(prog=f"calibrant {name}", description=module.__doc__)
-    own.formatter_class = argparse.RawDescriptionHelpFormatter
-    module.add_arguments(own)
+    name = " ".join(["calibrant", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
-        return int(module.run(own.parse_args(rest)))
+        return run(name, arguments)
     except CommandError as error:
-        print(f"calibrant {name}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run the sub-command that `arguments` begin with; without one, show what there is."""
+    if not arguments or arguments[0] not in COMMANDS:
+        parser = Parser(prog=name, description="Logits in, calibrated probabilities out.")
+        parser.formatter_class = argparse.RawTextHelpFormatter
+        parser.add_argument("--version", action="version", version=f"calibrant {__version__}")
+        parser.add_argument("command", choices=COMMANDS, metavar="command", help=overview())
+        parser.parse_args(arguments or ["--help"])
+        return 0
+    module = import_module(COMMANDS[arguments[0]].module)
+    parser = Parser(prog=name, description=module.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(arguments[1:])))
 
 
 def overview() -> str:

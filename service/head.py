@@ -34,6 +34,7 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
+LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
 ALL_OUTPUTS: Final = (1 << len(GRAPH_OUTPUTS)) - 1
 
 
@@ -72,8 +73,8 @@ class Head:
         self.temperature = self.metadata.temperature
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
-        self.run_options = ort.RunOptions()
-        self.run_options.only_execute_path_to_fetches = True
+        self.run_options, self.large_run_options = run_options(), run_options()
+        self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
 
     def __repr__(self) -> str:
@@ -93,7 +94,8 @@ class Head:
         names = graph_outputs(bits)
         try:
             if self.provider == "cpu":
-                outputs = self.session.run(names, feed, self.run_options)
+                large = max(values.size for values in feed.values()) > LARGE_RUN
+                outputs = self.session.run(names, feed, self.large_run_options if large else self.run_options)
             else:
                 outputs = self.run_bound(names, feed)
         except Exception as error:  # onnxruntime's exceptions share no root
@@ -153,6 +155,13 @@ class Head:
         for name, values in outputs.items():
             if len(values) != n:
                 raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
+
+
+def run_options() -> ort.RunOptions:
+    """Compute only what is asked for."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
 
 
 def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.InferenceSession:

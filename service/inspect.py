@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from service.head import Head
 
@@ -24,15 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print(json.dumps(story, indent=2), markup=False)
         return 0
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("file", str(arguments.file))
+    lines = [("file", str(arguments.file))]
     for name, (dtype, shape) in head.inputs.items():
         sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
-        table.add_row("input", f"{name}: {dtype.__name__} [{sizes}]")
-    for key, value in story.items():
-        if value not in ({}, []):
-            table.add_row(key.replace("_", " "), said(value))
-    console.print(table)
+        lines.append(("input", f"{name}: {dtype.__name__} [{sizes}]"))
+    lines += [(key.replace("_", " "), said(value)) for key, value in story.items() if value not in ({}, [])]
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:  # no table: it would cut what is longer than the terminal, or a pipe's 80 columns
+        console.print(f"{key:{width}}  {value}", markup=False)
     return 0
 
 

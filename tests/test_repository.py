@@ -4,7 +4,6 @@ import asyncio
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from service.errors import CannotStart, UnknownModel, UnknownVersion
 from service.head import Head
 from service.repository import Repository
+from tests.api.bodies import until
 from tests.conftest import ROOT, Running
 from tests.heads_made import head, put
 
@@ -197,15 +197,6 @@ def test_the_watch_survives_a_scan_that_fails(models: Path, caplog: pytest.LogCa
 
     asyncio.run(main())
     assert "cannot be read, what is loaded goes on: not now" in caplog.text
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what the watch must bring about."""
-    for _ in range(2000):
-        if true():
-            return
-        time.sleep(0.01)
-    pytest.fail("it never came true")
 
 
 def lines(running: Running) -> Any:

@@ -3,7 +3,7 @@
 The arrays are judged in `arrays.py`, which can name the row and the class; here they are only described.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, WithJsonSchema
 
@@ -107,6 +107,7 @@ class PredictRequest(BaseModel):
     outputs: list[Output] = Field(
         default=["probabilities"],
         min_length=1,
+        max_length=len(get_args(Output)),
         description="What to answer; entropy in nats, logsumexp after T.",
     )
     top_k: int | None = Field(None, ge=1, strict=True, description="Adds `top`: at most so many classes, best first.")

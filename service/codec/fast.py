@@ -4,7 +4,6 @@ It takes a body only when it can prove that the careful way (`careful.py`, the c
 """
 
 import sys
-from functools import lru_cache
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -59,10 +58,17 @@ def decode_fast(body: bytes, model: Served) -> Query | None:
         return None
 
 
-@lru_cache(maxsize=256)
+USUAL: Final[set[tuple[str, ...]]] = set()  # grows to the orders of some of KEYS; what is unusual is not remembered
+
+
 def usual(keys: tuple[str, ...]) -> bool:
     """Whether these are keys of this way, each of them once."""
-    return KEYS.issuperset(keys) and len(set(keys)) == len(keys)
+    if keys in USUAL:
+        return True
+    if len(keys) <= len(KEYS) and KEYS.issuperset(keys) and len(set(keys)) == len(keys):
+        USUAL.add(keys)
+        return True
+    return False
 
 
 def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) -> Query | None:
@@ -72,7 +78,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
     lead: tuple[int, ...] = ()
     if isinstance(listed[0], simdjson.Array):
         n, k, lead = k, len(listed[0]), (k,)
-        if any(len(listed[i]) != k for i in range(1, n)):
+        if any(len(row) != k for row in listed):  # not by index, which walks there from the first
             return None
     if k == 0 or k != (model.classes or k):
         return None
@@ -140,7 +146,7 @@ def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
     """Put an option that is no array of numbers into `options`, and return how many lists it was."""
     if key == "outputs":
         options["outputs"] = outputs = tuple(value.as_list())
-        if not outputs or not OUTPUTS.issuperset(outputs):
+        if not 0 < len(outputs) <= len(OUTPUTS) or not OUTPUTS.issuperset(outputs):
             raise ValueError
         return 1
     if key == "top_k":

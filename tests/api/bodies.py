@@ -1,13 +1,24 @@
 """What a test needs of a running service: a way to hold its runs, and what every error has in common."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import Running
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what somebody else must bring about."""
+    for _ in range(2000):
+        if true():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came true")
 
 
 class Held:

@@ -10,110 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.bodies import held, refused
+from tests.api.bodies import held, refused, until
+from tests.api.wrong import INVALID, NOT_JSON
 from tests.conftest import Running
 
 Run = Callable[..., Running]
 WORD = "xylophone"  # that no error says of its own accord
-
-NOT_JSON = {
-    "empty": b"",
-    "blank": b" \n",
-    "truncated": b'{"logits":[1,2',
-    "half a string": b'{"logits":[1,2],"id":"x',
-    "words": b"hello",
-    "form": b"logits=1&logits=2",
-    "brackets": b"[" * 100_000,
-    "deep lists": b'{"logits":' + b"[" * 100_000 + b"1" + b"]" * 100_000 + b"}",
-    "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "not utf-8": b'{"logits":[1,2],"id":"\xff"}',
-    "utf-16": '{"logits":[1,2]}'.encode("utf-16"),
-    "encoded surrogate": b'{"logits":[1,2],"id":"\xed\xa0\x80"}',
-    "trailing comma": b'{"logits":[1,2],}',
-    "two documents": b'{"logits":[1,2]}{"logits":[1,2]}',
-    "a zero byte behind": b'{"logits":[1,2]}\x00',
-    "control character": b'{"logits":[1,2],"id":"\x01"}',
-    "leading zero": b'{"logits":[01,2]}',
-    "hexadecimal": b'{"logits":[0x1,2]}',
-    "nan in small letters": b'{"logits":[nan,2]}',
-}
-
-INVALID = [
-    (b"[]", "invalid_value", "the body is a list; an object"),
-    (b"null", "invalid_value", "the body is null"),
-    (b'"text"', "invalid_value", "the body is a string"),
-    (b"{}", "missing_logits", "the key logits was expected"),
-    (b'{"logits":null}', "missing_logits", "the key logits was expected"),
-    (b'{"inputs":{"x":[1]}}', "missing_logits", "takes logits"),
-    (b'{"logits":[1],"logit":[2]}', "unknown_key", "the key 'logit' is unknown"),
-    (b'{"logits":[1],"logits":[2]}', "duplicate_key", "the key 'logits' stands there more than once"),
-    (b'{"logits":[1],"l\\u006fgits":[2]}', "duplicate_key", "more than once"),
-    (b'{"logits":[1],"id":"a","id":"a"}', "duplicate_key", "the key 'id'"),
-    (b'{"logits":{"0":1}}', "wrong_shape", "logits is an object; a list was expected"),
-    (b'{"logits":1}', "wrong_shape", "logits is a number"),
-    (b'{"logits":[]}', "wrong_shape", "logits is empty"),
-    (b'{"logits":[[]]}', "wrong_shape", "logits is empty"),
-    (b'{"logits":[[],[]]}', "wrong_shape", "logits is empty"),
-    (b'{"logits":[[1],2]}', "wrong_shape", "logits[1] is a number; a list of 1"),
-    (b'{"logits":[[1,2],[3]]}', "ragged_rows", "logits[1] has 1 values; 2 were expected"),
-    (b'{"logits":[[[1,2]]]}', "wrong_shape", "3 levels of lists; [K] or [N][K]"),
-    (b'{"logits":' + b"[" * 70 + b"1" + b"]" * 70 + b"}", "wrong_shape", "levels of lists"),
-    (b'{"logits":[1,"2"]}', "bad_logit", "logits[1] is a string"),
-    (b'{"logits":[1,true]}', "bad_logit", "logits[1] is a boolean"),
-    (b'{"logits":[1,{}]}', "bad_logit", "logits[1] is an object"),
-    (b'{"logits":[1,NaN]}', "bad_logit", "logits[0][1] is not a number"),
-    (b'{"logits":[1,Infinity]}', "bad_logit", "logits[0][1] is inf"),
-    (b'{"logits":[1,1e400]}', "bad_logit", "a finite number within float32"),
-    (b'{"logits":[1,-1e400]}', "bad_logit", "a finite number within float32"),
-    (b'{"logits":[1,3.5e38]}', "bad_logit", "logits[0][1] is 3.5e+38"),
-    (b'{"logits":[1,' + b"9" * 30 + b",18446744073709551616,1e39]}", "bad_logit", "logits[0][3] is 1e+39"),
-    (b'{"logits":[1,' + b"9" * 5000 + b"]}", "bad_logit", "a finite number within float32"),
-    (b'{"logits":[1,2],"mask":[1,0]}', "bad_mask", "mask[0] is a number; true or false"),
-    (b'{"logits":[1,2],"mask":[true,null]}', "bad_mask", "mask[1] is null"),
-    (b'{"logits":[1,2],"mask":["true",true]}', "bad_mask", "mask[0] is a string"),
-    (b'{"logits":[1,2],"mask":true}', "wrong_shape", "mask is a boolean; a list"),
-    (b'{"logits":[1,2],"mask":[true]}', "wrong_shape", "mask has the shape [1]; [2] as the logits"),
-    (b'{"logits":[[1,2]],"mask":[[true,true],[true,true]]}', "wrong_shape", "mask has the shape [2, 2]"),
-    (b'{"logits":[1,2],"mask":[true,true],"allowed":[0]}', "invalid_value", "mask and allowed came both"),
-    (b'{"logits":[1,2],"allowed":[2]}', "bad_allowed", "allowed[0][0] is no class of 2"),
-    (b'{"logits":[1,2],"allowed":[-1]}', "bad_allowed", "an index from 0 to 1"),
-    (b'{"logits":[1,2],"allowed":["cat"]}', "bad_allowed", "no label of this model"),
-    (b'{"logits":[1,2],"allowed":[1.0]}', "bad_allowed", "is a number"),
-    (b'{"logits":[1,2],"allowed":"all"}', "bad_allowed", "allowed is a string"),
-    (b'{"logits":[[1,2],[3,4]],"allowed":[[0]]}', "wrong_shape", "one for each of 2 rows"),
-    (b'{"logits":[[1,2],[3,4]],"allowed":[[0],1]}', "bad_allowed", "allowed[1] is a number; a list"),
-    (b'{"logits":[1,2],"temperature":0}', "bad_temperature", "temperature is 0; a finite number above 0"),
-    (b'{"logits":[1,2],"temperature":-0.0}', "bad_temperature", "a finite number above 0"),
-    (b'{"logits":[1,2],"temperature":-1}', "bad_temperature", "temperature is -1"),
-    (b'{"logits":[1,2],"temperature":1e400}', "bad_temperature", "temperature is inf"),
-    (b'{"logits":[1,2],"temperature":NaN}', "bad_temperature", "temperature is nan"),
-    (b'{"logits":[1,2],"temperature":"1"}', "bad_temperature", "temperature is a string"),
-    (b'{"logits":[1,2],"temperature":true}', "bad_temperature", "temperature is a boolean"),
-    (b'{"logits":[1,2],"temperature":{}}', "bad_temperature", "temperature is an object"),
-    (b'{"logits":[1,2],"temperature":' + b"9" * 350 + b"}", "bad_temperature", "a finite number above 0"),
-    (b'{"logits":[1,2],"temperature":[]}', "wrong_shape", "temperature has 0 values"),
-    (b'{"logits":[[1],[2]],"temperature":[1]}', "wrong_shape", "one for each of 2 rows"),
-    (b'{"logits":[[1],[2]],"temperature":[1,null]}', "bad_temperature", "temperature[1] is null"),
-    (b'{"logits":[1,2],"outputs":[]}', "invalid_value", "outputs"),
-    (b'{"logits":[1,2],"outputs":"probabilities"}', "invalid_value", "outputs"),
-    (b'{"logits":[1,2],"outputs":["odds"]}', "invalid_value", "outputs[0]"),
-    (b'{"logits":[1,2],"top_k":0}', "invalid_value", "top_k"),
-    (b'{"logits":[1,2],"top_k":1.5}', "invalid_value", "top_k"),
-    (b'{"logits":[1,2],"top_k":true}', "invalid_value", "top_k"),
-    (b'{"logits":[1,2],"axis":0}', "bad_axis", "axis is 0; -1, or trailing axes"),
-    (b'{"logits":[1,2],"axis":[-2]}', "bad_axis", "axis is [-2]"),
-    (b'{"logits":[1,2],"axis":[]}', "bad_axis", "axis is []"),
-    (b'{"logits":[1,2],"axis":[-1,-1]}', "bad_axis", "axis is [-1, -1]"),
-    (b'{"logits":[1,2],"axis":[-1,-2]}', "wrong_shape", "1 levels of lists; 2 or 3"),
-    (b'{"logits":[1,2],"axis":true}', "invalid_value", "axis"),
-    (b'{"logits":[1,2],"timeout_ms":0}', "invalid_value", "timeout_ms"),
-    (b'{"logits":[1,2],"timeout_ms":1e400}', "invalid_value", "timeout_ms"),
-    (b'{"logits":[1,2],"timeout_ms":"5"}', "invalid_value", "timeout_ms"),
-    (b'{"logits":[1,2],"id":7}', "invalid_value", "id"),
-    (b'{"logits":[1,2],"id":"\\ud800"}', "invalid_value", "id"),
-    (b'{"logits":[1,2],"id":"' + b"x" * 257 + b'"}', "invalid_value", "id"),
-    (b'{"logits":[1,2],"\\ud800":"' + b"x" * 257 + b'"}', "unknown_key", "is unknown"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -323,8 +225,7 @@ def test_a_full_queue_gets_429_and_a_time_to_come_back(run: Run) -> None:
         threads[0].start()
         hold.wait()
         threads[1].start()
-        while running.service.batcher.n_waiting < 2:
-            pass
+        until(lambda: running.service.batcher.n_waiting == 2)
         response = running.predict({"logits": [1]})
         refused(response, 429, "queue_full", "2 rows are waiting, 2 may")
         assert response.headers["retry-after"] == "1"

@@ -10,6 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
+from service.api.answer import Target
+from service.api.predict import PREDICT
+from service.api.routes import remembered, target
 from tests.conftest import Running, serving
 
 REQUESTS: list[Any] = [
@@ -196,6 +199,13 @@ def test_a_prediction_says_what_took_how_long(running: Running) -> None:
     assert re.fullmatch(f"decode{number}, queue{number}, run{number}, encode{number}", timing)
 
 
+def test_long_paths_do_not_fill_the_memory() -> None:
+    n = remembered.cache_info().currsize
+    path = b"/v1/models/%s/predict" % (b"a" * 1000)
+    assert target(path) == Target(PREDICT, "a" * 1000, None)
+    assert remembered.cache_info().currsize == n
+
+
 def test_a_query_in_the_address_does_not_hurt(running: Running) -> None:
     assert running.client.post("/v1/predict?verbose=1", json={"logits": [1]}).status_code == 200
 
@@ -233,6 +243,33 @@ def test_http_1_0_is_answered_and_closed(running: Running) -> None:
     )
     assert answered.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b'"probabilities":[1.0]' in answered
+
+
+def test_rows_together_or_alone_get_the_same_digits(running: Running) -> None:
+    random = np.random.default_rng(7)
+    logits, mask = random.standard_normal((90, 7)) * 9, random.random((90, 7)) < 0.9
+    temperature = random.uniform(0.1, 5, 90)
+    outputs = ["probabilities", "log_probabilities", "entropy", "logsumexp", "prediction"]
+
+    def asked(some: slice) -> Any:
+        values = {"logits": logits[some], "mask": mask[some], "temperature": temperature[some]}
+        return answer(running, outputs=outputs, top_k=2, **{key: value.tolist() for key, value in values.items()})
+
+    whole = asked(slice(None))
+    with ThreadPoolExecutor(8) as threads:  # so that the parts share batches
+        parts = list(threads.map(lambda i: asked(slice(i, i + i % 3 + 1)), range(90)))
+    for i, part in enumerate(parts):
+        some = slice(i, i + i % 3 + 1)
+        assert [part[output] for output in outputs] == [whole[output][some] for output in outputs]
+        assert part["top"] == {key: value[some] for key, value in whole["top"].items()}
+
+
+@pytest.mark.parametrize("k", [10, 1000, 100_000])
+def test_a_row_of_any_width_adds_up_to_one(running: Running, k: int) -> None:
+    logits = (np.random.default_rng(k).standard_normal(k) * 5).tolist()
+    body = answer(running, logits=logits, mask=[i % 3 != 0 for i in range(k)])
+    assert abs(sum(body["probabilities"]) - 1) < 1e-6
+    assert set(body["probabilities"][::3]) == {0}
 
 
 def test_many_clients_at_once_each_get_their_own_answer(running: Running) -> None:

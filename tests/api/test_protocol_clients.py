@@ -1,12 +1,14 @@
-"""The clients that people have: tritonclient, sync and asyncio, in every form that it can send and receive."""
+"""The clients that people have: tritonclient, sync and asyncio, in every form that it knows, and KServe's own."""
 
 import asyncio
+import json
+import subprocess
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import ROOT, Running
 
 triton = pytest.importorskip("tritonclient.http")
 triton_aio = pytest.importorskip("tritonclient.http.aio")
@@ -101,3 +103,17 @@ def test_tritonclient_reads_our_errors(running: Running) -> None:
         assert raised.value.status() == "422"
         with pytest.raises(triton.InferenceServerException, match="there is no model of that name"):
             client.get_model_metadata("nobody")
+
+
+KSERVE = ROOT / ".venv" / "kserve" / "bin" / "python"
+
+
+@pytest.mark.skipif(not KSERVE.exists(), reason="needs `make kserve`")
+def test_kserve_s_client_gets_the_native_numbers(running: Running) -> None:
+    command = [KSERVE, ROOT / "tests" / "clients" / "kserve_rest.py", running.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    from_json, from_binary = map(json.loads, done.stdout.splitlines())
+    native = running.predict({"logits": [[2.0, 1.0, 0.1], [0.3, -1.0, 4.0]]}).json()["probabilities"]
+    assert np.array(from_json, np.float32).tolist() == np.array(native, np.float32).tolist()
+    assert from_binary == from_json

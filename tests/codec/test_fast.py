@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.codec.careful import decode_careful
 from service.codec.encode import encode_error
 from service.codec.query import Query
+from service.codec.small import decode_small
 from service.errors import AnsweredError
 from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE, Stub
 
@@ -156,6 +157,8 @@ def same_array(a: Any, b: Any) -> bool:
 
 def agree(body: bytes, model: Stub) -> bool:
     """Assert that both ways agree on a body; whether the fast one took it."""
+    if (shortest := decode_small(body, model)) is not None:
+        same(shortest, decode_careful(body, model))
     try:
         quick = fast.decode_fast(body, model)
     except AnsweredError as error:
@@ -178,6 +181,13 @@ def agree(body: bytes, model: Stub) -> bool:
 @example(b'{"logits":[1,2],"m\\u0061sk":[true,false],"id":"\\\\\\"mask"}', ANY)
 @example(b'{"logits":[[1],[2]],"mask":[[true],[[true]]]}', ANY)
 @example(b'{"logits":[18446744073709551616]}', ANY)
+@example(b'{"logits":[1,2],"logits" :[3,4]}', ANY)
+@example(b'{"logits":[[1,2,3.5]],"mask":[[true,false,false]],"temperature":[2]}', ANY)
+@example(b'{"logits":[0.5,0.4995]}', ANY)
+@example(b'{"logits":[1.0004,0]}', ANY)
+@example(b'{"logits":[true,2]}', ANY)
+@example(b'{"logits":[1,2],"mask":[false,false]}', ANY)
+@example(b'{"logits":[1,2],"temperature":true}', ANY)
 @example(b'\xef\xbb\xbf{"logits":[1,2]}', ANY)
 def test_the_fast_way_reads_what_the_careful_way_reads_or_nothing(body: bytes, model: Stub) -> None:
     agree(body, model)
@@ -249,6 +259,13 @@ def test_a_query_keeps_its_numbers_when_the_parser_reads_the_next_body() -> None
     first = fast.decode_fast(b'{"logits":[1,2]}', ANY)
     fast.decode_fast(b'{"logits":[3,4]}', ANY)
     assert first.rows.inputs["logits"].tolist() == [[1, 2]]
+
+
+def test_only_usual_keys_are_remembered() -> None:
+    fast.USUAL.clear()
+    for body in (b'{"logits":[1],"id":"a"}', b'{"id":"a","logits":[1]}', b'{"a":1}', b'{"id":"a","id":"b"}'):
+        fast.decode_fast(body, ANY)
+    assert {("logits", "id"), ("id", "logits")} == fast.USUAL
 
 
 def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:

@@ -1,0 +1,78 @@
+"""`calibrant` as a process."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import ROOT
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of the tests, without settings of ours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("CALIBRANT_")} | extra
+
+
+def calibrant(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    command = [sys.executable, "-m", "service", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=environment(**extra), cwd=ROOT
+    )
+
+
+class Process:
+    """`calibrant serve` on a free port."""
+
+    def __init__(self, *arguments: object, **extra: str) -> None:
+        command = [sys.executable, "-m", "service", "serve", "--port", "0", *map(str, arguments)]
+        self.popen = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**extra), cwd=ROOT
+        )
+        self.client = httpx.Client(timeout=30)
+        self.printed = ""
+
+    def wait(self) -> None:
+        """Until it is ready."""
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.printed += line
+            if "curl" in line:
+                break
+        match = re.search(r"http://127\.0\.0\.1:\d+", self.printed)
+        assert match, self.printed
+        self.url = match[0]
+        self.client = httpx.Client(base_url=self.url, timeout=30, transport=httpx.HTTPTransport(retries=8))
+        assert self.client.get("/readyz").status_code == 200
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it holds."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Send a signal; the exit code and what was written to the standard error."""
+        self.popen.send_signal(number)
+        _, errors = self.popen.communicate(timeout=30)
+        return self.popen.returncode, errors
+
+
+@contextmanager
+def serve(*arguments: object, **extra: str) -> Iterator[Process]:
+    """A process that is ready, and gone afterwards, whatever happens."""
+    process = Process(*arguments, **extra)
+    try:
+        process.wait()
+        yield process
+    finally:
+        process.client.close()
+        process.popen.kill()
+        process.popen.communicate()

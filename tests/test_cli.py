@@ -1,0 +1,231 @@
+"""The command line as a person has it: exit codes, one sentence where something is wrong, an end that loses nothing."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import onnxruntime as ort
+import pytest
+
+from service import __version__
+from service.cli import main
+from tests.conftest import ROOT
+from tests.heads_made import foreign, head
+from tests.processes import calibrant, environment, serve
+
+SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
+HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
+LANES = pytest.mark.parametrize("lane", ["--fast-lane", "--no-fast-lane"])
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], code: int, sentence: str) -> None:
+    """Assert an exit code, and a standard error that is just one line for a person."""
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.startswith("calibrant serve: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stdout == ""
+
+
+def folder(tmp_path: Path, what: str) -> Path:
+    """A models folder that cannot be served."""
+    models = tmp_path / "models"
+    place = models / "m" / "1" / "model.onnx"
+    if what == "missing":
+        return models
+    if what == "foreign":
+        foreign(place)
+        return models
+    place.parent.mkdir(parents=True)
+    if what == "a file":
+        return SHIPPED
+    if what == "corrupt":
+        place.write_bytes(SHIPPED.read_bytes()[:500])
+    return models
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("missing", "is not there: name it with --models, or make a head for it with `calibrant export --name NAME`"),
+        ("a file", "is not there: name it with --models"),
+        ("empty", "has no NAME/VERSION/model.onnx: make one with `calibrant export --name NAME`"),
+        ("corrupt", "is not an ONNX model that can be loaded"),
+        ("foreign", "has no Calibrant metadata: make it with `calibrant export`"),
+    ],
+)
+def test_a_models_folder_that_cannot_be_served_is_exit_code_3(tmp_path: Path, what: str, sentence: str) -> None:
+    one_sentence(calibrant("serve", "--port", 0, "--models", folder(tmp_path, what)), 3, sentence)
+
+
+def test_a_port_in_use_is_exit_code_3() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = calibrant("serve", "--port", port)
+    one_sentence(done, 3, f"cannot listen on 127.0.0.1:{port} (Address already in use): take another with --port")
+
+
+def test_an_address_that_is_not_this_machines_is_exit_code_3() -> None:
+    one_sentence(calibrant("serve", "--host", "192.0.2.1", "--port", 0), 3, "cannot listen on 192.0.2.1:0")
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")
+def test_cuda_that_is_not_there_is_exit_code_3() -> None:
+    done = calibrant("serve", "--port", 0, "--provider", "cuda")
+    one_sentence(done, 3, "provider cuda was asked for, but this ONNX Runtime has none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--provider", "gpu"], "invalid choice: 'gpu'"),
+        (["--port", "many"], "--port (CALIBRANT_PORT) is 'many': input should be a valid integer"),
+        (["--port", "70000"], "--port (CALIBRANT_PORT) is '70000': input should be less than or equal to 65535"),
+        (["--max-batch-rows", "0"], "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'"),
+        (["--watch", "perhaps"], "unrecognized arguments: perhaps"),
+        (["--max-wait-ms", "nan"], "--max-wait-ms (CALIBRANT_MAX_WAIT_MS) is 'nan'"),
+        (["--colour", "red"], "unrecognized arguments: --colour red"),
+        (["--port"], "expected one argument"),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_exit_code_2(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("calibrant serve: ")
+    assert said.count("\n") == 1
+    assert sentence in said
+
+
+def test_a_wrong_value_in_the_environment_is_exit_code_2() -> None:
+    one_sentence(calibrant("serve", CALIBRANT_PORT="x"), 2, "--port (CALIBRANT_PORT) is 'x'")
+    one_sentence(calibrant("serve", CALIBRANT_PROVIDER="gpu"), 2, "--provider (CALIBRANT_PROVIDER) is 'gpu'")
+
+
+def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["surf"]) == 2
+    assert re.fullmatch(r"calibrant: .*invalid choice: 'surf'.*\n", capsys.readouterr().err)
+
+
+def test_without_a_command_the_commands_are_listed() -> None:
+    for arguments in ((), ("--help",)):
+        done = calibrant(*arguments)
+        assert done.returncode == 0
+        assert set(re.findall(r"(serve|export|inspect)  +\w", done.stdout)) == {"serve", "export", "inspect"}
+    assert calibrant("--version").stdout == f"calibrant {__version__}\n"
+
+
+def test_the_help_shows_every_option_with_its_default_and_its_variable() -> None:
+    text = " ".join(calibrant("serve", "--help").stdout.split())
+    for option, default, variable in (
+        ("--max-batch-rows", "1024", "CALIBRANT_MAX_BATCH_ROWS"),
+        ("--port", "8000", "CALIBRANT_PORT"),
+        ("--max-wait-ms", "0", "CALIBRANT_MAX_WAIT_MS"),
+    ):
+        assert option in text
+        assert f"(default: {default}; {variable})" in text
+
+
+def test_inspect_prints_a_heads_story(tmp_path: Path) -> None:
+    path = head(tmp_path / "model.onnx", 1.75, labels=["cat", "dog"])
+    done = calibrant("inspect", path)
+    assert done.returncode == 0, done.stderr
+    for said in (str(path), "logits: float32 [N, 2]", "temperature 1.75", "cat, dog"):
+        assert said in done.stdout
+    done = calibrant("inspect", "--json", path)
+    assert json.loads(done.stdout)["labels"] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "is not a file"), ("hello", "is not an ONNX model that can be loaded")]
+)
+def test_inspect_of_what_is_no_head_is_exit_code_3(
+    tmp_path: Path, content: str | None, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_text(content)
+    assert main(["inspect", str(path)]) == 3
+    assert capsys.readouterr().err.startswith(f"calibrant inspect: {path} {sentence}")
+
+
+@LANES
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_ends_the_service_with_exit_code_0(lane: str, number: int) -> None:
+    with serve(lane) as process:
+        assert process.client.post("/v1/predict", json={"logits": [1, 2]}).status_code == 200
+        code, errors = process.end(number)  # while a connection rests
+    assert code == 0
+    assert "Traceback" not in errors
+    assert "ERROR" not in errors
+
+
+@LANES
+def test_what_is_in_flight_is_answered_before_the_service_ends(lane: str) -> None:
+    with serve(lane, "--max-wait-ms", 1500) as process:
+        address = ("127.0.0.1", httpx.URL(process.url).port)
+        connections = [socket.create_connection(address, timeout=20) for _ in range(4)]
+        body = b'{"logits":[1,2]}'
+        for connection in connections:
+            connection.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+            )
+        # whoever comes later is heard later: those four are in the queue
+        for _ in range(2):
+            assert httpx.get(process.url + "/healthz").status_code == 200
+        process.client.close()
+        code, errors = process.end(signal.SIGTERM)
+        answers = []
+        for connection in connections:
+            with connection:
+                answers.append(b"".join(iter(lambda c=connection: c.recv(65536), b"")))
+    assert code == 0, errors
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), errors
+        assert b'"probabilities":[' in answer
+
+
+def test_sigterm_first_says_not_ready_where_a_delay_is_asked_for() -> None:
+    with serve("--drain-delay-s", 30) as process:
+        process.popen.send_signal(signal.SIGTERM)
+        while (response := process.client.get("/readyz")).status_code == 200:
+            pass
+        assert response.json()["error"] == "the service is stopping"
+        assert process.client.post("/v1/predict", json={"logits": [1]}).status_code == 200
+        assert process.end(signal.SIGTERM)[0] == 0
+
+
+def test_the_start_prints_what_is_served_where_and_a_request_that_works() -> None:
+    with serve(CALIBRANT_LOG_LEVEL="warning") as process:
+        assert re.search(r"softmax +1 +any +1 +cpu", process.printed)
+        assert f"{process.url}/docs" in process.printed
+        url, body = re.findall(r"curl -s (\S+) -d '([^']+)'", process.printed)[0]
+        answer = process.client.post(url, content=body).json()
+        assert answer["probabilities"][0] == pytest.approx(0.6590011, rel=1e-6)
+        code, errors = process.end(signal.SIGINT)
+    assert (code, errors) == (0, "")
+
+
+def test_settings_come_from_the_environment_and_options_win() -> None:
+    with serve("--max-batch-rows", 5, CALIBRANT_MAX_BATCH_ROWS="6", CALIBRANT_MAX_QUEUE_ROWS="7") as process:
+        bounds = process.client.get("/v1/models").json()["batching"]
+    assert (bounds["max_batch_rows"], bounds["max_queue_rows"]) == (5, 7)
+
+
+def test_serving_never_imports_what_builds_and_fits() -> None:
+    code = """
+import sys
+from service.serve import *
+service = create_app(Settings(models="models"))
+forbidden = {"onnx", "scipy", "matplotlib", "pandas", "torch", "service.heads", "service.calibration"}
+print(sorted(forbidden & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment()
+    )
+    assert done.stdout == "[]\n"

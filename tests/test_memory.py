@@ -1,0 +1,48 @@
+"""What a large request took is given back: the memory of a serving process, measured from outside."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.processes import Process, serve
+
+MB = 2**20
+# Allocators and ONNX Runtime keep some tens of MB; what is made of these bodies is hundreds, each time.
+SLACK = 128 * MB
+
+BODIES = {
+    "too large": b" " * (100 * MB),
+    "not json": b"x" * (30 * MB),
+    "truncated": b'{"logits":[' + b"1.5," * (7 * MB),
+    "strings": b'{"logits":[' + b'"a",' * (7 * MB) + b'"b"]}',
+    "brackets": b"[" * (30 * MB),
+    "duplicate keys": b'{"logits":[1],' + b'"id":"a",' * (2 * MB) + b'"id":"b"}',
+    "unknown keys": b"{" + b",".join(b'"k%d":1' % i for i in range(MB)) + b"}",
+    "a long key": b'{"' + b"k" * (30 * MB) + b'":1}',
+    "many outputs": b'{"logits":[1],"outputs":["entropy"' + b',"entropy"' * MB + b"]}",
+    "many rows": b'{"logits":[[1,2]' + b",[1,2]" * (2 * MB) + b"]}",
+    "nulls": b'{"logits":[' + b"null," * (2 * MB) + b"1]}",
+    "a row of millions": b'{"logits":[' + b"0.5," * (4 * MB) + b"1]}",
+}
+STATUS = {"too large": 413, "not json": 400, "truncated": 400, "brackets": 400, "nulls": 200, "a row of millions": 200}
+
+
+@pytest.fixture(scope="module", params=["--fast-lane", "--no-fast-lane"])
+def warm(request: pytest.FixtureRequest) -> Iterator[tuple[Process, int]]:
+    """A process that has answered small requests, and the memory that it holds then."""
+    with serve(request.param, "--log-level", "error") as process:
+        for n in range(1, 30):
+            assert process.client.post("/v1/predict", json={"logits": [[1, 2]] * n}).status_code == 200
+        yield process, process.resident_bytes
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_memory_is_back_where_it_was_after_a_large_body(warm: tuple[Process, int], what: str) -> None:
+    process, before = warm
+    for _ in range(2):
+        response = process.client.post("/v1/predict", content=BODIES[what])
+        assert response.status_code == STATUS.get(what, 422), response.text[:200]
+    # the connection of those requests rests; a request on another one comes after what they left to do
+    assert httpx.get(process.url + "/readyz").status_code == 200
+    assert process.resident_bytes - before < SLACK

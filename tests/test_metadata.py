@@ -1,0 +1,45 @@
+"""The story of a head: written, read back, and kept where it is from a later version."""
+
+import json
+
+import pytest
+
+from service.errors import HeadError
+from service.metadata import KEY, Metadata
+
+
+def test_what_is_written_reads_back() -> None:
+    story = Metadata(classes=2, labels=("é", '"'), calibrator={"method": "temperature", "temperature": 1 / 3}, n_rows=7)
+    assert Metadata.from_props(story.to_props()) == story
+    assert story.temperature == 1 / 3
+
+
+def test_an_empty_story_is_that_of_a_plain_head() -> None:
+    story = Metadata.from_props({KEY: "{}"})
+    assert (story.kind, story.classes, story.labels, story.temperature, story.masks_first) == (
+        "softmax",
+        None,
+        None,
+        1,
+        True,
+    )
+
+
+def test_what_a_later_version_says_is_kept() -> None:
+    story = Metadata.from_props({KEY: '{"mood":"good"}'})
+    assert json.loads(story.to_props()[KEY])["mood"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("props", "sentence"),
+    [
+        ({}, "has no Calibrant metadata: make it with `calibrant export`"),
+        ({KEY: ""}, "has metadata that do not read"),
+        ({KEY: "[]"}, "has metadata that do not read"),
+        ({KEY: '{"labels":[1]}'}, "has metadata that do not read, labels.0: "),
+    ],
+)
+def test_what_does_not_read_says_where(props: dict[str, str], sentence: str) -> None:
+    with pytest.raises(HeadError) as error:
+        Metadata.from_props(props)
+    assert str(error.value).startswith(sentence)
