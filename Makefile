@@ -55,7 +55,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade -o requirements/serve.txt
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
-	$(LOCK) --upgrade --extra calibration --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra calibration --extra otel --group dev -o requirements/dev.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 

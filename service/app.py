@@ -1,9 +1,10 @@
 """`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
 
 import asyncio
-from collections.abc import AsyncIterator, MutableSequence
+from collections.abc import AsyncIterator, Callable, MutableSequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from fastapi import FastAPI
 
@@ -11,12 +12,13 @@ from service import __version__
 from service.api.answer import Gate
 from service.api.asgi import Dispatcher
 from service.api.described import describe
-from service.api.exchange import Predict
+from service.api.exchange import Exchange, Predict
 from service.api.metrics import metrics
 from service.api.mistakes import translate
 from service.api.operations import operations
 from service.api.protocol import protocol
-from service.batching import Batcher
+from service.batching import Batcher, Observer
+from service.errors import CannotStart
 from service.head import Head
 from service.repository import Repository
 from service.settings import Settings
@@ -42,6 +44,33 @@ class Readiness:
         self.ready[self.slot] = ready
 
 
+class Tracing(NamedTuple):
+    """What makes spans, or does not: who watches the batches, which exchanges there are, what to do at the end."""
+
+    observer: Observer
+    kind: type[Exchange]
+    close: Callable[[], None]
+
+
+def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
+    """Traces as the settings want them; without, nothing of OpenTelemetry is loaded.
+
+    Raises:
+        CannotStart: traces are wanted, and the extra is not installed.
+    """
+    if not settings.traces:
+        return Tracing(telemetry, Exchange, lambda: None)
+    try:
+        from service.api.traced import traced
+        from service.traces import Tracer, Watching
+    except ImportError as error:
+        raise CannotStart(
+            f"traces need the extra otel, {error.name} is missing: pip install calibrant[otel]"
+        ) from error
+    tracer = Tracer()
+    return Tracing(Watching(tracer, telemetry), traced(tracer), tracer.close)
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
@@ -53,6 +82,7 @@ class Service(Dispatcher):
         self.repository = Repository(settings.models, self.load, telemetry)
         self.batcher: Batcher | None = None
         self.draining = False
+        self.tracing = tracing(settings, telemetry)
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -66,7 +96,7 @@ class Service(Dispatcher):
         app.include_router(metrics(self.repository, telemetry))
         describe(app)
         translate(app)
-        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry)
+        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -80,7 +110,7 @@ class Service(Dispatcher):
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
             max_wait_s=settings.max_wait_ms / 1e3,
-            observer=self.telemetry,
+            observer=self.tracing.observer,
         )
         self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
         self.predict = Predict(
@@ -90,6 +120,7 @@ class Service(Dispatcher):
             default_timeout_s=settings.default_timeout_ms / 1e3,
             max_body_bytes=settings.max_body_bytes,
             telemetry=self.telemetry,
+            kind=self.tracing.kind,
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
@@ -105,6 +136,7 @@ class Service(Dispatcher):
                     await watch
             await self.batcher.close()
             self.telemetry.close()
+            await asyncio.to_thread(self.tracing.close)
 
 
 def create_app(

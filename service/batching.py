@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
@@ -48,14 +48,14 @@ class Runner(Protocol):
 class Observer(Protocol):
     """Who is told of batches; called on the loop, and raises nothing."""
 
-    def ran(self, runner: Runner, n_rows: int, took_s: float, /) -> None:
-        """A batch of `n_rows` ran."""
+    def ran(self, runner: Runner, tags: Sequence[Any], n_rows: int, took_s: float, /) -> None:
+        """A batch of `n_rows` ran; `tags` are its entries'."""
 
 
 class Nobody:
     """An observer who does not look."""
 
-    def ran(self, runner: Runner, n_rows: int, took_s: float) -> None:
+    def ran(self, runner: Runner, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Nothing happens."""
 
 
@@ -77,6 +77,7 @@ class Entry:
         "rows",
         "run_s",
         "submitted",
+        "tag",
     )
 
     def __init__(self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float) -> None:
@@ -88,6 +89,7 @@ class Entry:
         self.error: AnsweredError | None = None
         self.parts: list[Arrays] | None = None
         self.n_sent = 0
+        self.tag: Any = None  # whatever the observer shall see of it
         self.submitted = clock()
         self.queue_s = 0.0
         self.run_s = 0.0
@@ -398,7 +400,7 @@ class Group:
         for name, values in arrays.items():
             if len(values) != n_rows:
                 raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
-        self.batcher.observer.ran(self.runner, n_rows, now - start)
+        self.batcher.observer.ran(self.runner, [piece.entry.tag for piece in self.batch], n_rows, now - start)
         at = 0
         for entry, first, stop in self.batch:
             n = stop - first

@@ -21,6 +21,7 @@ from service.api.exchange import Exchange
 from service.api.predict import PREDICT
 from service.api.routes import target
 from service.errors import AnsweredError, BodyTooLarge, NotJSON, NotReady
+from service.logs import access
 
 # A body this large is written beside its head; a smaller one is cheaper joined to it.
 LARGE_BODY: Final = 2**16
@@ -153,7 +154,7 @@ class FastLane(HttpToolsProtocol):
         else:
             parts, flight.parts = flight.parts, []
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            flight.exchange = self.dispatcher.predict(flight.to, self.headers, body, flight.land)
+            flight.exchange = self.dispatcher.predict(flight.to, self.headers, flight.request_id, body, flight.land)
 
     # --- writing
 
@@ -162,10 +163,8 @@ class FastLane(HttpToolsProtocol):
         self.flying = None
         if self.transport.is_closing():
             return
-        if self.access_log:
-            peer = ":".join(map(str, self.client or ()))
-            url = self.url.decode("ascii", "replace")
-            self.access_logger.info('%s - "POST %s" %d', peer, url, answer.status)
+        if self.dispatcher.access_log:
+            access("POST", self.url, answer.status, flight.request_id)
         head = self.head(flight, answer)
         if len(answer.body) < LARGE_BODY:
             self.transport.write(head + answer.body)

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -176,7 +176,7 @@ class Telemetry:
         self.rejected[reason] += 1
         (self.nowhere if tally is None else tally).refused(status, took_s)
 
-    def ran(self, runner: Any, n_rows: int, took_s: float) -> None:
+    def ran(self, runner: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
         """A batch ran: what a batcher's observer is told."""
         runner.tally.ran(n_rows, took_s)
 
@@ -258,7 +258,7 @@ class Off(Telemetry):
     def refused(self, status: int, reason: str, tally: Tally | None = None, took_s: float = 0.0) -> None:
         """Not counted."""
 
-    def ran(self, runner: Any, n_rows: int, took_s: float) -> None:
+    def ran(self, runner: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Not counted."""
 
 

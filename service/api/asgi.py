@@ -14,6 +14,7 @@ from service.api.exchange import Exchange, Predict
 from service.api.predict import PREDICT
 from service.api.routes import target
 from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
+from service.logs import access
 from service.telemetry import Telemetry
 
 Message = MutableMapping[str, Any]
@@ -32,7 +33,8 @@ class Gone(Exception):
 class Dispatcher:
     """Predict by the short way, everything else by the app behind it."""
 
-    def __init__(self, app: Application, gate: Gate, telemetry: Telemetry) -> None:
+    def __init__(self, app: Application, gate: Gate, telemetry: Telemetry, *, access_log: bool = False) -> None:
+        self.access_log = access_log
         self.app = app
         self.gate = gate
         self.telemetry = telemetry
@@ -44,6 +46,8 @@ class Dispatcher:
             await self.app(scope, receive, send)
             return
         path = raw_path(scope)
+        if self.access_log:
+            send = logged(send, scope["method"], path)
         to = target(path)
         request_id, error = self.gate.check(scope["headers"], to.face if to else PREDICT)
         if to is not None:
@@ -77,7 +81,7 @@ class Dispatcher:
             if self.predict is None:
                 raise NotReady("the service is starting")
             body = await read(receive, self.gate)
-            answer = await predicted(partial(self.predict, to, headers, body), receive)
+            answer = await predicted(partial(self.predict, to, headers, request_id, body), receive)
         except AnsweredError as refused:
             answer = self.refuse(refused)
         except Gone:
@@ -101,6 +105,17 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def logged(send: Send, method: str, path: bytes) -> Send:
+    """A `send` that writes the access log."""
+
+    async def logging(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            access(method, path, message["status"], dict(message["headers"]).get(b"x-request-id", b"-"))
+        await send(message)
+
+    return logging
 
 
 async def predicted(begin: Callable[[Reply], Exchange], receive: Receive) -> Answer:

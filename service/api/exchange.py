@@ -13,6 +13,7 @@ from service.api.packing import accepted, coding, pack, unpack
 from service.batching import Batcher, Entry
 from service.codec.query import Query
 from service.errors import AnsweredError, RunFailed
+from service.logs import tagged
 from service.repository import Model, Repository
 from service.rows import wants
 from service.telemetry import Telemetry
@@ -38,7 +39,9 @@ class Predict:
         default_timeout_s: float,
         max_body_bytes: int,
         telemetry: Telemetry,
+        kind: "type[Exchange] | None" = None,
     ) -> None:
+        self.kind = kind or Exchange
         self.telemetry = telemetry
         self.repository = repository
         self.batcher = batcher
@@ -47,9 +50,9 @@ class Predict:
         self.max_body_bytes = max_body_bytes
         self.turns = Turns()
 
-    def __call__(self, to: Target, headers: Headers, body: bytes, reply: Reply) -> "Exchange":
+    def __call__(self, to: Target, headers: Headers, request_id: bytes, body: bytes, reply: Reply) -> "Exchange":
         """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned."""
-        exchange = Exchange(self, to, body, reply)
+        exchange = self.kind(self, to, headers, request_id, body, reply)
         if to.face.framed:
             exchange.framing = framing(headers)
             if exchange.framing.encoding is not None:
@@ -105,9 +108,10 @@ class Turns:
 class Exchange:
     """One request, from its body to its answer; the reply is called once, unless the exchange is abandoned before."""
 
-    __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "to")
+    __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "request_id", "to")
 
-    def __init__(self, predict: Predict, to: Target, body: bytes, reply: Reply) -> None:
+    def __init__(self, predict: Predict, to: Target, _: Headers, request_id: bytes, body: bytes, reply: Reply) -> None:
+        self.request_id = request_id
         self.predict = predict
         self.to = to
         self.framing = PLAIN
@@ -236,7 +240,7 @@ class Exchange:
 
     def failed(self, what: str) -> Answer:
         """The answer to a fault of our own; the log has the error that is being handled."""
-        logger.exception(what)
+        logger.exception(what, extra=tagged(self.request_id))
         return self.refused(RunFailed("the service failed to handle this request", code="internal_error"))
 
 
