@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,17 +131,13 @@ class Entry:
             self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
 
 
-class Piece(NamedTuple):
-    """The rows `start:stop` of an entry, in a batch."""
+Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a batch
 
-    entry: Entry
-    start: int
-    stop: int
 
-    def rows(self) -> Rows:
-        """What to run."""
-        whole = self.entry.rows
-        return whole if self.stop - self.start == whole.n else whole.part(self.start, self.stop)
+def rows_of(piece: Piece) -> Rows:
+    """What to run."""
+    entry, start, stop = piece
+    return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)
 
 
 class Batcher:
@@ -211,7 +207,8 @@ class Batcher:
             raise InvalidValue(
                 f"{rows.n} rows came in one request; at most {self.max_queue_rows} can be queued", code="too_many_rows"
             )
-        self.admit(rows.n)
+        if rows.n > self.max_queue_rows - self.n_waiting or not self.alive:
+            self.admit(rows.n)
         entry = Entry(rows, bits, done, clock() + timeout_s)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
@@ -312,7 +309,7 @@ class Group:
 
     def unanswered(self) -> list[Entry]:
         """Whoever waits or runs."""
-        return [*self.waiting, *(piece.entry for piece in self.batch)]
+        return [*self.waiting, *(entry for entry, _, _ in self.batch)]
 
     def flush(self) -> None:
         """Run the next batch, here or in a thread; with nothing left, go."""
@@ -340,7 +337,7 @@ class Group:
                 break
             n = min(left, room)
             start, entry.n_sent = entry.n_sent, entry.n_sent + n
-            batch.append(Piece(entry, start, entry.n_sent))
+            batch.append((entry, start, entry.n_sent))
             room -= n
             self.n_waiting -= n
             self.batcher.n_waiting -= n
@@ -360,11 +357,11 @@ class Group:
         """One run for the batch: on the loop where that is cheap, else in a thread."""
         start = clock()
         try:
-            rows = [piece.rows() for piece in self.batch]
+            rows = [rows_of(piece) for piece in self.batch]
             feed = joined(rows, self.runner.temperature)
             bits = 0
-            for piece in self.batch:
-                bits |= piece.entry.bits
+            for entry, _, _ in self.batch:
+                bits |= entry.bits
             n_numbers = sum([some.n_numbers for some in rows])
             work = partial(self.runner.run, feed, bits)
             if self.runner.cost_s(n_numbers) <= self.batcher.inline_s:
@@ -396,11 +393,12 @@ class Group:
     def deliver(self, start: float, arrays: Arrays) -> None:
         """Split a batch's arrays among its entries."""
         now = clock()
-        n_rows = sum(piece.stop - piece.start for piece in self.batch)
-        for name, values in arrays.items():
+        n_rows = sum([stop - first for _, first, stop in self.batch])
+        outputs = list(arrays.items())
+        for name, values in outputs:
             if len(values) != n_rows:
                 raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
-        self.batcher.observer.ran(self.runner, [piece.entry.tag for piece in self.batch], n_rows, now - start)
+        self.batcher.observer.ran(self.runner, [entry.tag for entry, _, _ in self.batch], n_rows, now - start)
         at = 0
         for entry, first, stop in self.batch:
             n = stop - first
@@ -410,7 +408,9 @@ class Group:
             if entry.deadline < now:
                 entry.fail(DeadlinePassed("the deadline passed before the answer was there"))
             elif entry.done is not None:
-                part = arrays if n == n_rows else {name: values[at : at + n] for name, values in arrays.items()}
+                part = {}
+                for name, values in outputs:  # a comprehension costs a function here
+                    part[name] = values[at : at + n]
                 if n == entry.rows.n:
                     entry.answer(part)
                 else:
@@ -422,8 +422,8 @@ class Group:
         logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
         if not isinstance(error, AnsweredError):
             error = RunFailed(f"the batch could not be run: {type(error).__name__}")
-        for piece in self.batch:
-            piece.entry.fail(error)
+        for entry, _, _ in self.batch:
+            entry.fail(error)
 
     def go_on(self) -> None:
         """The batch is answered: run what has come meanwhile, after the loop had its turn, or go."""

@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
 COMMANDS: Final = {
     "serve": Command("service.serve", "answer over HTTP with the heads of a models folder"),
+    "fit": Command("service.calibration.fit", "calibrate on logits and labels, prove it, ship the head"),
+    "evaluate": Command("service.calibration.evaluate", "measure a head on logits and labels"),
     "export": Command("service.heads.export", "write a head file, alone or onto a classifier"),
     "inspect": Command("service.inspect", "print what a head file says of itself"),
 }
@@ -30,6 +32,20 @@ COMMANDS: Final = {
 
 class Parser(argparse.ArgumentParser):
     """argparse, but for how it complains: in one sentence, as every command does."""
+
+    def heed_environment(self) -> None:
+        """Let `CALIBRANT_NAME` stand in for an option `--name VALUE` that is not given, and say so in its help.
+
+        The settings of `serve` have no defaults here: they read the environment themselves.
+        """
+        from service.settings import PREFIX, environment  # takes pydantic along, which `--version` need not wait for
+
+        for action in self._actions:  # argparse has no public way to go through them
+            if action.option_strings and action.nargs is None and action.default is not argparse.SUPPRESS:
+                variable = PREFIX + action.dest.upper()
+                action.help = f"{action.help} [{variable}]"
+                # argparse converts a default that is a string as if it had been given
+                action.default = environment(variable, action.default)
 
     def error(self, message: str) -> NoReturn:
         """Something on the command line cannot be meant."""
@@ -62,6 +78,7 @@ def run(name: str, arguments: list[str]) -> int:
     parser = Parser(prog=name, description=module.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.add_arguments(parser)
+    parser.heed_environment()
     return int(module.run(parser.parse_args(arguments[1:])))
 
 

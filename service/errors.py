@@ -16,7 +16,8 @@ CalibrantError
 │   ├── NotReady            503
 │   └── DeadlinePassed      504
 └── CommandError            the command line's: one sentence and an exit code
-    ├── UsedWrongly         2
+    ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
+    ├── FitError            1  labels that say nothing, a fit that runs away
     └── CannotStart         3  HeadError: a file that is no head
 
 Every message says what was wrong and what was expected.
@@ -187,6 +188,18 @@ class UsedWrongly(CommandError):
     """An option or an argument that cannot be meant."""
 
     exit_code = 2
+
+
+class DataError(UsedWrongly):
+    """A data file that cannot be fitted on or measured with; `row` counts from 0, without a header."""
+
+    def __init__(self, message: str, *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class FitError(CommandError):
+    """The data read well, but no calibrator can be fitted to them."""
 
 
 class CannotStart(CommandError):

@@ -3,10 +3,13 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from service.head import Head
+
+MOST_SHOWN: Final = 12  # of a list; `--json` prints all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +42,6 @@ def said(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {said(item)}" for key, item in value.items())
     if isinstance(value, list):
-        shown = ", ".join(map(str, value[:12]))
-        return shown + (f", and {len(value) - 12} more" if len(value) > 12 else "")
+        shown = ", ".join(map(said, value[:MOST_SHOWN]))
+        return shown + (f", and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else "")
     return f"{value:.6g}" if isinstance(value, float) else str(value)

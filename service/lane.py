@@ -18,7 +18,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.api.answer import Answer, Target, new_request_id, refusal
 from service.api.asgi import Dispatcher
 from service.api.exchange import Exchange
-from service.api.predict import PREDICT
 from service.api.routes import target
 from service.errors import AnsweredError, BodyTooLarge, NotJSON, NotReady
 from service.logs import access
@@ -73,7 +72,18 @@ class Flight:
         self.lane.landed(self, answer)
 
 
-class FastLane(HttpToolsProtocol):
+class OrdinaryLane(HttpToolsProtocol):
+    """A connection, as uvicorn has it, but for the shape of its one error."""
+
+    def send_400_response(self, msg: str) -> None:
+        """What is not HTTP gets the one shape of errors, too, and a closed connection."""
+        answer = refusal(NotJSON(f"{msg.rstrip('.').lower()}; HTTP/1.1 was expected", code="not_http"))
+        dated = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
+        self.transport.write(head(answer, dated, new_request_id(), keep_alive=False) + answer.body)
+        self.transport.close()
+
+
+class FastLane(OrdinaryLane):
     """A connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,7 +94,7 @@ class FastLane(HttpToolsProtocol):
         self.reading: Flight | None = None  # whose message is being read; none is uvicorn's
         self.flying: Flight | None = None  # whose answer is owed
         self.dated: list[tuple[bytes, bytes]] | None = None
-        self.preamble = b""
+        self.dated_bytes = b""
         self.waits_for_reader = False
         self.idle_since = math.inf
         self.idle_timer: asyncio.TimerHandle | None = None
@@ -117,14 +127,10 @@ class FastLane(HttpToolsProtocol):
         if isinstance(error, BodyTooLarge):
             flight.land(self.dispatcher.refuse(error))
 
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is owed, by this lane or by uvicorn."""
-        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
-
     def fast_target(self) -> Target | None:
         """Whom the request means, if it is one for this lane."""
-        if self.busy:
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
             return None
         if self.expect_100_continue or self.parser.get_method() != b"POST" or self.parser.should_upgrade():
             return None
@@ -165,11 +171,11 @@ class FastLane(HttpToolsProtocol):
             return
         if self.dispatcher.access_log:
             access("POST", self.url, answer.status, flight.request_id)
-        head = self.head(flight, answer)
+        above = head(answer, self.preamble(), flight.request_id, flight.keep_alive)
         if len(answer.body) < LARGE_BODY:
-            self.transport.write(head + answer.body)
+            self.transport.write(above + answer.body)
         else:
-            self.transport.writelines((head, answer.body))
+            self.transport.writelines((above, answer.body))
         if not flight.keep_alive:
             self.server_state.total_requests += 1
             self.transport.close()
@@ -183,30 +189,13 @@ class FastLane(HttpToolsProtocol):
                 self.waits_for_reader = True
                 self.flow.pause_reading()
 
-    def head(self, flight: Flight, answer: Answer) -> bytes:
-        """Status line and headers, in the order in which uvicorn has them."""
+    def preamble(self) -> bytes:
+        """The headers that uvicorn makes anew every second."""
         dated = self.server_state.default_headers
-        if dated is not self.dated:  # uvicorn makes a new list every second
+        if dated is not self.dated:
             self.dated = dated
-            self.preamble = b"".join(b"%s: %s\r\n" % header for header in dated)
-        extra = b"".join(b"%s: %s\r\n" % header for header in answer.headers) if answer.headers else b""
-        if not flight.keep_alive:
-            extra += b"connection: close\r\n"
-        return HEAD % (
-            STATUS_LINE[answer.status],
-            self.preamble,
-            answer.content_type,
-            len(answer.body),
-            flight.request_id,
-            answer.timing,
-            extra,
-        )
-
-    def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets the one shape of errors, too."""
-        answer = refusal(NotJSON(f"{msg.rstrip('.').lower()}; HTTP/1.1 was expected", code="not_http"))
-        flight = Flight(self, Target(PREDICT, None, None), new_request_id(), None, keep_alive=False)
-        flight.land(answer)
+            self.dated_bytes = b"".join(b"%s: %s\r\n" % header for header in dated)
+        return self.dated_bytes
 
     # --- the connection
 
@@ -241,3 +230,19 @@ class FastLane(HttpToolsProtocol):
             self.flying.exchange.abandon()
         if self.idle_timer is not None:
             self.idle_timer.cancel()
+
+
+def head(answer: Answer, preamble: bytes, request_id: bytes, keep_alive: bool) -> bytes:
+    """Status line and headers, in the order in which uvicorn has them."""
+    extra = b"" if keep_alive else b"connection: close\r\n"
+    if answer.headers:
+        extra = b"".join(b"%s: %s\r\n" % header for header in answer.headers) + extra
+    return HEAD % (
+        STATUS_LINE[answer.status],
+        preamble,
+        answer.content_type,
+        len(answer.body),
+        request_id,
+        answer.timing,
+        extra,
+    )

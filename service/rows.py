@@ -207,9 +207,13 @@ def joined_temperatures(many: Sequence[Rows], default: float) -> NDArray[np.floa
     """float64 `[N, 1]` over all rows of `many`."""
     column: list[float] = []
     for rows in many:
-        given = default if rows.temperature is None else rows.temperature
+        given = rows.temperature
+        if given is None:
+            given = default
         if isinstance(given, np.ndarray):
             column += given[:, 0].tolist()
+        elif rows.n == 1:
+            column.append(given)
         else:
             column += [given] * rows.n
     return np.array(column, np.float64).reshape(-1, 1)

@@ -26,7 +26,7 @@ from rich.table import Table
 from service import logs
 from service.app import Readiness, Service, create_app
 from service.errors import CannotStart
-from service.lane import FastLane
+from service.lane import FastLane, OrdinaryLane
 from service.settings import PREFIX, Settings, load
 from service.workers import Workers
 
@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service) -> None:
         config = uvicorn.Config(
             service,
-            http=FastLane if service.settings.fast_lane else "httptools",
+            http=FastLane if service.settings.fast_lane else OrdinaryLane,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -157,6 +157,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # now, so that of two that start at once only one gets through
     except OSError as error:
         raise CannotStart(
             f"cannot listen on {host}:{port} ({error.strerror}): take another with --port, or --host"

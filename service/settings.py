@@ -4,6 +4,7 @@ A setting's name is its option (`max_batch_rows` is `--max-batch-rows` and `CALI
 is its line in `calibrant serve --help`.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -73,3 +74,8 @@ def load(**options: Any) -> Settings:
         name = str(first["loc"][0])
         where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
         raise UsedWrongly(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error
+
+
+def environment(variable: str, default: Any) -> Any:
+    """What the environment says of an option that is no setting of the service."""
+    return os.environ.get(variable, default)

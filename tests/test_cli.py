@@ -1,6 +1,7 @@
 """The command line as a person has it: exit codes, one sentence where something is wrong, an end that loses nothing."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -206,7 +207,8 @@ def test_the_start_prints_what_is_served_where_and_a_request_that_works() -> Non
         assert f"{process.url}/docs" in process.printed
         url, body = re.findall(r"curl -s (\S+) -d '([^']+)'", process.printed)[0]
         answer = process.client.post(url, content=body).json()
-        assert answer["probabilities"][0] == pytest.approx(0.6590011, rel=1e-6)
+        assert f"/models/{answer['model']}/" in url
+        assert sum(answer["probabilities"]) == pytest.approx(1, rel=1e-6)
         code, errors = process.end(signal.SIGINT)
     assert (code, errors) == (0, "")
 
@@ -229,3 +231,18 @@ print(sorted(forbidden & sys.modules.keys()))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment()
     )
     assert done.stdout == "[]\n"
+
+
+def test_an_option_of_any_command_can_come_from_the_environment(tmp_path: Path) -> None:
+    variables = {**os.environ, "CALIBRANT_MODELS": str(tmp_path), "CALIBRANT_TEMPERATURE": "2.5"}
+    command = [sys.executable, "-m", "service", "export", "--name", "mine"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert "temperature 2.5" in done.stdout
+    assert (tmp_path / "mine/1/model.onnx").is_file()
+
+
+def test_an_option_that_is_given_goes_before_the_environment(tmp_path: Path) -> None:
+    variables = {**os.environ, "CALIBRANT_TEMPERATURE": "2.5"}
+    command = [sys.executable, "-m", "service", "export", "--to", str(tmp_path / "x.onnx"), "--temperature", "3"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert "temperature 3" in done.stdout

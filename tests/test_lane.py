@@ -178,13 +178,6 @@ def test_chunks_beyond_the_bound_are_refused_once_and_the_rest_is_dropped(run: R
         assert ids(line.answer()) == ["after"]
 
 
-def test_what_is_no_http_gets_400_in_the_shape_of_all_errors() -> None:
-    with serving(fast_lane=True) as running:
-        head, _, body = running.raw(b"nonsense\r\n\r\n").partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 ")
-        assert json.loads(body)["code"] == "not_http"
-
-
 def test_the_rows_of_a_client_that_left_are_dropped_and_its_neighbours_are_answered(running: Running) -> None:
     batcher = running.service.batcher
     assert batcher is not None

@@ -9,13 +9,14 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
 
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads import surgery
+from service.heads.fold import fold
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.softmax import agreed, append, describe
 from service.heads.stages import HEAD, Stages
 from service.metadata import Metadata
 
 FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-RESERVED: Final = ("mask", "temperature", "probabilities", "log_probabilities", "logsumexp", "scores")
+RESERVED: Final = ("mask", "temperature", "group", "probabilities", "log_probabilities", "logsumexp", "scores")
 
 
 class Shape(NamedTuple):
@@ -28,7 +29,8 @@ class Shape(NamedTuple):
 def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata: Metadata) -> ModelProto:
     """Put the head behind the classifier's `output`, logits [N, K] of any float type.
 
-    The inputs are the classifier's, as they were, and the head's `mask` and `temperature`; the outputs are
+    A centred scale or matrix goes into the classifier's last layer where it can: see `fold`. The inputs are the
+    classifier's, as they were, and the head's `mask` and `temperature`; the outputs are
     the head's alone. `output` may also name a tensor inside, such as what goes into a final Softmax.
 
     Raises:
@@ -39,7 +41,10 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
     model = modern(classifier if isinstance(classifier, ModelProto) else load(classifier))
     shape = shape_of(model, output, metadata.classes)
     classes = shape.k if isinstance(shape.k, int) else None
-    story = agreed(metadata, stages, classes)
+    rest = fold(model, output, stages)
+    story = agreed(metadata, rest, classes)
+    if rest is not stages:
+        story = story.model_copy(update={"calibrator": story.calibrator | {"folded": True}})
     taken = {entry.name for entry in model.graph.input} & set(RESERVED)
     if taken:
         raise HeadError(f"the classifier has an input called {min(taken)}, a name of the head's: rename it")
@@ -48,7 +53,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
 
     graph = Graph(HEAD)
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
-    append(graph, logits, stages, *shape)
+    append(graph, logits, rest, *shape)
     surgery.extend(model.graph, graph)
     return describe(model, story.model_copy(update={"kind": "classifier", "masks_first": False}))
 

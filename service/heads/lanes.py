@@ -7,6 +7,7 @@ differs in the last bit. Where the width of a row is a multiple of `LANES` there
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.heads.graph import Dim, Graph, ints, scalar
@@ -36,12 +37,23 @@ class Width:
             # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; more lanes would need -k
             self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, LANES)), name="pads")
 
-    def pad(self, tensor: str) -> str:
+    def pad(self, tensor: str, name: str = "wide") -> str:
         """float64 [n, k] in, [n, k rounded up] out: -inf in the new column."""
         if self._fits:
             return tensor
         fill = self._graph.constant("fill", scalar(-np.inf))
-        return self._graph.add("Pad", tensor, self._pads, fill, self._last, name="wide")
+        return self._graph.add("Pad", tensor, self._pads, fill, self._last, name=name)
+
+    def crop(self, tensor: str, name: str) -> str:
+        """[n, k rounded up] in, [n, k] out."""
+        if self._fits:
+            return tensor
+        start = self._graph.constant("start", ints(0))
+        return self._graph.add("Slice", tensor, start, self._end, self._last, name=name)
+
+    def widened(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Parameters for a fixed k, 0 in what is added to each axis of k."""
+        return np.pad(values, (0, len(values) % LANES))
 
     def output(self, name: str, n: Dim, tensor: str, type_: int = TensorProto.FLOAT) -> None:
         """Make a padded float64 tensor the output `name`, [n, k] of `type_`."""

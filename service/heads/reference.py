@@ -12,7 +12,7 @@ from service.heads.stages import HEAD, Stages
 
 Tensors = dict[str, NDArray[Any]]
 
-INPUTS: Final = ("mask", "temperature")
+INPUTS: Final = ("mask", "temperature", "group")
 
 
 class Tolerance(NamedTuple):
@@ -33,7 +33,7 @@ TOLERANCES: Final = {
 def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
 
-    Only what the mask allows is looked at.
+    Only what the mask allows is looked at, but by the stages before the mask, unless they are masked too.
     """
     n = len(logits)
     answers: Tensors = {name: np.full(logits.shape, -np.inf, np.longdouble) for name in TOLERANCES}
@@ -43,17 +43,46 @@ def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temp
         allowed = np.flatnonzero(mask[row] & (logits[row] != -np.inf))
         if not len(allowed):
             continue
-        x = logits[row, allowed].astype(np.longdouble)
-        if stages.bias is not None:
-            x += stages.bias[allowed]
+        read = mask[row] & np.isfinite(logits[row]) if stages.masks_first else np.isfinite(logits[row])
+        x = calibrated(stages, logits[row].astype(np.longdouble), read)[allowed]
         t = np.longdouble(temperature[row, 0])
         highest = x.max()
         total = np.exp((x - highest) / t).sum()
         answers["scores"][row, allowed] = x - highest
         answers["probabilities"][row, allowed] = np.exp((x - highest) / t) / total
         answers["log_probabilities"][row, allowed] = (x - highest) / t - np.log(total)
+        if stages.laplace:
+            share = stages.laplace / len(allowed)
+            p = (1 - np.longdouble(stages.laplace)) * answers["probabilities"][row, allowed] + share
+            answers["probabilities"][row, allowed], answers["log_probabilities"][row, allowed] = p, np.log(p)
         answers["logsumexp"][row] = highest / t + np.log(total)
     return answers
+
+
+def calibrated(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArray[Any]:
+    """The stages before the mask on one row [K]; only the classes that are `read` have a meaning."""
+    n = max(int(read.sum()), 1)
+    x = np.where(read, z, 0)
+    if stages.scale is not None or stages.matrix is not None:
+        x = np.where(read, x - x.sum() / n, 0)
+        if stages.log_input is not None:
+            over = x / stages.log_input
+            x = np.where(read, over - log_sum(over[read]), 0)
+        x = x * stages.scale if stages.matrix is None and stages.scale is not None else stages.matrix @ x
+    if stages.bias is not None:
+        x = x + stages.bias
+    if stages.entropy is not None and read.any():
+        line = stages.entropy
+        logs = x[read] - log_sum(x[read])
+        share = max(-(np.exp(logs) @ logs) / np.log(np.longdouble(max(n, 2))), line.floor)
+        log_t = line.intercept + line.slope * (np.log(share) - line.mean) / line.deviation
+        x = x / np.exp(np.clip(log_t, -line.bound, line.bound))
+    return x
+
+
+def log_sum(x: NDArray[Any]) -> Any:
+    """log(sum(exp(x)))."""
+    return x.max() + np.log(np.exp(x - x.max()).sum()) if len(x) else np.longdouble(0)
 
 
 def check(model: ModelProto) -> None:

@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from service import __version__
 from service.errors import UsedWrongly
+from service.heads.calibrators import calibrated, grouped, mixed
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph, ints, scalar
 from service.heads.lanes import Width
 from service.heads.stages import Stages
@@ -43,7 +44,8 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
 def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
 
-    Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1].
+    Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
+    `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that is no group's.
     Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
     calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
     maximum before the temperature. A row without an allowed class has zeros, and -inf in all but the first.
@@ -53,13 +55,15 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
     last = graph.constant("last", ints(-1))
     width = Width(graph, logits, k)
-    wide = width.pad(masked(graph, mask, logits, stages))
+    wide = width.pad(masked(graph, mask, logits, stages, width))
 
     highest = graph.add("ReduceMax", wide, last, name="highest", keepdims=1)
     # an empty row's maximum is -inf, and -inf minus -inf would be NaN
     lowest = graph.constant("lowest", scalar(np.finfo(np.float64).min))
     finite = graph.add("Max", highest, lowest, name="highest_finite")
     scores = graph.add("Sub", wide, finite, name="shifted")
+    if stages.group_temperatures is not None:
+        temperature = grouped(graph, temperature, logits, stages.group_temperatures, n)
     z = graph.add("Div", scores, temperature, name="z")
     e = graph.add("Exp", z, name="e")
     # the largest z is 0, so the sum is 1 or more: less is a row without an allowed class
@@ -70,30 +74,30 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     highest_z = graph.add("Div", highest, temperature, name="highest_z")
     logsumexp = graph.add("Add", highest_z, log_total, name="logsumexp_wide")
 
-    width.output("probabilities", n, graph.add("Div", e, total, name="p"))
-    width.output("log_probabilities", n, graph.add("Sub", z, log_total, name="log_p"))
+    p = graph.add("Div", e, total, name="p_plain" if stages.laplace else "p")
+    if stages.laplace:
+        p = mixed(graph, p, scores, stages.laplace)
+    width.output("probabilities", n, p)
+    logs = ("Log", p) if stages.laplace else ("Sub", z, log_total)
+    width.output("log_probabilities", n, graph.add(*logs, name="log_p"))
     graph.output("logsumexp", TensorProto.FLOAT, [n, 1], "Cast", logsumexp, to=TensorProto.FLOAT)
     width.output("scores", n, scores, TensorProto.DOUBLE)
 
 
-def masked(graph: Graph, mask: str, logits: str, stages: Stages) -> str:
+def masked(graph: Graph, mask: str, logits: str, stages: Stages, width: Width) -> str:
     """The calibrated logits where the mask allows, -inf elsewhere: float64 [N, K].
 
-    A head without an affine stage masks the float32 logits: half the bytes.
+    Where nothing stands before the mask it goes into the float32 logits: half the bytes.
     """
     if not stages.affine:
         fill = graph.constant("masked", scalar(-np.inf, np.float32))
         return cast(graph, graph.add("Where", mask, logits, fill, name="allowed"), "allowed_64")
-    fill = graph.constant("masked", scalar(-np.inf))
-    return graph.add("Where", mask, calibrated(graph, logits, stages), fill, name="allowed")
-
-
-def calibrated(graph: Graph, logits: str, stages: Stages) -> str:
-    """The stages before the mask, in float64: what stands under the mask may become anything here."""
-    x = cast(graph, logits, "logits_64")
-    if stages.bias is not None:
-        x = graph.add("Add", x, graph.constant("bias", np.asarray(stages.bias, np.float64)), name="biased")
-    return x
+    if stages.masks_first:
+        logits = graph.add("Where", mask, logits, graph.constant("unseen", scalar(-np.inf, np.float32)), name="seen")
+    x = calibrated(graph, cast(graph, logits, "logits_64"), stages, width)
+    if stages.masks_first:
+        return x
+    return graph.add("Where", mask, x, graph.constant("masked", scalar(-np.inf)), name="allowed")
 
 
 def cast(graph: Graph, tensor: str, name: str) -> str:
@@ -111,7 +115,7 @@ def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
         raise UsedWrongly(f"the number of classes is {classes}, expected 1 or more")
     for what, n in (
         ("labels", metadata.labels and len(metadata.labels)),
-        ("numbers in the bias", stages.classes),
+        ("numbers in the bias" if stages.bias is not None else "classes in the parameters", stages.classes),
     ):
         if n is not None and n != classes:
             raise UsedWrongly(
@@ -121,7 +125,7 @@ def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
         update={
             "classes": classes,
             "calibrator": metadata.calibrator | {"temperature": stages.temperature},
-            "masks_first": not stages.affine,
+            "masks_first": stages.masks_first or not stages.affine,
         }
     )
 

@@ -78,7 +78,7 @@ def test_an_unknown_version_is_404(running: Running, path: str) -> None:
 
 def test_statistics_count_rows_and_batches(run: Callable[..., Running]) -> None:
     running = run()
-    assert got(running, "/v2/models/stats")["model_stats"][0]["inference_count"] == 0
+    assert {line["inference_count"] for line in got(running, "/v2/models/stats")["model_stats"]} == {0}
     for _ in range(3):
         assert post(running, {"inputs": [LOGITS]}).status_code == 200
     assert running.predict({"logits": [1, 2]}).status_code == 200

@@ -1,0 +1,1 @@
+"""From logits and labels to a calibrated head: data, fits, metrics, reports. Never imported while serving."""

@@ -1,0 +1,163 @@
+"""Fit a calibrator to logits and labels, prove it on held-out rows, and put the head into the models folder.
+
+For example:
+  calibrant fit --data validation.npz --name digits
+  calibrant fit --data rows.csv --name shop --group tenant
+  calibrant fit --data logits.npy --labels labels.npy --method temperature --to head.onnx
+"""
+
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from service.errors import CannotStart, DataError, UsedWrongly
+
+if TYPE_CHECKING:
+    from service.calibration.proof import Proof, Wanted
+    from service.metadata import Metadata
+
+METHODS: Final = ("auto", "temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of `calibrant fit`."""
+    parser.add_argument("--data", type=Path, required=True, help="logits and labels: .npz, .npy, .csv or .parquet")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
+    where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
+    parser.add_argument("--method", choices=METHODS, default="auto", help="the calibrator (default: auto)")
+    parser.add_argument(
+        "--laplace",
+        action=BooleanOptionalAction,
+        help="mix in the uniform distribution, with weight 1/(n+1) (default: auto decides, else no)",
+    )
+    parser.add_argument("--group", metavar="NAME", help="array or column of groups: each gets its own temperature")
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="class labels, one a line (default: the data's)")
+    parser.add_argument(
+        "--sets",
+        choices=("all", "class", "group"),
+        default="all",
+        help="what the coverage of sets is for (default: all)",
+    )
+    parser.add_argument("--randomised", action="store_true", help="prediction sets draw lots: exact coverage")
+    parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
+    parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
+    parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="write no report beside the head")
+
+
+def run(arguments: Namespace) -> int:
+    """Fit, prove, write the head and its report, print a table.
+
+    Raises:
+        UsedWrongly: options or data that cannot be meant.
+        CannotStart: a package is not installed, or a file cannot be read or written.
+        FitError: labels that say nothing.
+    """
+    if missing := [name for name in ("onnx", "scipy", "threadpoolctl") if find_spec(name) is None]:
+        raise CannotStart(f"the package {missing[0]} is not installed: pip install 'calibrant[calibration]'")
+    if (arguments.onto is None) != (arguments.output is None):
+        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
+    if arguments.sets == "group" and arguments.group is None:
+        raise UsedWrongly("--sets group wants groups: name them with --group")
+    from service.calibration import files, terminal
+    from service.calibration.proof import prove
+
+    with terminal.progress(steps(arguments)) as tell:
+        tell("reading")
+        parts = files.load(
+            arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, group=arguments.group
+        )
+        proof = prove(parts, wanted(arguments), tell)
+        tell("writing")
+        story = metadata(proof, arguments)
+        path = write(proof, story, arguments)
+        intervals = proof.intervals()
+        if arguments.report:
+            from service.calibration.report import write_report
+
+            tell("the report")
+            write_report(path, proof, story, intervals)
+    terminal.show(path, proof, intervals)
+    return 0
+
+
+def steps(arguments: Namespace) -> int:
+    """How often the progress bar moves."""
+    return 7 + len(wanted(arguments).methods) + 2 * int(arguments.method == "auto")
+
+
+def wanted(arguments: Namespace) -> "Wanted":
+    """The options, as the fit wants them."""
+    from service.calibration.methods import FORMS
+    from service.calibration.proof import Wanted
+    from service.calibration.select import AUTO
+
+    auto = arguments.method == "auto"
+    return Wanted(
+        methods=AUTO if auto else (arguments.method,),
+        laplace=arguments.laplace if auto or arguments.laplace is not None else False,
+        grouped=arguments.group is not None,
+        by=arguments.sets,
+        randomised=arguments.randomised,
+        forms=FORMS if arguments.onto is None else ("centred",),  # which folds into the classifier's last layer
+    )
+
+
+def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
+    """The story that the head file tells."""
+    from service.calibration.export import parameters
+    from service.calibration.proof import checksum
+    from service.metadata import Metadata
+
+    data = proof.fitted_on
+    calibrator: dict[str, Any] = parameters(proof.calibrator, data.group_names)
+    if proof.error is not None:
+        calibrator["temperature_error"] = proof.error
+    if arguments.from_probabilities:
+        calibrator["logits"] = "logarithms of probabilities"
+    return Metadata(
+        classes=data.n_classes,
+        labels=labels(data.class_names, data.n_classes, arguments.classes),
+        calibrator=calibrator,
+        metrics=proof.metrics(),
+        n_rows=data.n_rows,
+        data_sha256=checksum(arguments.data),
+        masked_fit=data.mask is not None,
+        conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def labels(of_data: tuple[str, ...] | None, k: int, given: Path | None) -> tuple[str, ...] | None:
+    """The class labels: those of `--classes`, else those of the data, unless they only count from 0."""
+    if given is not None:
+        from service.heads.export import read_classes
+
+        _, named = read_classes(str(given))
+        if named is not None and len(named) != k:
+            raise DataError(f"--classes: {given} has {len(named)} labels, the logits have {k} classes")
+        return named
+    return None if of_data == tuple(map(str, range(k))) else of_data
+
+
+def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
+    """Build, check and write the head; return where it is."""
+    from service.calibration.export import stages
+    from service.heads.attach import attach
+    from service.heads.files import publish
+    from service.heads.files import write as write_file
+    from service.heads.softmax import build
+
+    own = stages(proof.calibrator)
+    if arguments.onto is None:
+        model = build(own, proof.fitted_on.n_classes, story)
+    else:
+        model = attach(arguments.onto, arguments.output, own, story)
+    if arguments.to is not None:
+        return write_file(model, arguments.to)
+    return publish(model, arguments.models, arguments.name)

@@ -1,0 +1,113 @@
+"""The calibrators by name: from a plan and data to fitted numbers. Which plan to take is decided in `select`."""
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, cast
+
+import numpy as np
+
+from service.calibration import affine, entropy, evidence, temperature
+from service.calibration.affine import Affine, Form, Shape
+from service.calibration.calibrator import Calibrator
+from service.calibration.dataset import Dataset
+from service.calibration.threads import one_thread
+from service.errors import FitError
+
+Method = Literal["temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy"]
+METHODS: Final[tuple[Method, ...]] = (
+    "temperature",
+    "bias",
+    "vector",
+    "matrix",
+    "entropy",
+    "vector+entropy",
+    "matrix+entropy",
+)
+"""From simple to rich."""
+FORMS: Final[tuple[Form, ...]] = ("centred", "log_softmax")
+MULTIPLIERS: Final = (0.01, 0.1, 0.3, 1.0)
+MOST_LOGITS: Final = 40_000_000
+"""The richer fits hold this many in memory as float64; of more rows they take a random part."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to fit.
+
+    Attributes:
+        method: one of `METHODS`.
+        form: what a scale or a matrix multiplies; none for the others.
+        multiplier: of the ridge.
+        laplace: weight of the uniform distribution in the answer.
+    """
+
+    method: Method
+    form: Form | None = None
+    multiplier: float = 1.0
+    laplace: float = 0.0
+
+    @property
+    def shape(self) -> Shape | None:
+        """The affine part; none for a temperature or an entropy temperature alone."""
+        name = self.method.removesuffix("+entropy")
+        return cast(Shape, name) if name in ("bias", "vector", "matrix") else None
+
+
+def laplace_weight(data: Dataset) -> float:
+    """1/(n+1), the weight of the Laplace mix (Berta et al. 2025)."""
+    return 1 / (data.n_rows + 1)
+
+
+@one_thread
+def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
+    """Fit what `plan` says; `start` is a fit of the same shape to begin from.
+
+    Raises:
+        FitError: labels that say nothing, or no finite optimum.
+    """
+    masks_first = data.mask is not None
+    rows = part(data) if plan.method != "temperature" else data
+    base = first_temperature(data, plan)
+    calibrator = Calibrator("temperature", base)
+    if plan.shape is not None:
+        x = affine.inputs(rows, base, plan.form, masks_first=masks_first)
+        fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, start)
+        calibrator = affine.folded(fitted, base, plan.form)
+    calibrator = replace(calibrator, method=plan.method, laplace=plan.laplace, masks_first=masks_first)
+    return with_entropy(calibrator, rows, plan) if plan.method.endswith("entropy") else calibrator
+
+
+def with_entropy(calibrator: Calibrator, data: Dataset, plan: Plan) -> Calibrator:
+    """`calibrator` with the entropy stage that `plan` asks for."""
+    return replace(entropy.fit(data, calibrator), method=plan.method)
+
+
+def first_temperature(data: Dataset, plan: Plan) -> float:
+    """The temperature that the other stages begin with; an affine stage mends a bias that leaves none.
+
+    Raises:
+        FitError: labels that say nothing, or no finite optimum and no affine stage.
+    """
+    try:
+        return temperature.fit(data, plan.laplace).value
+    except temperature.NoTemperatureError:
+        if plan.shape is None:
+            raise
+        return evidence.check(data)
+
+
+def part(data: Dataset) -> Dataset:
+    """At most `MOST_LOGITS` of them: all rows, or a random part, the same for the same data."""
+    most = max(1, MOST_LOGITS // data.n_classes)
+    if data.n_rows <= most:
+        return data
+    return data.take(np.sort(np.random.default_rng(0).choice(data.n_rows, most, replace=False)))
+
+
+def check_classes(data: Dataset, plan: Plan, most: int) -> None:
+    """Refuse a matrix for more classes than `most`.
+
+    Raises:
+        FitError: K^2 parameters would be too many.
+    """
+    if plan.shape == "matrix" and data.n_classes > most:
+        raise FitError(f"{plan.method} has K^2 parameters, expected at most {most} classes, not {data.n_classes}")
