@@ -1,9 +1,10 @@
 """`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
 
 import asyncio
-from collections.abc import AsyncIterator, MutableSequence
+from collections.abc import AsyncIterator, Callable, MutableSequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from fastapi import FastAPI
 
@@ -11,14 +12,18 @@ from service import __version__
 from service.api.answer import Gate
 from service.api.asgi import Dispatcher
 from service.api.described import describe
+from service.api.exchange import Exchange, Predict
+from service.api.metrics import metrics
 from service.api.mistakes import translate
 from service.api.operations import operations
-from service.api.predict import Predict
-from service.batching import Batcher
+from service.api.protocol import protocol
+from service.batching import Batcher, Observer
+from service.errors import CannotStart
 from service.head import Head
 from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
+from service.telemetry import Off, Telemetry, start
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
@@ -39,17 +44,45 @@ class Readiness:
         self.ready[self.slot] = ready
 
 
+class Tracing(NamedTuple):
+    """What makes spans, or does not: who watches the batches, which exchanges there are, what to do at the end."""
+
+    observer: Observer
+    kind: type[Exchange]
+    close: Callable[[], None]
+
+
+def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
+    """Traces as the settings want them; without, nothing of OpenTelemetry is loaded.
+
+    Raises:
+        CannotStart: traces are wanted, and the extra is not installed.
+    """
+    if not settings.traces:
+        return Tracing(telemetry, Exchange, lambda: None)
+    try:
+        from service.api.traced import traced
+        from service.traces import Tracer, Watching
+    except ImportError as error:
+        raise CannotStart(
+            f"traces need the extra otel, {error.name} is missing: pip install calibrant[otel]"
+        ) from error
+    tracer = Tracer()
+    return Tracing(Watching(tracer, telemetry), traced(tracer), tracer.close)
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness, telemetry: Telemetry) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
-        self.repository = Repository(settings.models, self.load)
+        self.repository = Repository(settings.models, self.load, telemetry)
         self.batcher: Batcher | None = None
         self.draining = False
+        self.tracing = tracing(settings, telemetry)
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -59,9 +92,11 @@ class Service(Dispatcher):
             redoc_url=None,
         )
         app.include_router(operations(self))
+        app.include_router(protocol(self))
+        app.include_router(metrics(self.repository, telemetry))
         describe(app)
         translate(app)
-        super().__init__(app, Gate(settings.keys, settings.max_body_bytes))
+        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -75,8 +110,18 @@ class Service(Dispatcher):
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
             max_wait_s=settings.max_wait_ms / 1e3,
+            observer=self.tracing.observer,
         )
-        self.predict = Predict(self.repository, self.batcher, settings.default_model, settings.default_timeout_ms / 1e3)
+        self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
+        self.predict = Predict(
+            self.repository,
+            self.batcher,
+            default_model=settings.default_model,
+            default_timeout_s=settings.default_timeout_ms / 1e3,
+            max_body_bytes=settings.max_body_bytes,
+            telemetry=self.telemetry,
+            kind=self.tracing.kind,
+        )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
         self.readiness.set(True)
@@ -90,12 +135,23 @@ class Service(Dispatcher):
                 with suppress(asyncio.CancelledError):
                     await watch
             await self.batcher.close()
+            self.telemetry.close()
+            await asyncio.to_thread(self.tracing.close)
 
 
-def create_app(settings: Settings | None = None, readiness: Readiness | None = None) -> Service:
+def create_app(
+    settings: Settings | None = None, readiness: Readiness | None = None, counts: Path | None = None
+) -> Service:
     """The application, with settings from the environment unless they are given.
+
+    Args:
+        settings: how to serve.
+        readiness: of all processes behind the port.
+        counts: the folder in which several processes keep their counts, to be added up.
 
     Raises:
         CannotStart: the models cannot be served; the sentence says why.
     """
-    return Service(settings or load_settings(), readiness or Readiness())
+    settings = settings or load_settings()
+    telemetry = start(counts) if settings.metrics else Off()
+    return Service(settings, readiness or Readiness(), telemetry)

@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol
@@ -45,6 +45,20 @@ class Runner(Protocol):
         """What a run over so many input numbers is expected to take, seconds."""
 
 
+class Observer(Protocol):
+    """Who is told of batches; called on the loop, and raises nothing."""
+
+    def ran(self, runner: Runner, tags: Sequence[Any], n_rows: int, took_s: float, /) -> None:
+        """A batch of `n_rows` ran; `tags` are its entries'."""
+
+
+class Nobody:
+    """An observer who does not look."""
+
+    def ran(self, runner: Runner, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """Nothing happens."""
+
+
 class Entry:
     """One request's rows on their way: the only place that knows whether they are still wanted.
 
@@ -63,6 +77,7 @@ class Entry:
         "rows",
         "run_s",
         "submitted",
+        "tag",
     )
 
     def __init__(self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float) -> None:
@@ -74,6 +89,7 @@ class Entry:
         self.error: AnsweredError | None = None
         self.parts: list[Arrays] | None = None
         self.n_sent = 0
+        self.tag: Any = None  # whatever the observer shall see of it
         self.submitted = clock()
         self.queue_s = 0.0
         self.run_s = 0.0
@@ -134,8 +150,10 @@ class Batcher:
         max_queue_rows: int = 8192,
         max_wait_s: float = 0.0,
         inline_s: float = 0.0003,
+        observer: Observer | None = None,
     ) -> None:
         """Bounds in rows; a run expected to take longer than `inline_s` seconds goes to a thread."""
+        self.observer = observer or Nobody()
         self.loop = asyncio.get_running_loop()
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
@@ -380,6 +398,7 @@ class Group:
         for name, values in outputs:
             if len(values) != n_rows:
                 raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+        self.batcher.observer.ran(self.runner, [entry.tag for entry, _, _ in self.batch], n_rows, now - start)
         at = 0
         for entry, first, stop in self.batch:
             n = stop - first

@@ -3,6 +3,7 @@
 CalibrantError
 ├── RequestError            the client's: answered with `status` and `code`
 │   ├── NotJSON             400
+│   ├── Malformed           400  the binary framing or the compression of a protocol request
 │   ├── Unauthorized        401
 │   ├── NotFound            404  UnknownModel, UnknownVersion
 │   ├── MethodNotAllowed    405
@@ -59,6 +60,13 @@ class NotJSON(RequestError):
 
     status = 400
     code = "not_json"
+
+
+class Malformed(RequestError):
+    """The bytes of a protocol request are not what its headers say: the framing, or the compression."""
+
+    status = 400
+    code = "malformed_body"
 
 
 class Unauthorized(RequestError):

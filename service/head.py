@@ -19,6 +19,7 @@ from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
 from service.rows import GRAPH_OUTPUTS, Input, graph_outputs
+from service.telemetry import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,10 @@ class Head:
         inputs: what a request brings, name to (dtype, shape without the batch dimension; none is open).
         temperature: the T inside the file.
         provider: `cpu` or `cuda`, where it really runs.
+        tally: where its runs are counted.
     """
+
+    tally: Tally = SILENCE
 
     def __init__(self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1) -> None:
         """Load, check and warm up.

@@ -1,7 +1,7 @@
 """The fast lane: predictions go from uvicorn's HTTP parser to the handler and back, without an ASGI task.
 
 The only room that knows uvicorn's insides. `FastLane` is uvicorn's own httptools protocol, with one kind of request
-taken out: a POST to a predict path that comes when nothing is under way on its connection. It is handed to the same
+taken out: a POST to predict or infer that comes when nothing is under way on its connection. It is handed to the same
 handler that the ASGI lane calls, and its answer is written to the transport. Whatever is unusual (another path or
 method, `Expect`, an upgrade, a request behind an unfinished one) goes the ordinary way, through uvicorn.
 
@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.answer import Answer, new_request_id, refusal
+from service.api.answer import Answer, Target, new_request_id, refusal
 from service.api.asgi import Dispatcher
-from service.api.predict import Exchange, Target, target
+from service.api.exchange import Exchange
+from service.api.routes import target
 from service.errors import AnsweredError, BodyTooLarge, NotJSON, NotReady
+from service.logs import access
 
 # A body this large is written beside its head; a smaller one is cheaper joined to it.
 LARGE_BODY: Final = 2**16
@@ -117,13 +119,13 @@ class FastLane(OrdinaryLane):
             self.headers.extend(headers)
             super().on_headers_complete()
             return
-        request_id, error = self.dispatcher.gate.check(self.headers)
+        request_id, error = self.dispatcher.gate.check(self.headers, to.face)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         flight = Flight(self, to, request_id, error, keep_alive)
         self.reading = self.flying = flight
         self.cycle = flight  # type: ignore[assignment]  # it is one, as far as uvicorn looks
         if isinstance(error, BodyTooLarge):
-            flight.land(refusal(error))
+            flight.land(self.dispatcher.refuse(error))
 
     def fast_target(self) -> Target | None:
         """Whom the request means, if it is one for this lane."""
@@ -144,7 +146,7 @@ class FastLane(OrdinaryLane):
             flight.n_bytes += len(body)
             if flight.n_bytes > self.dispatcher.gate.max_body_bytes:
                 flight.parts.clear()
-                flight.land(refusal(self.dispatcher.gate.too_large()))
+                flight.land(self.dispatcher.refuse(self.dispatcher.gate.too_large()))
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
@@ -154,11 +156,11 @@ class FastLane(OrdinaryLane):
         elif flight.response_complete:
             self.rest()
         elif flight.error is not None or self.dispatcher.predict is None:
-            flight.land(refusal(flight.error or NotReady("the service is starting")))
+            flight.land(self.dispatcher.refuse(flight.error or NotReady("the service is starting")))
         else:
             parts, flight.parts = flight.parts, []
             body = parts[0] if len(parts) == 1 else b"".join(parts)
-            flight.exchange = self.dispatcher.predict(flight.to, body, flight.land)
+            flight.exchange = self.dispatcher.predict(flight.to, self.headers, flight.request_id, body, flight.land)
 
     # --- writing
 
@@ -167,10 +169,8 @@ class FastLane(OrdinaryLane):
         self.flying = None
         if self.transport.is_closing():
             return
-        if self.access_log:
-            peer = ":".join(map(str, self.client or ()))
-            url = self.url.decode("ascii", "replace")
-            self.access_logger.info('%s - "POST %s" %d', peer, url, answer.status)
+        if self.dispatcher.access_log:
+            access("POST", self.url, answer.status, flight.request_id)
         above = head(answer, self.preamble(), flight.request_id, flight.keep_alive)
         if len(answer.body) < LARGE_BODY:
             self.transport.write(above + answer.body)

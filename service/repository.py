@@ -17,6 +17,7 @@ from service.conformal import Conformal
 from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
 from service.head import Head
 from service.rows import Input
+from service.telemetry import SILENCE, Off, Tally, Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ Load = Callable[[Path], Head]
 class Model:
     """One version of one model, loaded and warm; what the codec must know of it, and the head that runs it."""
 
-    def __init__(self, name: str, number: int, head: Head, stamp: Stamp) -> None:
+    def __init__(self, name: str, number: int, head: Head, stamp: Stamp, tally: Tally = SILENCE) -> None:
         self.name = name
         self.number = number
         self.version = str(number)
@@ -41,6 +42,7 @@ class Model:
         self.masks_first: bool = head.metadata.masks_first
         self.groups: Mapping[str, int] = head.groups
         self.conformal: Conformal | None = head.conformal
+        self.tally = head.tally = tally
 
     def __repr__(self) -> str:
         return f"<Model {self.name}/{self.version} {self.head!r}>"
@@ -75,9 +77,10 @@ class Repository:
     Attributes:
         models: name to version to model, versions ascending; replaced, never changed.
         failures: `NAME/VERSION` to why its file is not served.
+        unloaded: models that were asked to be left out.
     """
 
-    def __init__(self, root: Path, load: Load) -> None:
+    def __init__(self, root: Path, load: Load, telemetry: Telemetry | None = None) -> None:
         """Load everything there is.
 
         Raises:
@@ -85,6 +88,8 @@ class Repository:
         """
         self.root = root
         self.load = load
+        self.telemetry = telemetry or Off()
+        self.unloaded: set[str] = set()
         self.models: Snapshot = {}
         self.failures: Mapping[str, str] = {}
         if not root.is_dir():
@@ -120,11 +125,13 @@ class Repository:
         found: dict[str, dict[int, Model]] = {}
         failures: dict[str, str] = {}
         for path, name, number in model_files(self.root):
+            if name in self.unloaded:
+                continue
             current = self.models.get(name, {}).get(number)
             try:
                 stamp = stamped(path)
                 unchanged = current is not None and current.stamp == stamp
-                model = current if unchanged else Model(name, number, self.load(path), stamp)
+                model = current if unchanged else self.loaded(name, number, path, stamp)
             except FileNotFoundError:
                 continue
             except Exception as error:  # whatever one file brings, the others are served
@@ -134,6 +141,26 @@ class Repository:
             if model is not None:
                 found.setdefault(name, {})[number] = model
         return {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}, failures
+
+    def loaded(self, name: str, number: int, path: Path, stamp: Stamp) -> Model:
+        """A version, loaded from its file."""
+        return Model(name, number, self.load(path), stamp, self.telemetry.of(name, str(number)))
+
+    async def reload(self, name: str, *, served: bool) -> None:
+        """Serve a model as its files are now, or serve it no more until the next reload.
+
+        Raises:
+            UnknownModel: there are no files of that name, or none that loads; the sentence says why.
+        """
+        if served:
+            self.unloaded.discard(name)
+        else:
+            self.find(name)
+            self.unloaded.add(name)
+        self.swap(*await asyncio.to_thread(self.scan))
+        if served and name not in self.models:
+            why = [reason for key, reason in self.failures.items() if key.rpartition("/")[0] == name]
+            raise UnknownModel("; ".join(why) or "there are no files of a model of that name")
 
     def swap(self, models: Snapshot, failures: Mapping[str, str]) -> None:
         """Serve another snapshot from now on, and log what is different."""

@@ -122,7 +122,7 @@ class Rows:
         power = np.vdot(flat, flat)  # as dot, but does not warn where it overflows: that shows in the power
         if power < SAFE_POWER[logits.dtype]:
             gaps = False
-            values = logits.astype(np.float32)
+            values = logits.astype(np.float32, copy=mask is not None)  # a mask writes into it
         else:
             allowed = logits if mask is None else np.where(mask, logits, -np.inf)
             values = within_float32(allowed)

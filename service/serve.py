@@ -3,16 +3,16 @@
 import argparse
 import ctypes
 import gc
-import logging
 import multiprocessing
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, Final, get_args
 
@@ -23,13 +23,13 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
+from service import logs
 from service.app import Readiness, Service, create_app
 from service.errors import CannotStart
 from service.lane import FastLane, OrdinaryLane
 from service.settings import PREFIX, Settings, load
 from service.workers import Workers
 
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
 GRACE_S: Final = 30  # for what is in flight at shutdown
@@ -59,21 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
-    log(settings)
+    logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
     if settings.workers > 1:
-        return Workers(settings.workers, partial(work, settings), listening).run()
+        with TemporaryDirectory(prefix="calibrant-") as counts:
+            return Workers(settings.workers, partial(work, settings, Path(counts)), listening).run()
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
 
 
-def work(settings: Settings, slot: int, ready: Any, listening: socket.socket) -> None:
+def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
     """One of several workers."""
-    log(settings)
-    server = Server(create_app(settings, Readiness(ready, slot)))
+    logs.configure(settings.log_level, settings.log_format)
+    server = Server(create_app(settings, Readiness(ready, slot), counts))
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=follow, args=(server, parent), daemon=True).start()
@@ -86,12 +87,6 @@ def follow(server: uvicorn.Server, parent: Any) -> None:
     server.should_exit = True
 
 
-def log(settings: Settings) -> None:
-    """Log to the standard error."""
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=settings.log_level.upper())
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
-
-
 class Server(uvicorn.Server):
     """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
 
@@ -102,7 +97,7 @@ class Server(uvicorn.Server):
             ws="none",
             lifespan="on",
             log_config=None,
-            access_log=service.settings.access_log,
+            access_log=False,  # the lanes write it, with the request's id
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -47,7 +47,12 @@ class Settings(BaseSettings):
         0.0, ge=0, le=3600, description="seconds that /readyz says 503 before the port closes on SIGTERM"
     )
     fast_lane: bool = Field(True, description="answer predictions straight from the HTTP parser, without an ASGI task")
+    traces: bool = Field(
+        False, description="send OpenTelemetry spans over OTLP, as the OTEL_* variables say; needs the extra otel"
+    )
+    metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
     access_log: bool = Field(False, description="one log line a request")
+    log_format: Literal["text", "json"] = Field("text", description="how a log line looks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @property

@@ -6,16 +6,19 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from service.codec.encode import encode_error
+from service.codec.query import Query, Served
 from service.errors import AnsweredError, BodyTooLarge, InvalidValue, Unauthorized, UnsupportedMediaType
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
+OCTETS: Final = b"application/octet-stream"
 # curl -d says form-urlencoded unless it is told otherwise; no form is ever expected here
-JSON_TYPES: Final = frozenset({JSON, b"application/x-www-form-urlencoded"})
+FORM: Final = b"application/x-www-form-urlencoded"
+JSON_TYPES: Final = frozenset({JSON, FORM})
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 ID_PREFIX: Final = secrets.token_hex(6).encode()
 COUNTER: Final = itertools.count(1)
@@ -33,6 +36,38 @@ class Answer:
 
 
 Reply = Callable[[Answer], None]
+
+
+class Framing(NamedTuple):
+    """What the headers say of the bytes of a body and of the answer's, as they came; none where none came."""
+
+    header_length: bytes | None = None
+    encoding: bytes | None = None
+    accepted: bytes | None = None
+
+
+class Face(NamedTuple):
+    """One way to ask for a prediction.
+
+    Attributes:
+        verb: what a request does, for a sentence.
+        media_types: what a body may be; one without a media type is taken, too.
+        framed: its framing counts: the body may be compressed, and may be binary behind a header.
+    """
+
+    verb: str
+    media_types: frozenset[bytes]
+    framed: bool
+    decode: Callable[[bytes, Framing, Served], Query]
+    encode: Callable[[Any, Any, Served], Answer]
+
+
+class Target(NamedTuple):
+    """Whom a path means, and how it is asked; no model is the default one, no version the highest."""
+
+    face: Face
+    model: str | None
+    version: str | None
 
 
 def refusal(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Answer:
@@ -53,14 +88,14 @@ class Gate:
     keys: tuple[bytes, ...]
     max_body_bytes: int
 
-    def check(self, headers: Headers) -> tuple[bytes, AnsweredError | None]:
+    def check(self, headers: Headers, face: Face) -> tuple[bytes, AnsweredError | None]:
         """The request's id, the client's where that is a good one, and what is wrong with it, if anything is."""
         request_id = key = None
         error: AnsweredError | None = None
         for name, value in headers:
             if name == b"content-type":
-                if value not in JSON_TYPES:
-                    error = error or wrong_type(value)
+                if value not in face.media_types:
+                    error = error or wrong_type(value, face)
             elif name == b"content-length":
                 if not value.isdigit() or len(value) > 18 or int(value) > self.max_body_bytes:
                     error = error or self.wrong_length(value)
@@ -68,7 +103,7 @@ class Gate:
                 request_id = value
             elif name == b"authorization":
                 key = value
-            elif name == b"content-encoding" and value.lower() != b"identity":
+            elif name == b"content-encoding" and not face.framed and value.lower() != b"identity":
                 error = error or UnsupportedMediaType("the body is compressed; plain JSON was expected")
         if self.keys and not self.known(key):
             error = Unauthorized("the key is missing or wrong; `Authorization: Bearer KEY` was expected")
@@ -90,9 +125,10 @@ class Gate:
         return sum(hmac.compare_digest(given, key) for key in self.keys) > 0
 
 
-def wrong_type(value: bytes) -> AnsweredError | None:
+def wrong_type(value: bytes, face: Face) -> AnsweredError | None:
     """The error for a `Content-Type`, if it is one."""
     media_type = value.partition(b";")[0].strip().lower()
-    if media_type in JSON_TYPES or media_type.endswith(b"+json"):
+    if media_type in face.media_types or media_type.endswith(b"+json"):
         return None
-    return UnsupportedMediaType("the body is of another media type; application/json was expected")
+    expected = " or ".join(sorted(kind.decode() for kind in face.media_types - {FORM}))
+    return UnsupportedMediaType(f"the body is of another media type; {expected} was expected")

@@ -1,4 +1,4 @@
-"""The ASGI lane: a dispatcher in front of the FastAPI app that takes the predict paths itself. Runs under any server.
+"""The ASGI lane: a dispatcher in front of the FastAPI app that takes predict and infer itself. Runs under any server.
 
 It also gives every other answer its request id and timing.
 """
@@ -6,11 +6,16 @@ It also gives every other answer its request id and timing.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any, Final
 
-from service.api.answer import Answer, Gate, refusal
-from service.api.predict import Predict, Target, target
+from service.api.answer import Answer, Gate, Headers, Reply, Target, refusal
+from service.api.exchange import Exchange, Predict
+from service.api.predict import PREDICT
+from service.api.routes import target
 from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
+from service.logs import access
+from service.telemetry import Telemetry
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,9 +33,11 @@ class Gone(Exception):
 class Dispatcher:
     """Predict by the short way, everything else by the app behind it."""
 
-    def __init__(self, app: Application, gate: Gate) -> None:
+    def __init__(self, app: Application, gate: Gate, telemetry: Telemetry, *, access_log: bool = False) -> None:
+        self.access_log = access_log
         self.app = app
         self.gate = gate
+        self.telemetry = telemetry
         self.predict: Predict | None = None  # there is one between startup and shutdown
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -39,11 +46,14 @@ class Dispatcher:
             await self.app(scope, receive, send)
             return
         path = raw_path(scope)
-        request_id, error = self.gate.check(scope["headers"])
-        if to := target(path):
+        if self.access_log:
+            send = logged(send, scope["method"], path)
+        to = target(path)
+        request_id, error = self.gate.check(scope["headers"], to.face if to else PREDICT)
+        if to is not None:
             if scope["method"] != "POST":
-                error = MethodNotAllowed(f"{scope['method']} does not predict; POST does", allow="POST")
-            await self.answer(to, request_id, error, receive, send)
+                error = MethodNotAllowed(f"{scope['method']} does not {to.face.verb}; POST does", allow="POST")
+            await self.answer(to, scope["headers"], request_id, error, receive, send)
         elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
             await respond(send, refusal(error), request_id)
         else:
@@ -56,7 +66,13 @@ class Dispatcher:
                     raise
 
     async def answer(
-        self, to: Target, request_id: bytes, error: AnsweredError | None, receive: Receive, send: Send
+        self,
+        to: Target,
+        headers: Headers,
+        request_id: bytes,
+        error: AnsweredError | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """One prediction."""
         try:
@@ -64,12 +80,18 @@ class Dispatcher:
                 raise error
             if self.predict is None:
                 raise NotReady("the service is starting")
-            answer = await predicted(self.predict, to, await read(receive, self.gate), receive)
+            body = await read(receive, self.gate)
+            answer = await predicted(partial(self.predict, to, headers, request_id, body), receive)
         except AnsweredError as refused:
-            answer = refusal(refused)
+            answer = self.refuse(refused)
         except Gone:
             return
         await respond(send, answer, request_id)
+
+    def refuse(self, error: AnsweredError) -> Answer:
+        """The answer to a request that came no further than the gate."""
+        self.telemetry.refused(error.status, error.code)
+        return refusal(error)
 
 
 async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
@@ -85,10 +107,21 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def predicted(predict: Predict, to: Target, body: bytes, receive: Receive) -> Answer:
+def logged(send: Send, method: str, path: bytes) -> Send:
+    """A `send` that writes the access log."""
+
+    async def logging(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            access(method, path, message["status"], dict(message["headers"]).get(b"x-request-id", b"-"))
+        await send(message)
+
+    return logging
+
+
+async def predicted(begin: Callable[[Reply], Exchange], receive: Receive) -> Answer:
     """The answer, as soon as it is there; raises Gone when the client has left before."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    exchange = predict(to, body, future.set_result)
+    exchange = begin(future.set_result)
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
     if future.done():

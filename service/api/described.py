@@ -1,10 +1,11 @@
-"""The OpenAPI page: what FastAPI knows of its own routes, and the predict paths, which the lanes answer before it.
+"""The OpenAPI page: what FastAPI knows of its own routes, and what the lanes answer before it.
 
 `/docs` shows it with files that are installed, none of them from elsewhere.
 """
 
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -12,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.codec.contract import ErrorAnswer, PredictAnswer, PredictRequest
+from service.codec.infer_contract import InferAnswer, InferRequest
 from service.errors import NotFound
 
 COMPONENT: Final = "#/components/schemas/{model}"
@@ -27,10 +29,63 @@ ERRORS: Final = {
     503: "Not ready, or draining.",
     504: "The deadline passed.",
 }
-PATHS: Final = {
-    "/v1/predict": "Predict with the default model",
-    "/v1/models/{model}/predict": "Predict with a model's highest version",
-    "/v1/models/{model}/versions/{version}/predict": "Predict with one version",
+INFER_ERRORS: Final = ERRORS | {
+    400: "The header is not JSON, or the bytes are not framed or compressed as the headers say.",
+    413: "The body is too large, or unpacks to more than is read.",
+    415: "Neither application/json nor application/octet-stream, or compressed with neither gzip nor deflate.",
+}
+OCTETS: Final = {"schema": {"type": "string", "format": "binary", "description": "The header, and binary data."}}
+
+
+class Lane(NamedTuple):
+    """Paths that the lanes answer, which FastAPI knows nothing of."""
+
+    tag: str
+    paths: Mapping[str, str]
+    request: str
+    answer: str
+    errors: Mapping[int, str]
+    binary: bool
+
+
+LANES: Final = (
+    Lane(
+        "predict",
+        {
+            "/v1/predict": "Predict with the default model",
+            "/v1/models/{model}/predict": "Predict with a model's highest version",
+            "/v1/models/{model}/versions/{version}/predict": "Predict with one version",
+        },
+        "PredictRequest",
+        "PredictAnswer",
+        ERRORS,
+        False,
+    ),
+    Lane(
+        "open inference protocol",
+        {
+            "/v2/models/{model}/infer": "Infer with a model's highest version",
+            "/v2/models/{model}/versions/{version}/infer": "Infer with one version",
+        },
+        "InferRequest",
+        "InferAnswer",
+        INFER_ERRORS,
+        True,
+    ),
+)
+MODELS: Final = (
+    (PredictRequest, "validation"),
+    (PredictAnswer, "serialization"),
+    (InferRequest, "validation"),
+    (InferAnswer, "serialization"),
+    (ErrorAnswer, "serialization"),
+)
+LENGTH: Final = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "How many bytes of the body are the JSON header; binary data follow it.",
 }
 FILES: Final = {
     "swagger-ui-bundle.js": "text/javascript",
@@ -45,42 +100,45 @@ def describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            app.openapi_schema = with_predict(schema)
+            app.openapi_schema = with_lanes(schema)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own documented way to extend it
     app.include_router(docs(app.title))
 
 
-def with_predict(schema: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document with the predict paths added."""
-    models = [(PredictRequest, "validation"), (PredictAnswer, "serialization"), (ErrorAnswer, "serialization")]
-    _, definitions = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]  # a list of pairs it is
+def with_lanes(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document with the lanes' paths added."""
+    _, definitions = models_json_schema(MODELS, ref_template=COMPONENT)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    for path, summary in PATHS.items():
-        schema["paths"][path] = {"post": operation(path, summary)}
+    for lane in LANES:
+        for path, summary in lane.paths.items():
+            schema["paths"][path] = {"post": operation(lane, path, summary)}
     return schema
 
 
-def operation(path: str, summary: str) -> dict[str, Any]:
-    """One predict path."""
+def operation(lane: Lane, path: str, summary: str) -> dict[str, Any]:
+    """One path."""
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
+    parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in lane.errors.items()}
     return {
-        "tags": ["predict"],
+        "tags": [lane.tag],
         "summary": summary,
-        "operationId": "_".join(["predict", *names]),
-        "parameters": [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names],
-        "requestBody": {"required": True, "content": content("PredictRequest")},
+        "operationId": "_".join([path.rpartition("/")[2], *names]),
+        "parameters": [*parameters, LENGTH] if lane.binary else parameters,
+        "requestBody": {"required": True, "content": content(lane.request, binary=lane.binary)},
         "responses": {
-            "200": {"description": "One key per output.", "content": content("PredictAnswer")},
-            **{str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in ERRORS.items()},
+            "200": {"description": "What was asked for.", "content": content(lane.answer, binary=lane.binary)},
+            **errors,
         },
     }
 
 
-def content(model: str) -> dict[str, Any]:
-    """A JSON body of a model."""
-    return {"application/json": {"schema": {"$ref": COMPONENT.format(model=model)}}}
+def content(model: str, *, binary: bool = False) -> dict[str, Any]:
+    """A JSON body of a model, or that with binary data behind it."""
+    json = {"application/json": {"schema": {"$ref": COMPONENT.format(model=model)}}}
+    return json | {"application/octet-stream": OCTETS} if binary else json
 
 
 def docs(title: str) -> APIRouter:

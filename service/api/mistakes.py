@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.answer import refusal
-from service.errors import AnsweredError, InvalidValue, MethodNotAllowed, NotFound, RunFailed
+from service.errors import AnsweredError, InvalidValue, MethodNotAllowed, NotFound, NotJSON, RunFailed
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,8 @@ async def from_http(request: Request, error: Exception) -> Response:
 async def from_validation(_: Request, error: Exception) -> Response:
     """FastAPI's own checks of paths and queries."""
     first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "invalid"}
+    if first.get("type") == "json_invalid":
+        return respond(NotJSON("the body is not JSON; a JSON object was expected"))
     where = ".".join(str(part) for part in first["loc"])
     return respond(InvalidValue(f"{where}: {first['msg']}"))
 

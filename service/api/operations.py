@@ -83,12 +83,7 @@ def operations(state: State) -> APIRouter:
 
     @router.get("/readyz", summary="Ready?", responses=UNREADY)
     async def readyz() -> Ready:
-        if state.draining:
-            raise NotReady("the service is stopping")
-        if state.batcher is None or not state.batcher.alive:
-            raise NotReady("the batcher is not running")
-        if not state.readiness():
-            raise NotReady("one of the workers is not ready")
+        check_ready(state)
         return Ready()
 
     @router.get("/v1/models", summary="What is served")
@@ -109,6 +104,16 @@ def operations(state: State) -> APIRouter:
         return told(state.repository, model, version)
 
     return router
+
+
+def check_ready(state: State) -> None:
+    """Raise NotReady unless every process behind the port answers."""
+    if state.draining:
+        raise NotReady("the service is stopping")
+    if state.batcher is None or not state.batcher.alive:
+        raise NotReady("the batcher is not running")
+    if not state.readiness():
+        raise NotReady("one of the workers is not ready")
 
 
 def versions(repository: Repository, name: str) -> list[str]:

@@ -87,6 +87,11 @@ def numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
         InvalidValue: anything else stands there.
     """
     shape, leaves = flattened(value, name)
+    return as_numbers(shape, leaves, name)
+
+
+def as_numbers(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.float64]:
+    """As `numbers`, from a shape and its leaves."""
     if not set(map(type, leaves)) <= {int, float}:
         for i, leaf in enumerate(leaves):
             if type(leaf) not in (int, float, type(None)):
@@ -116,15 +121,25 @@ def tensor(
         InvalidValue: wrong shape, not finite, or outside the dtype.
     """
     given, leaves = flattened(value, name)
-    kinds = {bool} if dtype is np.bool_ else {int} if np.issubdtype(dtype, np.integer) else {int, float}
-    if not set(map(type, leaves)) <= kinds:
-        i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in kinds)
-        raise refuse(name, i, given, leaves[i], f"{np.dtype(dtype).name}", "bad_input")
+    values = as_dtype(given, leaves, name, dtype)
     single = len(given) == len(shape)
     full = (1, *given) if single else given
     if len(full) != len(shape) + 1 or any(size not in (None, got) for size, got in zip(shape, full[1:], strict=True)):
         expected = ["N", *("any" if size is None else size for size in shape)]
         raise InvalidValue(f"{name} has the shape {list(given)}; {expected} was expected", code="wrong_shape")
+    return values.reshape(full), () if single else full[:1]
+
+
+def as_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
+    """Leaves as `dtype`, in the `shape` that they came in.
+
+    Raises:
+        InvalidValue: not finite, outside the dtype, or no JSON of its kind.
+    """
+    kinds = {bool} if dtype is np.bool_ else {int} if np.issubdtype(dtype, np.integer) else {int, float}
+    if not set(map(type, leaves)) <= kinds:
+        i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in kinds)
+        raise refuse(name, i, shape, leaves[i], f"{np.dtype(dtype).name}", "bad_input")
     try:
         with np.errstate(over="raise"):
             values = np.array(leaves, dtype)
@@ -132,7 +147,7 @@ def tensor(
         raise InvalidValue(f"{name} has a number beyond {np.dtype(dtype).name}", code="bad_input") from None
     if np.issubdtype(dtype, np.floating) and not np.isfinite(values).all():
         raise InvalidValue(f"{name} has a number beyond {np.dtype(dtype).name}", code="bad_input")
-    return values.reshape(full), () if single else full[:1]
+    return values.reshape(shape)
 
 
 def booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:
@@ -142,7 +157,12 @@ def booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:
         InvalidValue: anything else stands there, 0 and 1 included.
     """
     shape, leaves = flattened(value, name)
-    if set(map(type, leaves)) != {bool}:
+    return as_booleans(shape, leaves, name)
+
+
+def as_booleans(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.bool_]:
+    """As `booleans`, from a shape and its leaves."""
+    if not set(map(type, leaves)) <= {bool}:
         i = next(i for i, leaf in enumerate(leaves) if type(leaf) is not bool)
         raise refuse(name, i, shape, leaves[i], "true or false", "bad_mask")
     return np.array(leaves, np.bool_).reshape(shape)

@@ -3,6 +3,7 @@
 import pytest
 
 from service.api.answer import Gate
+from service.api.predict import PREDICT
 from service.errors import AnsweredError
 
 OPEN = Gate((), 100)
@@ -11,7 +12,9 @@ LOCKED = Gate((b"one", b"two"), 100)
 
 def code(gate: Gate, **headers: str) -> str | None:
     """The code of the error, if there is one."""
-    _, error = gate.check([(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()])
+    _, error = gate.check(
+        [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()], PREDICT
+    )
     assert error is None or isinstance(error, AnsweredError)
     return None if error is None else error.code
 
@@ -50,6 +53,6 @@ def test_a_compressed_body_is_refused(encoding: str, expected: str | None) -> No
 
 @pytest.mark.parametrize("bad", ["", " ", "a b", "é", "x" * 129, "a\r\nx: y"])
 def test_a_request_id_that_could_do_harm_is_replaced(bad: str) -> None:
-    made, _ = OPEN.check([(b"x-request-id", bad.encode())])
+    made, _ = OPEN.check([(b"x-request-id", bad.encode())], PREDICT)
     assert made != bad.encode()
-    assert OPEN.check([])[0] != made
+    assert OPEN.check([], PREDICT)[0] != made

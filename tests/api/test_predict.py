@@ -10,7 +10,9 @@ import httpx
 import numpy as np
 import pytest
 
-from service.api.predict import Target, remembered, target
+from service.api.answer import Target
+from service.api.predict import PREDICT
+from service.api.routes import remembered, target
 from tests.conftest import Running, serving
 
 REQUESTS: list[Any] = [
@@ -200,7 +202,7 @@ def test_a_prediction_says_what_took_how_long(running: Running) -> None:
 def test_long_paths_do_not_fill_the_memory() -> None:
     n = remembered.cache_info().currsize
     path = b"/v1/models/%s/predict" % (b"a" * 1000)
-    assert target(path) == Target("a" * 1000, None)
+    assert target(path) == Target(PREDICT, "a" * 1000, None)
     assert remembered.cache_info().currsize == n
 
 

@@ -1,0 +1,29 @@
+"""POST /v2/models/{model}[/versions/{version}]/infer: how its bodies are read, and how they are answered."""
+
+import re
+from typing import Final
+
+from service.api.answer import JSON_TYPES, OCTETS, Answer, Face, Framing
+from service.codec.infer import Inference, decode_infer
+from service.codec.inferred import encode_infer
+from service.codec.query import Served
+from service.rows import Arrays
+
+PATH: Final = re.compile(r"/v2/models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?infer")
+
+
+def read(body: bytes, framing: Framing, model: Served) -> Inference:
+    """The query that an unpacked body is."""
+    return decode_infer(body, framing.header_length, model)
+
+
+def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
+    """The answer to it."""
+    body, n_header = encode_infer(query, arrays, model)
+    if n_header is None:
+        return Answer(200, body)
+    length = (b"inference-header-content-length", b"%d" % n_header)
+    return Answer(200, body, content_type=OCTETS, headers=(length,))
+
+
+INFER: Final = Face("infer", JSON_TYPES | {OCTETS}, True, read, said)

@@ -1,0 +1,91 @@
+"""gzip and deflate, of requests and of answers, with a bound on what a body unpacks to."""
+
+import zlib
+from functools import lru_cache
+from typing import Final
+
+from service.errors import BodyTooLarge, Malformed, UnsupportedMediaType
+
+GZIP: Final = 31  # zlib's names for the three wrappers
+ZLIB: Final = 15
+BARE: Final = -15
+CODINGS: Final = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": ZLIB}
+FAST: Final = 1  # floats hardly shrink further at the higher levels, which take three times as long
+
+
+def coding(value: bytes) -> bytes | None:
+    """The coding that a `Content-Encoding` names, or none for a plain body.
+
+    Raises:
+        UnsupportedMediaType: neither gzip nor deflate.
+    """
+    name = value.strip().lower()
+    if name in (b"identity", b""):
+        return None
+    if name not in CODINGS:
+        raise UnsupportedMediaType("the body is compressed in a way that is not known; gzip or deflate was expected")
+    return name
+
+
+@lru_cache(maxsize=256)
+def accepted(value: bytes) -> bytes | None:
+    """The coding of the answer for an `Accept-Encoding`.
+
+    Whoever wants a packed answer names one coding. Most HTTP libraries name several unasked: they get plain bytes,
+    which floats are better off with, unless they refuse those.
+    """
+    named: dict[bytes, float] = {}
+    for part in value.lower().split(b","):
+        name, _, options = part.partition(b";")
+        named[name.strip()] = weight(options)
+    wanted = [name for name in (b"gzip", b"deflate") if named.get(name, 0.0) > 0]
+    others = [name for name, q in named.items() if q > 0 and name not in (b"identity", *wanted)]
+    plain = named.get(b"identity", named.get(b"*", 1.0)) > 0
+    if wanted and (not plain or (len(wanted) == 1 and not others)):
+        return max(wanted, key=lambda name: named[name])
+    return None
+
+
+def weight(options: bytes) -> float:
+    """The q of a coding, 1 where none is given or it does not read."""
+    key, _, value = options.strip().partition(b"=")
+    try:
+        return float(value) if key.strip() == b"q" else 1.0
+    except ValueError:
+        return 1.0
+
+
+def unpack(body: bytes, how: bytes, max_bytes: int) -> bytes:
+    """A body unpacked.
+
+    Raises:
+        Malformed: it is not packed as `how` says, or breaks off.
+        BodyTooLarge: it would be larger than `max_bytes`.
+    """
+    wrapper = CODINGS[how]
+    if wrapper == ZLIB and not (len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0):
+        wrapper = BARE  # some say deflate and leave the wrapper out
+    parts = []
+    left = max_bytes
+    while body:
+        stream = zlib.decompressobj(wrapper)
+        try:
+            part = stream.decompress(body, left + 1)
+        except zlib.error:
+            raise Malformed(
+                f"the body is not {how.decode()}, as its Content-Encoding says", code="bad_encoding"
+            ) from None
+        left -= len(part)
+        if left < 0:
+            raise BodyTooLarge(f"the body unpacks to more than {max_bytes} bytes, the most that is read")
+        if not stream.eof:
+            raise Malformed(f"the {how.decode()} body breaks off", code="bad_encoding")
+        parts.append(part)
+        body = stream.unused_data if wrapper == GZIP else b""
+    return b"".join(parts)
+
+
+def pack(body: bytes, how: bytes) -> bytes:
+    """A body packed."""
+    stream = zlib.compressobj(FAST, wbits=CODINGS[how])
+    return stream.compress(body) + stream.flush()

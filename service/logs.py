@@ -1,0 +1,49 @@
+"""How the log looks: lines for people, or JSON for machines; and its line a request, where that is wanted."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+KNOWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+access_logger = logging.getLogger("calibrant.access")
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, exception if there is one, and what came as extra."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record's line."""
+        said: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        said |= {key: value for key, value in vars(record).items() if key not in KNOWN}
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said, default=str, ensure_ascii=False)
+
+
+def configure(level: str, how: Literal["text", "json"]) -> None:
+    """Log to the standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JSONLines() if how == "json" else logging.Formatter(TEXT))
+    logging.basicConfig(handlers=[handler], level=level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
+
+
+def tagged(request_id: bytes) -> dict[str, str]:
+    """The extra of a record that is about one request."""
+    return {"request_id": request_id.decode("ascii", "replace")}
+
+
+def access(method: str, path: bytes, status: int, request_id: bytes) -> None:
+    """The line of a request."""
+    shown = path.decode("ascii", "backslashreplace")
+    more = {"method": method, "path": shown, "status": status}
+    access_logger.info("%s %s %d", method, shown, status, extra=tagged(request_id) | more)

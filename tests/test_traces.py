@@ -1,0 +1,117 @@
+"""Traces: what a collector receives for a few requests."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from tests.api.bodies import held
+from tests.conftest import LANES, serving
+
+pytest.importorskip("opentelemetry.sdk")
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Collector(HTTPServer):
+    """A stand-in for an OTLP collector."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self.resources: list[dict[str, str]] = []
+        super().__init__(("127.0.0.1", 0), Receiver)
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Takes spans."""
+
+    server: Collector
+
+    def do_POST(self) -> None:
+        """Keep them."""
+        assert self.path == "/v1/traces"
+        sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["content-length"])))
+        for some in sent.resource_spans:
+            self.server.resources.append({a.key: a.value.string_value for a in some.resource.attributes})
+            for scope in some.scope_spans:
+                self.server.spans += scope.spans
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """One that listens, and that the environment names."""
+    with Collector() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    """A span's."""
+    return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_requests_have_spans_that_are_linked_with_their_batch(collector: Collector, lane: str) -> None:
+    with serving(traces=True, fast_lane=LANES[lane]) as running:
+        first = running.predict({"logits": [1, 2]}, headers={"traceparent": PARENT})
+        refused = running.predict({"logits": []})
+        assert (first.status_code, refused.status_code) == (200, 422)
+    spans = {span.name + str(attributes(span).get("http.response.status_code", "")): span for span in collector.spans}
+    assert spans.keys() == {"predict200", "predict422", "batch"}
+    request, batch = spans["predict200"], spans["batch"]
+    assert request.trace_id.hex() == PARENT.split("-")[1]
+    assert request.parent_span_id.hex() == PARENT.split("-")[2]
+    assert first.headers["traceparent"] == f"00-{request.trace_id.hex()}-{request.span_id.hex()}-01"
+    assert [link.span_id for link in request.links] == [batch.span_id]
+    assert [link.span_id for link in batch.links] == [request.span_id]
+    said = attributes(request)
+    assert said["calibrant.request_id"] == first.headers["x-request-id"]
+    assert (said["calibrant.model"], said["calibrant.version"], said["calibrant.rows"]) == ("softmax", "1", 1)
+    assert attributes(batch) == {"calibrant.rows": 1, "calibrant.requests": 1}
+    assert request.start_time_unix_nano <= batch.start_time_unix_nano < batch.end_time_unix_nano
+    assert collector.resources[0]["service.name"] == "calibrant"
+
+
+def test_requests_of_one_batch_are_linked_with_one_span(collector: Collector) -> None:
+    with serving(traces=True) as running, held(running) as hold:
+        threads = [threading.Thread(target=running.predict, args=({"logits": [i, 1]},)) for i in range(4)]
+        threads[0].start()
+        hold.wait()
+        for thread in threads[1:]:
+            thread.start()
+        batcher = running.service.batcher
+        while batcher is None or batcher.n_waiting < 3:
+            pass
+        hold.go.set()
+        for thread in threads:
+            thread.join()
+    batches = [span for span in collector.spans if span.name == "batch"]
+    assert sorted(len(span.links) for span in batches) == [1, 3]
+
+
+def test_an_unsampled_parent_stays_unsampled(collector: Collector) -> None:
+    with serving(traces=True) as running:
+        answer = running.predict({"logits": [1]}, headers={"traceparent": PARENT[:-2] + "00"})
+    assert answer.headers["traceparent"].split("-")[1] == PARENT.split("-")[1]
+    assert answer.headers["traceparent"].endswith("-00")
+    assert [span.name for span in collector.spans] == []
+
+
+def test_without_traces_nothing_of_opentelemetry_s_sdk_is_loaded() -> None:
+    code = "import sys, service.app; sys.exit('opentelemetry.sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
