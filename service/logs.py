@@ -34,7 +34,8 @@ def configure(level: str, how: Literal["text", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JSONLines() if how == "json" else logging.Formatter(TEXT))
     logging.basicConfig(handlers=[handler], level=level.upper())
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its own life at info
+    for chatty in ("uvicorn.error", "watchfiles.main"):  # they tell of their own lives at info
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def tagged(request_id: bytes) -> dict[str, str]:
