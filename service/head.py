@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
 from service.rows import GRAPH_OUTPUTS, Input, graph_outputs
@@ -68,9 +69,14 @@ class Head:
             self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
             self.inputs = request_inputs(self.session)
             self.classes = class_count(self.session, self.metadata)
+            self.conformal = stored_sets(self.metadata)
         except HeadError as error:
             raise HeadError(f"{path} {error}") from error
         self.labels = self.metadata.labels
+        # 0 is for rows of no group
+        self.groups = {
+            name: i for i, name in enumerate(self.metadata.calibrator.get("group_temperatures", {}), start=1)
+        }
         self.temperature = self.metadata.temperature
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
@@ -229,6 +235,17 @@ def class_count(session: ort.InferenceSession, metadata: Metadata) -> int | None
         if n is not None and n != classes:
             raise HeadError(f"has {classes} classes in its graph and {n} {what} in its metadata")
     return classes
+
+
+def stored_sets(metadata: Metadata) -> Conformal | None:
+    """The default scores for prediction sets, if the file has any."""
+    stored = metadata.conformal
+    if not stored:
+        return None
+    try:
+        return Conformal.from_metadata(stored[stored["default"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HeadError(f"has conformal scores that do not read: {type(error).__name__} {error}") from error
 
 
 def best_of(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:

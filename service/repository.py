@@ -13,6 +13,7 @@ from typing import Any
 
 from watchfiles import awatch
 
+from service.conformal import Conformal
 from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
 from service.head import Head
 from service.rows import Input
@@ -39,6 +40,8 @@ class Model:
         self.inputs: Mapping[str, Input] = head.inputs
         self.takes_logits: bool = head.takes_logits
         self.masks_first: bool = head.metadata.masks_first
+        self.groups: Mapping[str, int] = head.groups
+        self.conformal: Conformal | None = head.conformal
         self.tally = head.tally = tally
 
     def __repr__(self) -> str:
@@ -58,6 +61,9 @@ class Model:
     def story(self) -> dict[str, Any]:
         """Everything that its file says, and what a run costs here."""
         metadata = self.head.metadata.model_dump(mode="json", exclude_none=True)
+        for told in metadata["conformal"].values():
+            if isinstance(told, dict):  # the tables are for machines, and long
+                told.pop("tables", None)
         cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
         return {**self.described(), "inputs": list(self.inputs), "metadata": metadata, "measured_cost": cost}
 

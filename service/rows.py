@@ -29,6 +29,7 @@ MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "entropy": ("probabilities", "log_probabilities"),
     "logsumexp": ("logsumexp",),
     "top": ("scores", "probabilities"),
+    "prediction_set": ("log_probabilities",),
 }
 
 Temperature = float | NDArray[np.float64]

@@ -180,8 +180,10 @@ def announce(service: Service, host: str, port: int) -> None:
 
 
 def example(service: Service) -> str:
-    """The path and the body of a request that the first model answers."""
-    name, versions = next(iter(service.repository.models.items()))
+    """The path and the body of a request that the default model answers, or another where it is not there."""
+    models = service.repository.models
+    name = service.default_model if service.default_model in models else next(iter(models))
+    versions = models[name]
     model = versions[max(versions)]
     if not model.takes_logits:
         return f"/v1/models/{name}"

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
@@ -19,6 +20,7 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 # a command, and what it prints
+SCRIPTS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 EXAMPLES = [example for block in BLOCKS for example in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)]
 
 
@@ -28,6 +30,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "models", folder / "models")
     (folder / ".venv").symlink_to(sys.prefix)
+    random = np.random.default_rng(0)
+    logits = random.standard_normal((500, 4)).astype(np.float32)
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    for name in ("validation", "test"):
+        np.savez(folder / f"{name}.npz", logits=3 * logits, labels=labels)
     return folder
 
 
@@ -70,17 +77,29 @@ def printed(command: str, folder: Path, port: int) -> str:
 
 def test_every_command_prints_what_the_readme_says(folder: Path, port: int) -> None:
     for command, output in EXAMPLES[1:]:
-        got = printed(command, folder, port)
-        patience = time.monotonic() + 30
-        while "unknown_model" in got and time.monotonic() < patience:  # a new model is picked up in a moment
-            time.sleep(0.1)
-            got = printed(command, folder, port)
+        got = until_known(command, folder, port)
         assert got.rstrip("\n") == output.rstrip("\n"), command
+
+
+def test_every_script_runs_and_what_it_fitted_is_served(folder: Path, port: int) -> None:
+    for script in SCRIPTS:
+        printed(f"set -e\n{script}", folder, port)
+    curl = """curl -s 127.0.0.1:8000/v1/models/mine/predict -d '{"logits":[1,2,3,4]}'"""
+    until_known(curl, folder, port)
+
+
+def until_known(command: str, folder: Path, port: int) -> str:
+    """What a command prints; a new model is picked up in a moment."""
+    patience = time.monotonic() + 30
+    while "unknown_model" in (got := printed(command, folder, port)):
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+    return got
 
 
 def test_the_readme_has_examples_and_stays_short() -> None:
     assert len(EXAMPLES) >= 5
-    assert len(README.split()) <= 550
+    assert len(README.split()) <= 600
 
 
 def test_every_option_that_the_readme_names_exists() -> None:
@@ -88,7 +107,7 @@ def test_every_option_that_the_readme_names_exists() -> None:
         subprocess.run(
             [sys.executable, "-m", "service", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
-        for command in ("serve", "export", "inspect")
+        for command in ("serve", "fit", "evaluate", "export", "inspect")
     )
     for option in set(re.findall(r"`(--[a-z-]+)", README)):
         assert option in help_text

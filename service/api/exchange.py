@@ -141,9 +141,8 @@ class Exchange:
             self.body = b""
             self.decode_s = clock() - started
             if query.rows.n:
-                outputs = query.outputs if query.top_k is None else (*query.outputs, "top")
                 timeout_s = query.timeout_s or predict.default_timeout_s
-                self.entry = predict.batcher.submit(model.head, query.rows, wants(outputs), self.done, timeout_s)
+                self.entry = predict.batcher.submit(model.head, query.rows, wants(query.needs), self.done, timeout_s)
                 return
             answer = self.to.face.encode(query, {}, model)
             model.tally.answered(0, self.decode_s, 0.0, 0.0, 0.0)

@@ -23,6 +23,12 @@ def decode_careful(body: bytes, model: Served) -> Query:
     request = described(parsed(body))
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(request, model)
+    groups = read_groups(request, model, rows.n)
+    if groups is not None:
+        warned = (rows.empty, rows.looks_like_probabilities)
+        rows = Rows({**rows.inputs, "group": groups}, rows.mask, rows.temperature, *warned)
+    if request.alpha is not None:
+        check_sets(request, model, groups)
     return Query(
         rows,
         outputs=tuple(request.outputs),
@@ -32,6 +38,8 @@ def decode_careful(body: bytes, model: Served) -> Query:
         top_k=request.top_k,
         timeout_s=None if request.timeout_ms is None else request.timeout_ms / 1e3,
         id=request.id,
+        alpha=request.alpha,
+        groups=groups,
     )
 
 
@@ -151,3 +159,30 @@ def read_allowed(request: PredictRequest, model: Served, n: int, k: int) -> NDAr
 def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     """What stands under `temperature`, if it came."""
     return None if request.temperature is None else arrays.temperatures(request.temperature, n)
+
+
+def read_groups(request: PredictRequest, model: Served, n: int) -> NDArray[np.int64] | None:
+    """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
+    if request.group is None:
+        return None
+    if not model.groups:
+        raise InvalidValue(
+            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
+        )
+    names = [request.group] * n if isinstance(request.group, str) else request.group
+    if len(names) != n:
+        raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
+    return np.array([[model.groups.get(name, 0)] for name in names], np.int64)
+
+
+def check_sets(request: PredictRequest, model: Served, groups: NDArray[np.int64] | None) -> None:
+    """Refuse an `alpha` that no guarantee could be given for."""
+    if model.conformal is None:
+        why = "was not fitted with scores for prediction sets; `calibrant fit` does it"
+        raise InvalidValue(f"the model {model.name} {why}", code="no_conformal")
+    if request.temperature is not None:
+        raise InvalidValue("alpha holds at the head's own temperature only; no temperature was expected beside it")
+    if model.conformal.by == "group" and (groups is None or not groups.all()):
+        raise InvalidValue(
+            f"the model {model.name} knows sets by group; a group that it knows was expected", code="no_group"
+        )

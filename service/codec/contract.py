@@ -111,6 +111,20 @@ class PredictRequest(BaseModel):
         description="What to answer; entropy in nats, logsumexp after T.",
     )
     top_k: int | None = Field(None, ge=1, strict=True, description="Adds `top`: at most so many classes, best first.")
+    alpha: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        strict=True,
+        allow_inf_nan=False,
+        description=(
+            "Adds `prediction_set`: classes that hold the true one with a probability of at least 1 - alpha, on "
+            "average over rows that are exchangeable with those of the calibration. At the head's own temperature only."
+        ),
+    )
+    group: str | list[str] | None = Field(
+        None, description="For a head with a temperature for each group: the group of all rows, or one a row."
+    )
     axis: Axis = -1
     timeout_ms: float | None = Field(
         None,
@@ -129,6 +143,13 @@ class Top(BaseModel):
     classes: list[int] | list[list[int]]
     labels: list[str] | list[list[str]] | None = None
     probabilities: list[float] | list[list[float]]
+
+
+class PredictionSet(BaseModel):
+    """The classes of each row that may be the true one, in the order of the classes."""
+
+    classes: list[int] | list[list[int]]
+    labels: list[str] | list[list[str]] | None = None
 
 
 class Warned(BaseModel):
@@ -171,6 +192,7 @@ class PredictAnswer(BaseModel):
     entropy: PerRow = None
     logsumexp: PerRow = None
     top: Top | None = None
+    prediction_set: PredictionSet | None = None
     warnings: list[Warned] | None = None
 
 

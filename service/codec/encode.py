@@ -1,16 +1,20 @@
 """Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
 
 from collections.abc import Sequence
+from random import SystemRandom
 from typing import Any, Final
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from service.codec.query import Query, Served
+from service.conformal import Conformal
 from service.errors import AnsweredError
 from service.rows import Answers, Arrays, Rows
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+RANDOM: Final = SystemRandom()
 PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})
 
 
@@ -34,6 +38,10 @@ def encode(query: Query, arrays: Arrays, model: Served) -> bytes:
             said[output] = per_row(getattr(answers, output)(), query)
     if query.top_k is not None:
         said["top"] = said_top(answers, query, query.top_k, model.labels)
+    if query.alpha is not None and model.conformal is not None:
+        said["prediction_set"] = said_sets(
+            arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
+        )
     if query.rows.empty or query.rows.looks_like_probabilities:
         said["warnings"] = warnings(query.rows)
     return orjson.dumps(said, option=NUMPY)
@@ -63,6 +71,24 @@ def said_top(answers: Answers, query: Query, k: int, labels: Sequence[str] | Non
         top["labels"] = per_row([[labels[i] for i in row] for row in best], query)
     top["probabilities"] = per_row([p[row] for p, row in zip(probabilities, best, strict=True)], query)
     return top
+
+
+def said_sets(
+    log_probabilities: NDArray[np.float32],
+    query: Query,
+    alpha: float,
+    conformal: Conformal,
+    labels: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The classes of each row's prediction set, with labels."""
+    groups = None if query.groups is None else query.groups[:, 0] - 1
+    uniforms = np.array([RANDOM.random() for _ in range(query.rows.n)]) if conformal.randomised else None
+    inside = conformal.sets(log_probabilities, alpha, groups=groups, uniforms=uniforms)
+    classes = [np.flatnonzero(row).tolist() for row in inside]
+    sets: dict[str, Any] = {"classes": per_row(classes, query)}
+    if labels:
+        sets["labels"] = per_row([[labels[i] for i in row] for row in classes], query)
+    return sets
 
 
 def warnings(rows: Rows) -> list[dict[str, Any]]:

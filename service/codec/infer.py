@@ -40,7 +40,7 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
         )
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(said, body, n, model)
-    return Inference(rows, said.made_of, lead, classes, False, None, said.timeout_s, said.id, said.wanted)
+    return Inference(rows, said.made_of, lead, classes, False, None, said.timeout_s, said.id, wanted=said.wanted)
 
 
 def raw(body: bytes, model: Served) -> bytes:

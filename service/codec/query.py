@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from service.conformal import Conformal
 from service.rows import Input, Rows
 
 DEFAULT_OUTPUTS = ("probabilities",)
@@ -16,6 +20,8 @@ class Served(Protocol):
     version: str
     classes: int | None
     labels: Sequence[str] | None
+    groups: Mapping[str, int]
+    conformal: Conformal | None
     temperature: float
     inputs: Mapping[str, Input]
     takes_logits: bool
@@ -31,6 +37,8 @@ class Query:
         outputs: what to answer, in the order asked for.
         lead: `()` for one row without a batch axis, else `(N,)`.
         classes: the class axes' sizes, `(K,)` but for `axis` with several.
+        alpha: the largest share of rows whose prediction set may miss the true class.
+        groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
         lists_temperature: the request gave its temperature as a list, so the answer does.
     """
 
@@ -42,3 +50,13 @@ class Query:
     top_k: int | None = None
     timeout_s: float | None = None
     id: str | None = None
+    alpha: float | None = None
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """All that the answer is made of."""
+        if self.top_k is None and self.alpha is None:
+            return self.outputs
+        top = () if self.top_k is None else ("top",)
+        return (*self.outputs, *top, *(() if self.alpha is None else ("prediction_set",)))

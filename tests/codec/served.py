@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Stub:
     inputs: Mapping[str, Input] = field(default_factory=lambda: {"logits": (np.float32, (None,))})
     takes_logits: bool = True
     masks_first: bool = True
+    groups: dict[str, int] = field(default_factory=dict)
+    conformal: Any = None
 
 
 ANY = Stub()
