@@ -109,68 +109,6 @@ class Tally:
 
     def state(self) -> dict[str, Any]:
         """As JSON."""
-        return {"counts": self.counts.tolist(), "sum": self.sum}
-
-    def merge(self, state: dict[str, Any]) -> None:
-        """Add another process's."""
-        self.counts += np.array(state["counts"])
-        self.sum += state["sum"]
-
-
-class Tally:
-    """One version of one model, in one process."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.wake = wake
-        self.samples: list[float] = []
-        self.batches: list[float] = []
-        self.codes: Counter[int] = Counter()
-        self.n_rows = 0
-        self.n_failed_ns = 0
-        self.last_ms = 0
-        self.phases = {phase: Histogram(SECONDS) for phase in PHASES}
-        self.batch_rows = Histogram(ROWS)
-        self.batch_s = Histogram(SECONDS)
-        self.sizes: Counter[int] = Counter()
-        self.size_s: defaultdict[int, float] = defaultdict(float)
-
-    def answered(self, n_rows: int, decode_s: float, queue_s: float, run_s: float, encode_s: float) -> None:
-        """A request of `n_rows` was answered."""
-        if not self.samples:
-            self.wake()
-        self.samples += (decode_s, queue_s, run_s, encode_s)
-        self.n_rows += n_rows
-
-    def refused(self, status: int, took_s: float) -> None:
-        """A request was answered with an error."""
-        self.wake()
-        self.codes[status] += 1
-        self.n_failed_ns += int(1e9 * took_s)
-
-    def ran(self, n_rows: int, took_s: float) -> None:
-        """A batch ran."""
-        if not self.batches:
-            self.wake()
-        self.batches += (n_rows, took_s)
-
-    def add_up(self) -> None:
-        """Put what came since the last time where it belongs."""
-        if self.samples:
-            samples, self.samples = np.array(self.samples).reshape(-1, len(PHASES)), []
-            for phase, values in zip(PHASES, samples.T, strict=True):
-                self.phases[phase].add(values)
-            self.codes[200] += len(samples)
-            self.last_ms = int(1e3 * time.time())
-        if self.batches:
-            batches, self.batches = np.array(self.batches).reshape(-1, 2), []
-            self.batch_rows.add(batches[:, 0])
-            self.batch_s.add(batches[:, 1])
-            for n_rows, took_s in batches.tolist():
-                self.sizes[int(n_rows)] += 1
-                self.size_s[int(n_rows)] += took_s
-
-    def state(self) -> dict[str, Any]:
-        """As JSON."""
         return {
             "codes": self.codes,
             "n_rows": self.n_rows,
