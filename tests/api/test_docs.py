@@ -72,7 +72,7 @@ def test_an_answer_has_no_key_that_is_not_described(running: Running, openapi: A
     answer = running.predict({"logits": [[1, 2], [None, None]], "outputs": outputs, "top_k": 1, "id": "x"}).json()
     described = schemas["PredictAnswer"]["properties"].keys()
     assert answer.keys() <= described
-    assert described - answer.keys() == {"labels"}
+    assert described - answer.keys() == {"labels", "prediction_set"}
     error = running.predict({"logits": [1, 1e39]}).json()
     assert error.keys() == schemas["ErrorAnswer"]["properties"].keys()
 
