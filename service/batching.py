@@ -270,6 +270,8 @@ class Batcher:
     async def close(self) -> None:
         """Take nothing more, answer what is queued, and end the threads."""
         self.closed = True
+        for group in list(self.groups.values()):
+            group.hurry()
         if self.cause_of_death is None:
             await self.idle.wait()
         if self.alarm is not None:
@@ -303,9 +305,14 @@ class Group:
         self.waiting.append(entry)
         self.n_waiting += entry.rows.n
         batcher = self.batcher
-        if batcher.max_wait_s and not self.batch and self.n_waiting >= batcher.max_batch_rows:
+        if batcher.max_wait_s and self.n_waiting >= batcher.max_batch_rows:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Wait for no company any more."""
+        if not self.batch:
             self.flush_timer.cancel()
-            self.flush_timer = batcher.loop.call_soon(self.flush)
+            self.flush_timer = self.batcher.loop.call_soon(self.flush)
 
     def unanswered(self) -> list[Entry]:
         """Whoever waits or runs."""
@@ -429,6 +436,6 @@ class Group:
         """The batch is answered: run what has come meanwhile, after the loop had its turn, or go."""
         self.batch = []
         if self.waiting:
-            self.batcher.loop.call_soon(self.flush)
+            self.flush_timer = self.batcher.loop.call_soon(self.flush)
         else:
             self.batcher.forget(self)

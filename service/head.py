@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
+from service.pruning import pruned
 from service.rows import GRAPH_OUTPUTS, Input, graph_outputs
 from service.telemetry import SILENCE, Tally
 
@@ -33,6 +34,7 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
 }
+JUST: Final = ("probabilities",)
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
@@ -63,7 +65,7 @@ class Head:
             CannotStart: the provider was asked for and not given.
         """
         self.path = path
-        self.session = open_session(path, provider, intra_op_threads)
+        self.session = open_session(path, path, provider, intra_op_threads)
         self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
         try:
             self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
@@ -80,6 +82,10 @@ class Head:
         self.temperature = self.metadata.temperature
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
+        # most requests want probabilities alone, and every node would run for them; a classifier is too large for two
+        self.short = self.session
+        if self.takes_logits and self.provider == "cpu":
+            self.short = open_session(path, pruned(path.read_bytes(), JUST), "cpu", intra_op_threads)
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
@@ -102,7 +108,8 @@ class Head:
         try:
             if self.provider == "cpu":
                 large = max(values.size for values in feed.values()) > LARGE_RUN
-                outputs = self.session.run(names, feed, self.large_run_options if large else self.run_options)
+                session = self.short if names == JUST else self.session
+                outputs = session.run(names, feed, self.large_run_options if large else self.run_options)
             else:
                 outputs = self.run_bound(names, feed)
         except Exception as error:  # onnxruntime's exceptions share no root
@@ -170,8 +177,8 @@ def run_options() -> ort.RunOptions:
     return options
 
 
-def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.InferenceSession:
-    """A session on the provider that was asked for, or an error: never a silent fall-back."""
+def open_session(path: Path, model: Path | bytes, provider: str, intra_op_threads: int) -> ort.InferenceSession:
+    """A session of `model`, from the file `path`, on the provider that was asked for: never a silent fall-back."""
     if not path.is_file():
         raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
     options = ort.SessionOptions()
@@ -181,7 +188,7 @@ def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.Infere
     wanted = choose_provider(provider)
     given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
     try:
-        session = ort.InferenceSession(path, options, providers=given)
+        session = ort.InferenceSession(model, options, providers=given)
     except Exception as error:  # onnxruntime's exceptions share no root
         reason = str(error).splitlines()[0].rpartition(":")[2].strip()
         raise HeadError(
@@ -190,7 +197,7 @@ def open_session(path: Path, provider: str, intra_op_threads: int) -> ort.Infere
     if session.get_providers()[0] != given[0]:
         if provider == "auto":
             logger.warning("provider auto: cuda did not start for %s", path)
-            return open_session(path, "cpu", intra_op_threads)
+            return open_session(path, model, "cpu", intra_op_threads)
         raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
     return session
 

@@ -116,8 +116,9 @@ class Repository:
             raise UnknownModel(f"there is no model of that name; there are {', '.join(self.models) or 'none'}")
         if version is None:
             return versions[max(versions)]
-        if version.isascii() and version.isdecimal() and (model := versions.get(int(version[:18]))):
-            return model
+        for model in versions.values():
+            if model.version == version:
+                return model
         raise UnknownVersion(f"model {name} has no such version; it has {', '.join(map(str, versions))}")
 
     def scan(self) -> tuple[Snapshot, dict[str, str]]:

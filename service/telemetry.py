@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -212,8 +213,9 @@ class Telemetry:
         """Let the other processes see it."""
         if self.file is not None:
             draft = self.file.with_suffix(".draft")
-            draft.write_text(json.dumps(self.state()))
-            draft.replace(self.file)
+            with suppress(FileNotFoundError):  # the folder goes with whoever made it
+                draft.write_text(json.dumps(self.state()))
+                draft.replace(self.file)
 
     def close(self) -> None:
         """Add up what is left."""

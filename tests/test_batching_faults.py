@@ -232,6 +232,16 @@ def test_a_dead_batcher_answers_who_waits_and_takes_nobody(monkeypatch: pytest.M
     with_batcher(test, Fake())
 
 
+def test_closing_waits_for_no_company() -> None:
+    async def test(client: Client, batcher: Batcher, runner: Fake) -> None:
+        entry = client.send(1)
+        await asyncio.wait_for(batcher.close(), 30)
+        assert entry.answers is not None
+        assert runner.sizes == [1]
+
+    with_batcher(test, Fake(), max_wait_s=3600)
+
+
 def test_closing_answers_what_is_queued_and_takes_nothing_more() -> None:
     async def test(client: Client, batcher: Batcher, runner: Held) -> None:
         entries = [client.send(1)]

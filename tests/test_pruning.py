@@ -1,0 +1,69 @@
+"""A pruned head answers to the bit what the whole one answers, with fewer nodes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.head import Head
+from service.heads.softmax import build
+from service.heads.stages import Stages
+from service.metadata import Metadata
+from service.pruning import encoded, fields, pruned, varint
+from service.rows import GRAPH_OUTPUTS, wants
+from tests.conftest import ROOT
+from tests.heads_made import head
+
+STAGES = [Stages(1.7), Stages(1.7, np.arange(5.0)), Stages(0.3, matrix=np.eye(5) * 0.1)]
+
+
+@pytest.mark.parametrize("stages", STAGES, ids=["plain", "bias", "matrix"])
+@pytest.mark.parametrize("output", GRAPH_OUTPUTS)
+def test_a_pruned_graph_is_whole_and_answers_the_same_bits(stages: Stages, output: str) -> None:
+    whole = build(stages, 5, Metadata()).SerializeToString()
+    cut = pruned(whole, (output,))
+    model = onnx.load_from_string(cut)
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.output] == [output]
+    assert len(model.graph.node) < len(onnx.load_from_string(whole).graph.node)
+    assert list(model.metadata_props) == list(onnx.load_from_string(whole).metadata_props)
+    logits = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    answers = [
+        ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run([output], {"logits": logits})[0]
+        for data in (whole, cut)
+    ]
+    assert answers[0].tobytes() == answers[1].tobytes()
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 10, 101, 1000])
+def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
+    shipped = Head(ROOT / "models/softmax/1/model.onnx")
+    random = np.random.default_rng(k)
+    feed = {
+        "logits": (4 * random.standard_normal((5, k))).astype(np.float32),
+        "mask": random.random((5, k)) < 0.7,
+        "temperature": random.uniform(0.2, 5, (5, 1)),
+    }
+    alone = shipped.run(feed, wants(("probabilities",)))["probabilities"]
+    among = shipped.run(feed, wants(("probabilities", "entropy", "prediction")))["probabilities"]
+    assert alone.tobytes() == among.tobytes()
+
+
+def test_all_outputs_leave_all_nodes(tmp_path: Path) -> None:
+    whole = head(tmp_path / "model.onnx").read_bytes()
+    assert onnx.load_from_string(pruned(whole, GRAPH_OUTPUTS)) == onnx.load_from_string(whole)
+
+
+@given(st.integers(0, 2**40))
+def test_a_number_reads_back(value: int) -> None:
+    assert varint(encoded(value), 0) == (value, len(encoded(value)))
+
+
+@pytest.mark.parametrize("data", [b"\x0a\x05abc", b"\x0a", b"\x80", b"\x0b", b"\x09\x01"])
+def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="is"):
+        list(fields(data))
