@@ -1,8 +1,8 @@
 """What the service counts: requests, rows, batches and seconds, per version of a model, over all workers.
 
-A request costs a few bytes at the end of a buffer; the arithmetic happens in numpy for all requests of the last `INTERVAL_S` at
-once, on a timer that runs only while there is something to add up. Several workers keep a file each in a folder that
-they share, and whoever is asked adds them up. Knows neither HTTP nor Prometheus: `api/metrics.py` does.
+A request costs a few bytes at the end of a buffer; the arithmetic happens in numpy for all requests of the last
+`INTERVAL_S` at once, on a timer that runs only while there is something to add up. Several workers keep a file each in
+a folder that they share, and whoever is asked adds them up. Knows neither HTTP nor Prometheus: `api/metrics.py` does.
 """
 
 import asyncio
