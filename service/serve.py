@@ -5,6 +5,7 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -79,6 +80,8 @@ def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: soc
     if parent is not None:
         threading.Thread(target=follow, args=(server, parent), daemon=True).start()
     server.run(sockets=[listening])
+    if parent is not None and not parent.is_alive():
+        shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
 
 
 def follow(server: uvicorn.Server, parent: Any) -> None:

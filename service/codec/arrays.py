@@ -92,16 +92,20 @@ def numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
 
 def as_numbers(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.float64]:
     """As `numbers`, from a shape and its leaves."""
-    if not set(map(type, leaves)) <= {int, float}:
-        for i, leaf in enumerate(leaves):
-            if type(leaf) not in (int, float, type(None)):
-                raise refuse(name, i, shape, leaf, "a number, or null", "bad_logit")
+    kinds = set(map(type, leaves))
+    if not kinds <= {int, float, type(None)}:
+        i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in (int, float, type(None)))
+        raise refuse(name, i, shape, leaves[i], "a number, or null", "bad_logit")
     # -inf can only be a number such as -1e400 here: out of range, and inf is refused where it is read
-    leaves = [-math.inf if leaf is None else math.inf if leaf == -math.inf else leaf for leaf in leaves]
+    if type(None) in kinds:
+        leaves = [-math.inf if leaf is None else math.inf if leaf == -math.inf else leaf for leaf in leaves]
     try:
-        return np.array(leaves, np.float64).reshape(shape)
+        values = np.array(leaves, np.float64)
     except OverflowError:
-        return np.array([widened(leaf) for leaf in leaves], np.float64).reshape(shape)
+        values = np.array([widened(leaf) for leaf in leaves], np.float64)
+    if type(None) not in kinds:
+        values[np.isneginf(values)] = np.inf
+    return values.reshape(shape)
 
 
 def widened(leaf: float) -> float:

@@ -35,6 +35,7 @@ class Asked(NamedTuple):
 
     Attributes:
         temperature: the request's parameter, T > 0.
+        group: the request's parameter, whose temperature all rows get.
         wanted: the outputs, in order.
         made_of: their names, and `top` where the ranking is needed.
         n_bytes: how many bytes of binary data follow the header.
@@ -42,6 +43,7 @@ class Asked(NamedTuple):
 
     id: str | None
     temperature: float | None
+    group: str | None
     timeout_s: float | None
     inputs: tuple[Tensor, ...]
     wanted: tuple[Wanted, ...]
@@ -79,6 +81,7 @@ def read(header: bytes) -> Asked:
     return Asked(
         identifier(given.get("id")),
         temperature(parameters.get("temperature")),
+        group(parameters.get("group")),
         timeout(parameters.get("timeout")),
         inputs,
         wanted,
@@ -184,6 +187,11 @@ def temperature(value: Any) -> float | None:
             f"the parameter temperature is {found}; a finite number above 0 was expected", code="bad_temperature"
         )
     return number
+
+
+def group(value: Any) -> str | None:
+    """The parameter `group`."""
+    return None if value is None else str(typed(value, str, "the parameter group", "a string"))
 
 
 def timeout(value: Any) -> float | None:

@@ -61,7 +61,7 @@ def response(query: Inference, outputs: list[dict[str, Any]], model: Served) -> 
     rows = query.rows
     given = rows.temperature
     parameters: dict[str, Any] = {}
-    if not isinstance(given, np.ndarray):  # a parameter is one value
+    if not isinstance(given, np.ndarray) and query.groups is None:  # a parameter is one value
         parameters["temperature"] = model.temperature if given is None else given
     if rows.empty:
         parameters["no_class_allowed"] = ", ".join(map(str, rows.empty))

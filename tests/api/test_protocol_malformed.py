@@ -172,6 +172,12 @@ WRONG = {
         422, "bad_temperature", "a boolean", asks(LOGITS, parameters={"temperature": True})
     ),
     "a timeout that is none": Wrong(422, "invalid_value", "microseconds", asks(LOGITS, parameters={"timeout": "soon"})),
+    "a group where there are none": Wrong(
+        422, "no_groups", "one temperature for all", asks(LOGITS, parameters={"group": "a"})
+    ),
+    "a group that is no string": Wrong(
+        422, "wrong_request", "the parameter group is a number", asks(LOGITS, parameters={"group": 1})
+    ),
     # outputs
     "an unknown output": Wrong(
         422, "unknown_output", "there is no output softmax", asks(LOGITS, outputs=wanted("softmax"))

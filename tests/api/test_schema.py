@@ -16,7 +16,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 
 @pytest.mark.skipif(SCHEMATHESIS is None, reason="needs the dependency group schema")
-def test_every_answer_is_one_that_the_page_describes() -> None:
+def test_every_answer_is_one_that_the_page_describes(tmp_path: Path) -> None:
     with serving() as running:
         done = subprocess.run(
             [
@@ -28,6 +28,7 @@ def test_every_answer_is_one_that_the_page_describes() -> None:
             text=True,
             timeout=120,
             check=False,
+            cwd=tmp_path,  # it keeps a cache where it runs
         )
     assert done.returncode == 0, done.stdout
     generated, passed = re.search(r"(\d+) generated, (\d+) passed", done.stdout).groups()  # type: ignore[union-attr]

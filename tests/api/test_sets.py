@@ -9,6 +9,7 @@ import pytest
 from service.cli import main
 from service.conformal import Conformal
 from tests.api.bodies import refused
+from tests.api.infer import outputs, post, tensor, wanted
 from tests.conftest import ROOT, Running, serving
 
 ROWS = [[9.0, 1, 0, 0, 2, 0, 0, 1, 0, 0], [1.0, 1.2, 0, 0, 0, 0, 0, 1.1, 0, 0.9]]
@@ -117,3 +118,15 @@ def test_the_shipped_examples_serve_their_labels(running: Running) -> None:
     answer = running.predict({"logits": ROWS[0], "outputs": ["prediction"]}, "digits").json()
     assert (answer["prediction"], answer["labels"]) == (0, "zero")
     assert (ROOT / "models/digits/1/report.html").is_file()
+
+
+@pytest.mark.parametrize("group", ["hot", "calm", "never seen"])
+def test_the_protocol_takes_a_group_as_a_parameter(shops: Running, group: str) -> None:
+    native = shops.predict({"logits": [[4.0, 0, 0], [0, 1, 0]], "group": group}, "shops").json()["probabilities"]
+    ask = {
+        "inputs": [tensor("logits", "FP32", [2, 3], data=[4, 0, 0, 0, 1, 0])],
+        "outputs": wanted("probabilities"),
+        "parameters": {"group": group},
+    }
+    found = outputs(post(shops, ask, path="/v2/models/shops/infer"))["probabilities"]
+    assert found.tolist() == np.array(native, np.float32).tolist()
