@@ -81,6 +81,10 @@ class Service(Dispatcher):
         self.default_model = settings.default_model
         self.repository = Repository(settings.models, self.load, telemetry)
         self.batcher: Batcher | None = None
+        models = self.repository.models
+        if "default_model" in settings.model_fields_set and settings.default_model not in models:
+            there = ", ".join(models)
+            raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
         self.tracing = tracing(settings, telemetry)
         app = FastAPI(

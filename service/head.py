@@ -75,11 +75,10 @@ class Head:
         except HeadError as error:
             raise HeadError(f"{path} {error}") from error
         self.labels = self.metadata.labels
-        # 0 is for rows of no group
-        self.groups = {
-            name: i for i, name in enumerate(self.metadata.calibrator.get("group_temperatures", {}), start=1)
-        }
+        by_group: dict[str, float] = self.metadata.calibrator.get("group_temperatures", {})
+        self.groups = {name: i for i, name in enumerate(by_group, start=1)}  # 0 is for rows of no group
         self.temperature = self.metadata.temperature
+        self.group_temperatures = (self.temperature, *by_group.values())
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
         # most requests want probabilities alone, and every node would run for them; a classifier is too large for two

@@ -171,6 +171,8 @@ class FastLane(OrdinaryLane):
             return
         if self.dispatcher.access_log:
             access("POST", self.url, answer.status, flight.request_id)
+        if self.dispatcher.draining and not self.pipeline:
+            flight.keep_alive = False  # the client shall go elsewhere with its next request
         above = head(answer, self.preamble(), flight.request_id, flight.keep_alive)
         if len(answer.body) < LARGE_BODY:
             self.transport.write(above + answer.body)

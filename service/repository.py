@@ -41,6 +41,7 @@ class Model:
         self.takes_logits: bool = head.takes_logits
         self.masks_first: bool = head.metadata.masks_first
         self.groups: Mapping[str, int] = head.groups
+        self.group_temperatures: Sequence[float] = head.group_temperatures
         self.conformal: Conformal | None = head.conformal
         self.tally = head.tally = tally
 
@@ -98,7 +99,7 @@ class Repository:
             )
         self.models, failures = self.scan()
         if failures:
-            raise CannotStart("; ".join(failures.values()))
+            raise CannotStart("; ".join(dict.fromkeys(failures.values())))
         if not self.models:
             raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
 

@@ -163,7 +163,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(BACKLOG)  # now, so that of two that start at once only one gets through
     except OSError as error:
         raise CannotStart(
-            f"cannot listen on {host}:{port} ({error.strerror}): take another with --port, or --host"
+            f"cannot listen on {host}:{port} ({error.strerror}): take another with --port (CALIBRANT_PORT) or --host"
         ) from error
     return listening
 
@@ -193,4 +193,5 @@ def example(service: Service) -> str:
     logits: list[Any] = [2.0, 1.0, 0.1]
     if model.classes is not None:
         logits = [2.0, 1.0, 0.1, *[0.0] * model.classes][: model.classes]
-    return f"/v1/models/{name}/predict -d '{{\"logits\":{str(logits).replace(' ', '')}}}'"
+    key = "-H 'Authorization: Bearer KEY' " if service.settings.keys else ""
+    return f"/v1/models/{name}/predict {key}-d '{{\"logits\":{str(logits).replace(' ', '')}}}'"

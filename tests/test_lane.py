@@ -229,6 +229,17 @@ def test_a_stop_waits_for_what_is_in_flight(run: Run) -> None:
         assert line.closed()
 
 
+def test_while_it_drains_every_answer_sends_the_client_elsewhere(run: Run) -> None:
+    running = run()
+    running.service.draining = True
+    for request in (post(name="a"), b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"):
+        with wire(running) as line:
+            line.send(request)
+            status, headers, _ = line.answer()
+            assert (status, headers["connection"]) == (200, "close")
+            assert line.closed()
+
+
 def test_a_connection_that_rests_too_long_is_closed(run: Run) -> None:
     running = run()
     running.server.config.timeout_keep_alive = 1

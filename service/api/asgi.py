@@ -33,6 +33,8 @@ class Gone(Exception):
 class Dispatcher:
     """Predict by the short way, everything else by the app behind it."""
 
+    draining: bool = False
+
     def __init__(self, app: Application, gate: Gate, telemetry: Telemetry, *, access_log: bool = False) -> None:
         self.access_log = access_log
         self.app = app
@@ -46,6 +48,8 @@ class Dispatcher:
             await self.app(scope, receive, send)
             return
         path = raw_path(scope)
+        if self.draining:
+            send = farewell(send)
         if self.access_log:
             send = logged(send, scope["method"], path)
         to = target(path)
@@ -105,6 +109,17 @@ async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def farewell(send: Send) -> Send:
+    """A `send` that closes the connection: the client shall go elsewhere with its next request."""
+
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return closing
 
 
 def logged(send: Send, method: str, path: bytes) -> Send:

@@ -54,8 +54,8 @@ def parameters(calibrator: Calibrator, group_names: tuple[str, ...] = ()) -> dic
     if calibrator.laplace:
         told["laplace"] = calibrator.laplace
     if calibrator.group_temperatures is not None:
-        factors = listed(calibrator.group_temperatures)
-        told["group_temperatures"] = dict(zip(group_names, factors, strict=True))
+        by_group = listed(calibrator.temperature * calibrator.group_temperatures)
+        told["group_temperatures"] = dict(zip(group_names, by_group, strict=True))
     return told
 
 

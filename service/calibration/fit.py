@@ -4,6 +4,10 @@ For example:
   calibrant fit --data validation.npz --name digits
   calibrant fit --data rows.csv --name shop --group tenant
   calibrant fit --data logits.npy --labels labels.npy --method temperature --to head.onnx
+
+The data: np.savez("rows.npz", logits=..., labels=...), logits [n,K] and labels [n] as indices or names, with `mask`
+[n,K], `weights` [n], `groups` [n] and `classes` [K] where there are any; `val_` and `test_` before the names keep rows
+apart. A CSV or Parquet file has a column for each class, named as the class, and a column `label`.
 """
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
@@ -148,7 +152,7 @@ def labels(of_data: tuple[str, ...] | None, k: int, given: Path | None) -> tuple
 def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
     """Build, check and write the head; return where it is."""
     from service.calibration.export import stages
-    from service.heads.attach import attach
+    from service.heads.attach import attach, refuse_fixed_batch
     from service.heads.files import publish
     from service.heads.files import write as write_file
     from service.heads.softmax import build
@@ -158,6 +162,7 @@ def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
         model = build(own, proof.fitted_on.n_classes, story)
     else:
         model = attach(arguments.onto, arguments.output, own, story)
+        refuse_fixed_batch(model)
     if arguments.to is not None:
         return write_file(model, arguments.to)
     return publish(model, arguments.models, arguments.name)

@@ -77,7 +77,8 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
         FitError: labels that say nothing, or no method can be fitted.
     """
     data = next(iter(parts.values()))
-    choice = select.choose(data, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
+    compared = cooled(data) if wanted.grouped else data
+    choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
     progress("the final fit")
     fit = fitter(choice.plan, grouped=wanted.grouped)
     calibrator = fit(data)
@@ -93,6 +94,14 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     else:
         before, after = score(rows), score(replace(rows, logits=logs, mask=None))
     return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept)
+
+
+def cooled(data: Dataset) -> Dataset:
+    """The data with each group at its own temperature, so that no candidate has to stand in for the groups."""
+    factors = groups.fit(data, methods.fit(data, methods.Plan("temperature"))).group_temperatures
+    if factors is None or data.groups is None:
+        return data
+    return replace(data, logits=(data.logits / factors[data.groups][:, None]).astype(np.float32))
 
 
 def fitter(plan: Plan | None, *, grouped: bool) -> Callable[[Dataset], Calibrator]:

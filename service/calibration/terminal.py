@@ -14,6 +14,7 @@ from service.calibration.metrics import Ordered, measure
 from service.calibration.proof import Proof
 from service.calibration.scores import Scores
 
+MOST_NAMES: Final = 12
 SHOWN: Final = ("nll", "brier", "accuracy", "ece", "ece_mass", "smooth_ece", "classwise_ece", "ks", "aurc")
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
@@ -33,6 +34,17 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield tell
 
 
+def told_classes(console: Console, proof: Proof) -> None:
+    """Name the classes, and those that no label names: a column that is none, more often than not."""
+    data = proof.fitted_on
+    names = data.class_names or tuple(map(str, range(data.n_classes)))
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    console.print(f"{data.n_classes} classes: {shown}", markup=False)
+    absent = [names[i] for i in np.flatnonzero(np.bincount(data.labels, minlength=data.n_classes) == 0)]
+    if absent:
+        warn(f"no label names {', '.join(absent[:MOST_NAMES])}: are these classes? Nothing could be learned of them")
+
+
 def show(path: Path, proof: Proof, intervals: Intervals) -> None:
     """The outcome of a fit."""
     console = Console(highlight=False, soft_wrap=True)
@@ -44,6 +56,7 @@ def show(path: Path, proof: Proof, intervals: Intervals) -> None:
     console.print(
         f"{calibrator.method}: {told}{calibrator.n_parameters} parameters from {proof.fitted_on.n_rows:,} rows"
     )
+    told_classes(console, proof)
     metrics = proof.metrics()
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{len(proof.after.nll):,} rows, {proof.held_out}")

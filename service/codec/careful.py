@@ -24,7 +24,7 @@ def decode_careful(body: bytes, model: Served) -> Query:
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(request, model)
     groups = read_groups(request, model, rows.n)
-    if groups is not None:
+    if groups is not None and request.temperature is None:  # a temperature of the request's own replaces the group's
         warned = (rows.empty, rows.looks_like_probabilities)
         rows = Rows({**rows.inputs, "group": groups}, rows.mask, rows.temperature, *warned)
     if request.alpha is not None:

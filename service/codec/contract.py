@@ -155,7 +155,7 @@ class PredictionSet(BaseModel):
 class Warned(BaseModel):
     """Something odd about rows that were answered all the same."""
 
-    code: Literal["no_class_allowed", "looks_like_probabilities"]
+    code: Literal["no_class_allowed", "looks_like_probabilities", "unknown_group"]
     rows: list[int]
     message: str
 

@@ -42,8 +42,8 @@ def encode(query: Query, arrays: Arrays, model: Served) -> bytes:
         said["prediction_set"] = said_sets(
             arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
         )
-    if query.rows.empty or query.rows.looks_like_probabilities:
-        said["warnings"] = warnings(query.rows)
+    if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
+        said |= {"warnings": found} if (found := warnings(query.rows, query.groups)) else {}
     return orjson.dumps(said, option=NUMPY)
 
 
@@ -55,6 +55,9 @@ def per_row(values: Any, query: Query) -> Any:
 def said_temperature(query: Query, model: Served) -> Any:
     """The temperature that was used: as it came, or the head's."""
     given = query.rows.temperature
+    if given is None and query.groups is not None:
+        used = [model.group_temperatures[i] for i in query.groups[:, 0]]
+        return used[0] if len(set(used)) == 1 else used
     if given is None:
         return model.temperature
     if isinstance(given, np.ndarray):
@@ -91,7 +94,7 @@ def said_sets(
     return sets
 
 
-def warnings(rows: Rows) -> list[dict[str, Any]]:
+def warnings(rows: Rows, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
     """What was odd about rows that were answered all the same."""
     found: list[dict[str, Any]] = []
     if rows.empty:
@@ -102,6 +105,9 @@ def warnings(rows: Rows) -> list[dict[str, Any]]:
             "the logits are in [0, 1] and add up to 1, as probabilities do; softmax was applied to them all the same"
         )
         found.append({"code": "looks_like_probabilities", "rows": list(range(rows.n)), "message": message})
+    if groups is not None and not groups.all():
+        message = "the head does not know the group of these rows: they got the common temperature"
+        found.append({"code": "unknown_group", "rows": np.flatnonzero(groups[:, 0] == 0).tolist(), "message": message})
     return found
 
 

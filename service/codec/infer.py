@@ -41,7 +41,7 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(said, body, n, model)
     groups = None if said.group is None else group_of(said.group, rows.n, model)
-    if groups is not None:
+    if groups is not None and rows.temperature is None:
         warned = (rows.empty, rows.looks_like_probabilities)
         rows = Rows({**rows.inputs, "group": groups}, rows.mask, rows.temperature, *warned)
     return Inference(

@@ -21,6 +21,7 @@ class Served(Protocol):
     classes: int | None
     labels: Sequence[str] | None
     groups: Mapping[str, int]
+    group_temperatures: Sequence[float]
     conformal: Conformal | None
     temperature: float
     inputs: Mapping[str, Input]

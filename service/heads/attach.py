@@ -26,6 +26,18 @@ class Shape(NamedTuple):
     k: Dim
 
 
+def refuse_fixed_batch(model: ModelProto) -> None:
+    """Raise HeadError for a model that takes one number of rows only: it could not be served."""
+    given = {initializer.name for initializer in model.graph.initializer}
+    for entry in model.graph.input:
+        dims = entry.type.tensor_type.shape.dim
+        if entry.name not in given and dims and dims[0].dim_value:
+            raise HeadError(
+                f"the classifier's input {entry.name} has a batch dimension fixed at {dims[0].dim_value}: "
+                "export the classifier again with a dynamic first dimension"
+            )
+
+
 def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata: Metadata) -> ModelProto:
     """Put the head behind the classifier's `output`, logits [N, K] of any float type.
 

@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
     if (arguments.onto is None) != (arguments.output is None):
         raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
     # onnx comes with these
-    from service.heads.attach import attach
+    from service.heads.attach import attach, refuse_fixed_batch
     from service.heads.files import publish, write
     from service.heads.softmax import build
     from service.heads.stages import Stages
@@ -66,6 +66,7 @@ def run(arguments: Namespace) -> int:
         model = build(stages, metadata.classes, metadata)
     else:
         model = attach(arguments.onto, arguments.output, stages, metadata)
+        refuse_fixed_batch(model)
     path = publish(model, arguments.models, arguments.name) if arguments.to is None else write(model, arguments.to)
     print(summary(path, Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})))  # noqa: T201 - the terminal is where this belongs
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.errors import CannotStart
 from tests.api.bodies import held, refused, until
 from tests.api.wrong import INVALID, NOT_JSON
 from tests.conftest import Running
@@ -123,8 +124,15 @@ def test_what_is_not_there_gets_404(running: Running, method: str, path: str, co
 
 
 def test_an_unknown_default_model_gets_404(run: Run) -> None:
-    response = run(default_model="other").client.post("/v1/predict", json={"logits": [1]})
+    running = run()
+    running.service.predict.default_model = "other"  # its folder has gone since
+    response = running.client.post("/v1/predict", json={"logits": [1]})
     refused(response, 404, "unknown_model", "there are digits, softmax")
+
+
+def test_a_default_model_that_is_named_and_not_there_stops_the_start(run: Run) -> None:
+    with pytest.raises(CannotStart, match="default model other is not there; --default-model takes digits, softmax"):
+        run(default_model="other")
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,26 @@ def test_the_protocol_takes_a_group_as_a_parameter(shops: Running, group: str) -
     }
     found = outputs(post(shops, ask, path="/v2/models/shops/infer"))["probabilities"]
     assert found.tolist() == np.array(native, np.float32).tolist()
+
+
+def test_the_temperature_that_is_said_is_the_one_that_was_used(shops: Running) -> None:
+    logits = np.array([4.0, 0, 0])
+    for group in ("hot", "calm"):
+        answer = shops.predict({"logits": logits.tolist(), "group": group}, "shops").json()
+        e = np.exp(logits / answer["temperature"])
+        assert answer["probabilities"] == pytest.approx((e / e.sum()).tolist(), rel=1e-6)
+    both = shops.predict({"logits": [logits.tolist()] * 2, "group": ["hot", "calm"]}, "shops").json()
+    assert both["temperature"][0] > 2 * both["temperature"][1]
+
+
+def test_a_temperature_of_the_request_replaces_the_groups(shops: Running) -> None:
+    said = {"logits": [4.0, 0, 0], "temperature": 2}
+    with_group = shops.predict({**said, "group": "hot"}, "shops").json()
+    assert with_group["probabilities"] == shops.predict(said, "shops").json()["probabilities"]
+    assert with_group["temperature"] == 2
+
+
+def test_a_group_that_the_head_does_not_know_is_answered_with_a_warning(shops: Running) -> None:
+    answer = shops.predict({"logits": [[4.0, 0, 0]] * 2, "group": ["hot", "typo"]}, "shops").json()
+    assert [(w["code"], w["rows"]) for w in answer["warnings"]] == [("unknown_group", [1])]
+    assert "warnings" not in shops.predict({"logits": [4.0, 0, 0], "group": "hot"}, "shops").json()

@@ -198,3 +198,24 @@ def test_data_of_another_width_than_the_head_are_refused(tmp_path, capsys):
     head = tmp_path / "models" / "own" / "1" / "model.onnx"
     assert main(["evaluate", "--model", str(head), "--data", str(other)]) == 2
     assert "the data have 3 classes, the head has 5" in capsys.readouterr().err
+
+
+def test_groups_are_no_reason_to_choose_a_richer_method(tmp_path):
+    data = drawn(3000)
+    groups = np.repeat(["x", "y"], 1500)
+    hot = np.where(groups == "x", 1, 5)[:, None].astype(np.float32)
+    path = saved(tmp_path / "rows.npz", replace(data, logits=data.logits * hot), tenant=groups)
+    assert (
+        fitted(tmp_path, "--data", str(path), "--group", "tenant", "--no-report").calibrator["method"] == "temperature"
+    )
+
+
+def test_a_class_that_no_label_names_is_pointed_out(tmp_path, capsys):
+    data = drawn(400)
+    wider = np.column_stack([data.logits, np.full(400, -3, np.float32)])
+    path = tmp_path / "rows.npz"
+    np.savez(path, logits=wider, labels=data.labels, classes=np.array(["a", "b", "c", "d", "e", "fold"]))
+    fitted(tmp_path, "--data", str(path), "--method", "temperature", "--no-report")
+    said = capsys.readouterr()
+    assert "6 classes: a, b, c, d, e, fold" in said.out
+    assert "no label names fold" in said.err

@@ -22,6 +22,7 @@ class Stub:
     takes_logits: bool = True
     masks_first: bool = True
     groups: dict[str, int] = field(default_factory=dict)
+    group_temperatures: Sequence[float] = (1.0,)
     conformal: Any = None
 
 

@@ -162,6 +162,14 @@ def test_options_that_do_not_read_end_with_one_sentence(options, capsys):
     assert said.count("\n") == 1
 
 
+def test_a_classifier_that_takes_one_number_of_rows_is_refused_before_it_is_written(folder, capsys):
+    """It could not be served, and the next start would stop at it."""
+    onnx.save(classifiers.linear(n=1), folder / "classifier.onnx")
+    assert export("--name", "mine", "--onto", "classifier.onnx", "--output", "logits") == 3
+    assert "batch dimension fixed at 1: export the classifier again" in capsys.readouterr().err
+    assert not (folder / "models" / "mine").exists()
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_missing_onnx_is_said_with_what_to_install(capsys, monkeypatch):
     """Serving does not need it."""
