@@ -98,6 +98,12 @@ class Rows:
             temperature[start:stop] if isinstance(temperature, np.ndarray) else temperature,
         )
 
+    def grouped(self, groups: NDArray[np.int64] | None) -> "Rows":
+        """The rows in groups, int64 `[N, 1]`; a temperature of the rows' own goes before that of a group."""
+        if groups is None or self.temperature is not None:
+            return self
+        return Rows({**self.inputs, "group": groups}, self.mask, None, self.empty, self.looks_like_probabilities)
+
     @classmethod
     def checked(
         cls,

@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
     if settings.workers > 1:
+        del service  # the parent serves nothing
         with TemporaryDirectory(prefix="calibrant-") as counts:
             return Workers(settings.workers, partial(work, settings, Path(counts)), listening).run()
     server = Server(service)

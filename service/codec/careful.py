@@ -23,14 +23,11 @@ def decode_careful(body: bytes, model: Served) -> Query:
     request = described(parsed(body))
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(request, model)
-    groups = read_groups(request, model, rows.n)
-    if groups is not None and request.temperature is None:  # a temperature of the request's own replaces the group's
-        warned = (rows.empty, rows.looks_like_probabilities)
-        rows = Rows({**rows.inputs, "group": groups}, rows.mask, rows.temperature, *warned)
+    groups = group_indices(request.group, rows.n, model)
     if request.alpha is not None:
         check_sets(request, model, groups)
     return Query(
-        rows,
+        rows.grouped(groups),
         outputs=tuple(request.outputs),
         lead=lead,
         classes=classes,
@@ -161,15 +158,15 @@ def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     return None if request.temperature is None else arrays.temperatures(request.temperature, n)
 
 
-def read_groups(request: PredictRequest, model: Served, n: int) -> NDArray[np.int64] | None:
+def group_indices(given: str | list[str] | None, n: int, model: Served) -> NDArray[np.int64] | None:
     """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
-    if request.group is None:
+    if given is None:
         return None
     if not model.groups:
         raise InvalidValue(
             f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
         )
-    names = [request.group] * n if isinstance(request.group, str) else request.group
+    names = [given] * n if isinstance(given, str) else given
     if len(names) != n:
         raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
     return np.array([[model.groups.get(name, 0)] for name in names], np.int64)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.codec import arrays
 from service.codec.asked import Asked, Wanted, asked, header_length, shown
+from service.codec.careful import group_indices
 from service.codec.query import Query, Served
 from service.codec.tensors import NAMES, Tensor, from_bytes, leaves_of
 from service.errors import InvalidValue, Malformed
@@ -40,22 +41,11 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
         )
     read = read_logits if model.takes_logits else read_inputs
     rows, lead, classes = read(said, body, n, model)
-    groups = None if said.group is None else group_of(said.group, rows.n, model)
-    if groups is not None and rows.temperature is None:
-        warned = (rows.empty, rows.looks_like_probabilities)
-        rows = Rows({**rows.inputs, "group": groups}, rows.mask, rows.temperature, *warned)
+    groups = group_indices(said.group, rows.n, model)
+    rows = rows.grouped(groups)
     return Inference(
         rows, said.made_of, lead, classes, False, None, said.timeout_s, said.id, groups=groups, wanted=said.wanted
     )
-
-
-def group_of(name: str, n: int, model: Served) -> NDArray[np.int64]:
-    """The index of a group for `n` rows, int64 `[N, 1]`; 0, the common temperature, for one never seen."""
-    if not model.groups:
-        raise InvalidValue(
-            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
-        )
-    return np.full((n, 1), model.groups.get(name, 0), np.int64)
 
 
 def raw(body: bytes, model: Served) -> bytes:
