@@ -71,6 +71,7 @@ class Entry:
         "deadline",
         "done",
         "error",
+        "n_received",
         "n_sent",
         "parts",
         "queue_s",
@@ -89,6 +90,7 @@ class Entry:
         self.error: AnsweredError | None = None
         self.parts: list[Arrays] | None = None
         self.n_sent = 0
+        self.n_received = 0
         self.tag: Any = None  # whatever the observer shall see of it
         self.submitted = clock()
         self.queue_s = 0.0
@@ -126,7 +128,8 @@ class Entry:
         if self.parts is None:
             self.parts = []
         self.parts.append(part)
-        if sum(len(next(iter(p.values()))) for p in self.parts) == self.rows.n:
+        self.n_received += len(next(iter(part.values())))
+        if self.n_received == self.rows.n:
             # a part has more outputs than were asked for where its batch-mates wanted them
             self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
 
