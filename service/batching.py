@@ -224,6 +224,14 @@ class Batcher:
         group.add(entry)
         return entry
 
+    def hurry(self) -> None:
+        """Run what waits here and now: nobody else is there who could join it."""
+        if not self.max_wait_s:
+            for group in list(self.groups.values()):
+                if not group.batch:
+                    group.flush_timer.cancel()
+                    group.flush()
+
     def admit(self, n_rows: int = 1) -> None:
         """Pass where so many rows find room; ask before decoding, so that refusing stays cheap.
 

@@ -189,8 +189,11 @@ class FastLane(OrdinaryLane):
         if self.error is not None or predict is None:
             self.landed(self.dispatcher.refuse(self.error or NotReady("the service is starting")))
         else:
-            exchange = predict(self.to, self.headers, self.request_id, body, self.landed)
-            self.exchange = None if self.flight.response_complete else exchange
+            self.exchange = predict(self.to, self.headers, self.request_id, body, self.landed)
+            if len(self.connections) == 1:
+                predict.batcher.hurry()
+            if self.flight.response_complete:
+                self.exchange = None
 
     def landed(self, answer: Answer) -> None:
         """Write the answer, and go on with whatever is behind it."""
