@@ -18,6 +18,7 @@ FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
 NEGATED: Final = bytes([1, 0, *range(2, 256)])  # of the bytes of booleans
 NEGATIVE_INFINITY: Final = np.float32(-np.inf)
+MINUS_INFINITY_BITS: Final = NEGATIVE_INFINITY.view(np.uint32)
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 
 # The outputs of a head's graph, in the order of their bits in a `wants`.
@@ -138,7 +139,7 @@ class Rows:
             gaps = True
         if mask is not None:
             if masks_first:
-                np.putmask(values, ~mask, NEGATIVE_INFINITY)
+                put_minus_infinity(values, mask)
             else:
                 values[~mask & ~np.isfinite(values)] = 0.0
         return cls(
@@ -212,6 +213,18 @@ def within_float32(values: NDArray[Any]) -> NDArray[np.float32]:
             class_=class_,
         )
     return narrow
+
+
+def put_minus_infinity(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+    """Write -inf into `values` `[N, K]` wherever `mask` is false.
+
+    By bits: booleans are hard to predict, and what branches on each of them (`putmask`, `where`) takes six times as
+    long.
+    """
+    bits = values.view(np.uint32)
+    kept = np.negative(mask, dtype=np.uint32)
+    bits &= kept
+    bits |= ~kept & MINUS_INFINITY_BITS
 
 
 def empty_rows(values: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, gaps: bool) -> list[int]:
