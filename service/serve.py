@@ -21,8 +21,6 @@ from typing import Any, Final, get_args
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvicorn
-from rich.console import Console
-from rich.table import Table
 
 from service import logs
 from service.app import Readiness, Service, create_app
@@ -171,16 +169,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 def announce(service: Service, host: str, port: int) -> None:
     """Say what is served and where, with one request to try."""
-    console = Console(stderr=False, highlight=False)
-    table = Table("model", "version", "classes", "temperature", "provider", box=None, pad_edge=False)
+    rows = [("model", "version", "classes", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
             classes = "any" if model.classes is None else str(model.classes)
-            table.add_row(model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider)
-    console.print(table)
+            rows.append((model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    console.print(f"\nCalibrant answers on {url}, described on {url}/docs. Try:", soft_wrap=True)
-    console.print(f"  curl -s {url}{example(service)}\n", soft_wrap=True, markup=False)
+    say(f"\nCalibrant answers on {url}, described on {url}/docs. Try:\n  curl -s {url}{example(service)}\n")
+
+
+def say(line: str) -> None:
+    """Print a line at once, also where it goes into a pipe; rich would take 3 MB for it."""
+    print(line, flush=True)  # noqa: T201 - the terminal is where this belongs
 
 
 def example(service: Service) -> str:
