@@ -73,6 +73,14 @@ class Prometheus:
         """The values of a query, now."""
         return [float(sample["value"][1]) for sample in self.ask("/query", query=expr)["result"]]
 
+    def sees_a_target(self) -> bool:
+        """Whether it has started, and has scraped something."""
+        try:
+            answer = self.client.get("/query", params={"query": "up == 1"})
+        except httpx.TransportError:
+            return False
+        return answer.status_code == 200 and bool(answer.json()["data"]["result"])  # 503 while it starts
+
 
 @contextmanager
 def watching(program: str, target: str, folder: Path) -> Iterator[Prometheus]:
@@ -91,14 +99,9 @@ def watching(program: str, target: str, folder: Path) -> Iterator[Prometheus]:
         prometheus = Prometheus(f"http://{url}")
         with prometheus.client:
             end = time.monotonic() + 60
-            while True:
+            while not prometheus.sees_a_target():
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < end, "Prometheus does not find the service"
-                try:
-                    if prometheus.values("up == 1"):
-                        break
-                except httpx.TransportError:
-                    pass
                 time.sleep(0.2)
             yield prometheus
     finally:
