@@ -78,7 +78,7 @@ def test_the_service_asks_for_what_the_runtime_offers(objects: dict[str, Any]) -
 
 
 def given(objects: dict[str, Any], models: Path) -> list[str]:
-    """What the runtime gives to `calibrant serve` for the InferenceService, but for the host, the port and the folder."""
+    """What the runtime gives to `calibrant serve` for the InferenceService, but for host, port and folder."""
     [container] = objects["ServingRuntime"]["spec"]["containers"]
     options = arguments(container, host="127.0.0.1", port=0, models=models)
     return [str(option).replace("{{.Name}}", objects["InferenceService"]["metadata"]["name"]) for option in options]
