@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check check-deploy bench load lock kserve clean
+.PHONY: install serve test check check-deploy bench load lock kserve manifests clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -43,8 +43,12 @@ check: .venv/developing          ## style, types, walls
 	$(PIP) --require-hashes -r requirements/deploy.txt
 	touch $@
 
-check-deploy: .venv/deploying .venv/loading  ## the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
+# the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
+check-deploy: .venv/deploying .venv/kserve/ready .venv/loading
 	$(BIN)/python -m pytest tests/deploy --thorough $(CHECKS)
+
+manifests: .venv/deploying       ## deploy/kubernetes, rendered from the chart
+	$(BIN)/python deploy/kubernetes/render.py
 
 bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json FILE" says which and how
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -79,7 +79,7 @@ class Service(Dispatcher):
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
-        self.repository = Repository(settings.models, self.load, telemetry)
+        self.repository = Repository(settings.models, self.load, telemetry, default_model=settings.default_model)
         self.batcher: Batcher | None = None
         models = self.repository.models
         if "default_model" in settings.model_fields_set and settings.default_model not in models:

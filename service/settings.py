@@ -23,7 +23,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    models: Path = Field(Path("models"), description="folder of MODEL/VERSION/model.onnx")
+    models: Path = Field(
+        Path("models"), description="folder of MODEL/VERSION/model.onnx; for one model VERSION/model.onnx will do"
+    )
     default_model: str = Field("softmax", description="the model behind /v1/predict")
     workers: int = Field(1, ge=1, le=1024, description="processes that share the port, each with all heads")
     provider: Literal["cpu", "cuda", "auto"] = Field(
