@@ -98,7 +98,7 @@ class Service(Dispatcher):
         app.include_router(operations(self))
         app.include_router(protocol(self))
         app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
-        describe(app)
+        describe(app, guarded=bool(settings.keys))
         translate(app)
         super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
 

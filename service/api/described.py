@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.api.asgi import GUARDED
 from service.codec.contract import ErrorAnswer, PredictAnswer, PredictRequest
 from service.codec.infer_contract import InferAnswer, InferRequest
 from service.errors import NotFound
@@ -94,13 +95,13 @@ FILES: Final = {
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Let `app` describe the whole service, and serve `/docs`."""
+def describe(app: FastAPI, *, guarded: bool = False) -> None:
+    """Let `app` describe the whole service, and serve `/docs`; a guarded one says that it wants a key, and where."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            app.openapi_schema = with_lanes(schema)
+            app.openapi_schema = with_keys(with_lanes(schema)) if guarded else with_lanes(schema)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own documented way to extend it
@@ -114,6 +115,16 @@ def with_lanes(schema: dict[str, Any]) -> dict[str, Any]:
     for lane in LANES:
         for path, summary in lane.paths.items():
             schema["paths"][path] = {"post": operation(lane, path, summary)}
+    return schema
+
+
+def with_keys(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document in which the guarded paths want a key."""
+    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in schema["paths"].items():
+        if path.encode().startswith(GUARDED):
+            for described in methods.values():
+                described["security"] = [{"key": []}]
     return schema
 
 

@@ -1,6 +1,7 @@
 """The OpenAPI page: true, and whole without the internet."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -91,3 +92,14 @@ def test_the_page_and_all_it_loads_come_from_here(running: Running) -> None:
 def test_what_the_page_loads_loads_nothing_from_elsewhere(running: Running) -> None:
     style = running.client.get("/docs/swagger-ui.css").text
     assert not re.findall(r"url\(\s*[\"']?https?:|@import", style)
+
+
+def test_with_keys_the_page_asks_for_one_where_one_is_wanted(run: Callable[..., Running], openapi: Any) -> None:
+    assert "securitySchemes" not in openapi["components"]
+    guarded = run(api_keys="sesame")
+    described = guarded.client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            status = guarded.client.request(method, path).status_code
+            assert ("security" in operation) == (status == 401), path
