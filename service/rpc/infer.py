@@ -1,0 +1,132 @@
+"""ModelInfer: how its messages are read, and how they are answered.
+
+A message says what the JSON header of an `infer` over HTTP says, and is judged by the same rules; its tensors are the
+binary data behind that header. Tensors that come as typed contents are made binary first. The answer's are always raw.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from service.api.answer import Answer, Face, Framing
+from service.codec.asked import shape_of, shown, understood
+from service.codec.infer import Inference, inference
+from service.codec.inferred import data_of, datatype, response, shape, told
+from service.codec.query import Served
+from service.codec.tensors import BINARY_ONLY, DTYPES
+from service.errors import InvalidValue
+from service.rows import Arrays
+from service.rpc.messages import ModelInferResponse
+
+CONTENTS: Final = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def read(message: Any, _: Framing, model: Served) -> Inference:
+    """The query that a ModelInferRequest is.
+
+    Raises:
+        InvalidValue: it cannot be answered.
+    """
+    if not message.model_name:
+        raise InvalidValue("model_name is missing; a model's name was expected", code="wrong_request")
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise InvalidValue(
+            f"there are {len(message.inputs)} inputs and {len(raw)} raw_input_contents; one for each was expected",
+            code="bad_binary_size",
+        )
+    inputs, data = [], []
+    for i, tensor in enumerate(message.inputs):
+        if raw and tensor.HasField("contents"):
+            raise InvalidValue(
+                f"{shown(tensor.name)} has contents beside raw_input_contents; one of them was expected",
+                code="wrong_request",
+            )
+        data.append(raw[i] if raw else packed(tensor))
+        inputs.append(
+            {
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": list(tensor.shape),
+                "parameters": {**parameters(tensor.parameters), "binary_data_size": len(data[i])},
+            }
+        )
+    said = understood(
+        {
+            "id": message.id or None,
+            "parameters": parameters(message.parameters),
+            "inputs": inputs,
+            "outputs": [{"name": out.name, "parameters": parameters(out.parameters)} for out in message.outputs],
+        }
+    )
+    return inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+
+
+def parameters(given: Any) -> dict[str, Any]:
+    """A map of InferParameter as plain values; one without a value is none."""
+    return {
+        key: None if (choice := value.WhichOneof("parameter_choice")) is None else getattr(value, choice)
+        for key, value in given.items()
+    }
+
+
+def packed(tensor: Any) -> bytes:
+    """Typed contents as binary data.
+
+    Raises:
+        InvalidValue: they are of another type than the tensor, more or fewer than its shape has, or beyond its type.
+    """
+    name, kind = shown(tensor.name), tensor.datatype
+    if kind in BINARY_ONLY:
+        raise InvalidValue(f"{name} is {kind}, which only binary data can say: those were expected")
+    expected = CONTENTS.get(kind)
+    if expected is None:
+        return b""  # whoever reads the datatype complains of it
+    given = [field.name for field, _ in tensor.contents.ListFields()]
+    if given not in ([], [expected]):
+        raise InvalidValue(
+            f"{name} is {kind} and comes in {' and '.join(given)}; {expected} was expected", code="bad_datatype"
+        )
+    values = getattr(tensor.contents, expected)
+    if kind == "BYTES":
+        return b"".join(values)  # no model takes any
+    sizes = shape_of(list(tensor.shape), tensor.name)
+    if len(values) != math.prod(sizes):
+        raise InvalidValue(
+            f"{name} has {len(values)} values; {math.prod(sizes)} were expected for its shape {list(sizes)}",
+            code="wrong_shape",
+        )
+    try:
+        return np.array(values, DTYPES[kind]).tobytes()
+    except OverflowError:
+        raise InvalidValue(f"{name} has a number beyond {kind}", code="bad_input") from None
+
+
+def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
+    """The answer: a ModelInferResponse, serialized."""
+    about = response(query, [], model)
+    message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))
+    for key, value in about.get("parameters", {}).items():
+        setattr(message.parameters[key], PARAMETERS[type(value)], value)
+    for wanted, values in told(query, arrays, model):
+        message.outputs.add(name=wanted.name, datatype=datatype(values), shape=shape(values, query))
+        message.raw_output_contents.append(bytes(data_of(values)))
+    return Answer(200, message.SerializeToString())
+
+
+PARAMETERS: Final = {bool: "bool_param", str: "string_param", float: "double_param"}
+INFER: Final = Face("infer", frozenset(), False, read, said)
