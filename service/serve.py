@@ -42,7 +42,13 @@ LARGE_BLOCK: Final = 4 * 2**20  # bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a setting; what is not given comes from the environment, then from the default."""
     for name, field in Settings.model_fields.items():
-        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default) or "none"
+        default = (
+            f"{field.default:g}"
+            if isinstance(field.default, float)
+            else "none"
+            if field.default in (None, "")
+            else str(field.default)
+        )
         how: dict[str, Any] = {"metavar": field.title or name.rpartition("_")[2].upper()}
         if field.annotation is bool:
             how = {"action": argparse.BooleanOptionalAction}
@@ -169,7 +175,9 @@ def reserve(host: str, port: int) -> socket.socket:
         CannotStart: as `listen`.
     """
     option = "--grpc (CALIBRANT_GRPC)"
-    with bound(host, port, socket.SO_REUSEADDR, option, listens=True) as first:  # as the next would share it with anybody
+    with bound(
+        host, port, socket.SO_REUSEADDR, option, listens=True
+    ) as first:  # as the next would share it with anybody
         port = first.getsockname()[1]
     return bound(host, port, socket.SO_REUSEPORT, option, listens=False)
 
@@ -199,8 +207,10 @@ def announce(service: Service, host: str, port: int) -> None:
             classes = "any" if model.classes is None else str(model.classes)
             table.add_row(model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider)
     console.print(table)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    console.print(f"\nCalibrant answers on {url}, described on {url}/docs. Try:", soft_wrap=True)
+    place = f"[{host}]" if ":" in host else host
+    url = f"http://{place}:{port}"
+    rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
+    console.print(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:", soft_wrap=True)
     console.print(f"  curl -s {url}{example(service)}\n", soft_wrap=True, markup=False)
 
 

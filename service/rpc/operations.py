@@ -21,17 +21,17 @@ def find(state: Serving, asked: Any) -> Model:
     return state.repository.find(asked.name, asked.version or None)
 
 
-async def server_live(state: Serving, asked: Any) -> dict[str, Any]:
+async def server_live(_: Serving, __: Any) -> dict[str, Any]:
     """It answers."""
     return {"live": True}
 
 
-async def server_ready(state: Serving, asked: Any) -> dict[str, Any]:
+async def server_ready(state: Serving, _: Any) -> dict[str, Any]:
     """As /v2/health/ready; not ready is an answer here, and no error."""
     return {"ready": why_not(state) is None}
 
 
-async def server_metadata(state: Serving, asked: Any) -> dict[str, Any]:
+async def server_metadata(_: Serving, __: Any) -> dict[str, Any]:
     """As /v2."""
     return ServerMetadata().model_dump()
 

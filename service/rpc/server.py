@@ -221,9 +221,9 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
 
     async def handle(body: bytes, context: Context) -> bytes:
         call = Call(state, f"/{service}/{method}", context)
+        if call.error is not None and service != HEALTH:  # which is open, as /healthz is
+            return await call.end(refusal(call.error))
         try:
-            if call.error is not None and service != HEALTH:  # which is open, as /healthz is
-                raise call.error
             said = await operation(state, parsed(asked, body))
             answer = Answer(200, ParseDict(said, answered()).SerializeToString())
         except AnsweredError as error:
