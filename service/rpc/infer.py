@@ -5,19 +5,21 @@ binary data behind that header. Tensors that come as typed contents are made bin
 """
 
 import math
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
 from service.api.answer import Answer, Face, Framing
-from service.codec.asked import shape_of, shown, understood
+from service.codec.asked import REMEMBERED_BYTES, Asked, shape_of, shown, understood
 from service.codec.infer import Inference, inference
 from service.codec.inferred import data_of, datatype, response, shape, told
 from service.codec.query import Served
 from service.codec.tensors import BINARY_ONLY, DTYPES
 from service.errors import InvalidValue
 from service.rows import Arrays
-from service.rpc.messages import ModelInferResponse
+from service.rpc.messages import ModelInferRequest, ModelInferResponse
 
 CONTENTS: Final = {
     "BOOL": "bool_contents",
@@ -43,37 +45,58 @@ def read(message: Any, _: Framing, model: Served) -> Inference:
     """
     if not message.model_name:
         raise InvalidValue("model_name is missing; a model's name was expected", code="wrong_request")
-    raw = message.raw_input_contents
-    if raw and len(raw) != len(message.inputs):
+    data = message.raw_input_contents[:]
+    if data:
+        sizes = tuple(map(len, data))
+        message.ClearField("raw_input_contents")
+        header = message.SerializeToString()
+        said = remembered(header, sizes) if len(header) <= REMEMBERED_BYTES else with_raw(message, sizes)
+    else:
+        data = [packed(tensor) for tensor in message.inputs]
+        said = asked(message, map(len, data))
+    return inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+
+
+@lru_cache(maxsize=512)
+def remembered(header: bytes, sizes: tuple[int, ...]) -> Asked:
+    """As `with_raw`, of a message that clients send again and again with other data."""
+    return with_raw(ModelInferRequest.FromString(header), sizes)
+
+
+def with_raw(message: Any, sizes: tuple[int, ...]) -> Asked:
+    """What a message says whose tensors came raw, so many bytes each.
+
+    Raises:
+        InvalidValue: it is no inference request, or has other tensors than those.
+    """
+    if len(sizes) != len(message.inputs):
         raise InvalidValue(
-            f"there are {len(message.inputs)} inputs and {len(raw)} raw_input_contents; one for each was expected",
+            f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; one for each was expected",
             code="bad_binary_size",
         )
-    inputs, data = [], []
-    for i, tensor in enumerate(message.inputs):
-        if raw and tensor.HasField("contents"):
+    for tensor in message.inputs:
+        if tensor.HasField("contents"):
             raise InvalidValue(
                 f"{shown(tensor.name)} has contents beside raw_input_contents; one of them was expected",
                 code="wrong_request",
             )
-        data.append(raw[i] if raw else packed(tensor))
-        inputs.append(
-            {
-                "name": tensor.name,
-                "datatype": tensor.datatype,
-                "shape": list(tensor.shape),
-                "parameters": {**parameters(tensor.parameters), "binary_data_size": len(data[i])},
-            }
-        )
-    said = understood(
+    return asked(message, sizes)
+
+
+def asked(message: Any, sizes: Iterable[int]) -> Asked:
+    """What a message says, judged as the JSON header that says the same."""
+    inputs = [
         {
-            "id": message.id or None,
-            "parameters": parameters(message.parameters),
-            "inputs": inputs,
-            "outputs": [{"name": out.name, "parameters": parameters(out.parameters)} for out in message.outputs],
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+            "parameters": {**parameters(tensor.parameters), "binary_data_size": n_bytes},
         }
-    )
-    return inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+        for tensor, n_bytes in zip(message.inputs, sizes, strict=True)
+    ]
+    outputs = [{"name": output.name, "parameters": parameters(output.parameters)} for output in message.outputs]
+    given = {"id": message.id or None, "parameters": parameters(message.parameters)}
+    return understood({**given, "inputs": inputs, "outputs": outputs})
 
 
 def parameters(given: Any) -> dict[str, Any]:
