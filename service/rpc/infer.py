@@ -119,24 +119,25 @@ def packed(tensor: Any) -> bytes:
     expected = CONTENTS.get(kind)
     if expected is None:
         return b""  # whoever reads the datatype complains of it
-    given = [field.name for field, _ in tensor.contents.ListFields()]
-    if given not in ([], [expected]):
+    fields = [field.name for field, _ in tensor.contents.ListFields()]
+    if fields not in ([], [expected]):
         raise InvalidValue(
-            f"{name} is {kind} and comes in {' and '.join(given)}; {expected} was expected", code="bad_datatype"
+            f"{name} is {kind} and comes in {' and '.join(fields)}; {expected} was expected", code="bad_datatype"
         )
-    values = getattr(tensor.contents, expected)
+    given = getattr(tensor.contents, expected)
     if kind == "BYTES":
-        return b"".join(values)  # no model takes any
+        return b"".join(given)  # no model takes any
     sizes = shape_of(list(tensor.shape), tensor.name)
-    if len(values) != math.prod(sizes):
+    if len(given) != math.prod(sizes):
         raise InvalidValue(
-            f"{name} has {len(values)} values; {math.prod(sizes)} were expected for its shape {list(sizes)}",
+            f"{name} has {len(given)} values; {math.prod(sizes)} were expected for its shape {list(sizes)}",
             code="wrong_shape",
         )
-    try:
-        return np.array(values, DTYPES[kind]).tobytes()
-    except OverflowError:
-        raise InvalidValue(f"{name} has a number beyond {kind}", code="bad_input") from None
+    wide = np.asarray(given)
+    values = wide.astype(DTYPES[kind])
+    if values.dtype.kind in "iu" and (values != wide).any():  # numpy wraps them
+        raise InvalidValue(f"{name} has a number beyond {kind}", code="bad_input")
+    return values.tobytes()
 
 
 def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
