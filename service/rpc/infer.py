@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.api.answer import Answer, Face, Framing
-from service.codec.asked import REMEMBERED_BYTES, Asked, shape_of, shown, understood
+from service.codec.asked import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
 from service.codec.infer import Inference, inference
 from service.codec.inferred import data_of, datatype, response, shape, told
 from service.codec.query import Served
@@ -69,6 +69,8 @@ def with_raw(message: Any, sizes: tuple[int, ...]) -> Asked:
     Raises:
         InvalidValue: it is no inference request, or has other tensors than those.
     """
+    for tensor in message.inputs:
+        refuse_shared_memory(tensor.parameters, tensor.name)
     if len(sizes) != len(message.inputs):
         raise InvalidValue(
             f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; one for each was expected",
@@ -113,6 +115,7 @@ def packed(tensor: Any) -> bytes:
     Raises:
         InvalidValue: they are of another type than the tensor, more or fewer than its shape has, or beyond its type.
     """
+    refuse_shared_memory(tensor.parameters, tensor.name)
     name, kind = shown(tensor.name), tensor.datatype
     if kind in BINARY_ONLY:
         raise InvalidValue(f"{name} is {kind}, which only binary data can say: those were expected")

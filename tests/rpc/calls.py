@@ -43,9 +43,9 @@ class Caller:
         path = f"/{INFERENCE}/ModelStreamInfer"
         return self.channel.stream_stream(path, asked.SerializeToString, answered.FromString, **options)
 
-    def call(self, name: str, service: str = INFERENCE, **fields: Any) -> Any:
+    def call(self, method: str, service: str = INFERENCE, /, **fields: Any) -> Any:
         """The answer of a unary method to a message of these fields."""
-        return self.method(name, service)(asked_and_answered(service, name)[0](**fields), timeout=30)
+        return self.method(method, service)(asked_and_answered(service, method)[0](**fields), timeout=30)
 
     def infer(self, message: Any, **options: Any) -> Answered:
         """The answer to a ModelInferRequest."""
