@@ -14,7 +14,11 @@ from service.serve import reserve
 from tests.api.infer import unbytes
 from tests.conftest import Running, serving
 
-UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+)
 
 
 class Answered(NamedTuple):
@@ -30,7 +34,7 @@ class Caller:
     def __init__(self, running: Running | None, port: int) -> None:
         self.running = running
         self.port = port
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS)
 
     def method(self, name: str, service: str = INFERENCE) -> Any:
         """The stub of a unary method."""
