@@ -96,7 +96,7 @@ class Service(Dispatcher):
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
-        self.repository = Repository(settings.models, self.load, telemetry)
+        self.repository = Repository(settings.models, self.load, telemetry, default_model=settings.default_model)
         self.batcher: Batcher | None = None
         models = self.repository.models
         if "default_model" in settings.model_fields_set and settings.default_model not in models:
@@ -115,7 +115,7 @@ class Service(Dispatcher):
         )
         app.include_router(operations(self))
         app.include_router(protocol(self))
-        app.include_router(metrics(self.repository, telemetry))
+        app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
         describe(app)
         translate(app)
         super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
@@ -135,6 +135,8 @@ class Service(Dispatcher):
             observer=self.tracing.observer,
         )
         self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
+        self.telemetry.dead = lambda: self.batcher is not None and self.batcher.cause_of_death is not None
+        self.telemetry.publish()  # so that the others know of this process before it has counted anything
         self.predict = Predict(
             self.repository,
             self.batcher,

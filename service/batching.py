@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import AnsweredError, DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
-from service.rows import Rows, graph_outputs, joined
+from service.rows import Batch, Part, Rows, graph_outputs, joined
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
@@ -86,9 +86,9 @@ class Entry:
         self.bits = bits
         self.done: Callable[[Entry], None] | None = done
         self.deadline = deadline
-        self.answers: Arrays | None = None
+        self.answers: Mapping[str, NDArray[Any]] | None = None
         self.error: AnsweredError | None = None
-        self.parts: list[Arrays] | None = None
+        self.parts: list[Part] | None = None
         self.n_sent = 0
         self.n_received = 0
         self.tag: Any = None  # whatever the observer shall see of it
@@ -104,7 +104,7 @@ class Entry:
         """Nobody waits any more: what is queued of it is dropped at its turn."""
         self.done = None
 
-    def answer(self, answers: Arrays) -> None:
+    def answer(self, answers: Mapping[str, NDArray[Any]]) -> None:
         """Answer, unless that has been done."""
         self.answers = answers
         self.settle()
@@ -123,12 +123,12 @@ class Entry:
             except Exception:
                 logger.exception("an answer could not be delivered")
 
-    def receive(self, part: Arrays) -> None:
+    def receive(self, part: Part) -> None:
         """Take the answers to the next rows of an entry that was cut; with the last of them it is answered."""
         if self.parts is None:
             self.parts = []
         self.parts.append(part)
-        self.n_received += len(next(iter(part.values())))
+        self.n_received += part.stop - part.start
         if self.n_received == self.rows.n:
             # a part has more outputs than were asked for where its batch-mates wanted them
             self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
@@ -223,6 +223,14 @@ class Batcher:
         self.n_waiting += rows.n
         group.add(entry)
         return entry
+
+    def hurry(self) -> None:
+        """Run what waits here and now: nobody else is there who could join it."""
+        if not self.max_wait_s:
+            for group in list(self.groups.values()):
+                if not group.batch:
+                    group.flush_timer.cancel()
+                    group.flush()
 
     def admit(self, n_rows: int = 1) -> None:
         """Pass where so many rows find room; ask before decoding, so that refusing stays cheap.
@@ -404,11 +412,11 @@ class Group:
         """Split a batch's arrays among its entries."""
         now = clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
-        outputs = list(arrays.items())
-        for name, values in outputs:
+        for name, values in arrays.items():
             if len(values) != n_rows:
                 raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
         self.batcher.observer.ran(self.runner, [entry.tag for entry, _, _ in self.batch], n_rows, now - start)
+        batch = Batch(arrays, of_single_rows=n_rows == len(self.batch))
         at = 0
         for entry, first, stop in self.batch:
             n = stop - first
@@ -418,9 +426,7 @@ class Group:
             if entry.deadline < now:
                 entry.fail(DeadlinePassed("the deadline passed before the answer was there"))
             elif entry.done is not None:
-                part = {}
-                for name, values in outputs:  # a comprehension costs a function here
-                    part[name] = values[at : at + n]
+                part = Part(batch, at, at + n)
                 if n == entry.rows.n:
                     entry.answer(part)
                 else:

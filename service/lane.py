@@ -7,6 +7,9 @@ method, `Expect`, an upgrade, a request behind an unfinished one) goes the ordin
 
 One request at a time is in flight on a connection. While it is, a `Flight` stands where uvicorn keeps its own request
 cycle, so that uvicorn queues what is pipelined behind it, and waits for it when it shuts down.
+
+Clients say the same head again and again. One that the parser has read and the gate has passed is remembered, to the
+byte: when it comes again, whole and with a body of the same length behind it, neither looks a second time.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.api.answer import Answer, Target, new_request_id, refusal
+from service.api.answer import Answer, Passed, Target, new_request_id, refusal
 from service.api.asgi import Dispatcher
 from service.api.exchange import Exchange
 from service.api.routes import target
@@ -35,41 +38,16 @@ class Unheard:
 
 
 class Flight:
-    """One request in flight, with the attributes that uvicorn looks at in its own cycles."""
+    """What stands where uvicorn keeps a cycle of its own, with the attributes that it looks at there."""
 
-    __slots__ = (
-        "disconnected",
-        "error",
-        "exchange",
-        "keep_alive",
-        "lane",
-        "n_bytes",
-        "parts",
-        "request_id",
-        "response_complete",
-        "to",
-    )
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
 
     message_event: Final = Unheard()
 
-    def __init__(
-        self, lane: "FastLane", to: Target, request_id: bytes, error: AnsweredError | None, keep_alive: bool
-    ) -> None:
-        self.lane = lane
-        self.to = to
-        self.request_id = request_id
-        self.error = error
-        self.keep_alive = keep_alive
-        self.parts: list[bytes] = []
-        self.n_bytes = 0
-        self.exchange: Exchange | None = None
-        self.response_complete = False
-        self.disconnected = False
-
-    def land(self, answer: Answer) -> None:
-        """The answer is there: write it."""
+    def __init__(self) -> None:
+        self.keep_alive = True
         self.response_complete = True
-        self.lane.landed(self, answer)
+        self.disconnected = False
 
 
 class OrdinaryLane(HttpToolsProtocol):
@@ -91,8 +69,17 @@ class FastLane(OrdinaryLane):
         dispatcher = self.config.app
         assert isinstance(dispatcher, Dispatcher)  # noqa: S101 - the server was wired wrongly otherwise
         self.dispatcher = dispatcher
-        self.reading: Flight | None = None  # whose message is being read; none is uvicorn's
-        self.flying: Flight | None = None  # whose answer is owed
+        self.gate = dispatcher.gate
+        self.between = True  # the parser stands between two messages
+        self.mine = False  # the message that is being read is for this lane
+        self.flight = Flight()
+        self.to: Target
+        self.asked: bytes
+        self.request_id: bytes
+        self.error: AnsweredError | None
+        self.parts: list[bytes] = []
+        self.n_bytes = 0
+        self.exchange: Exchange | None = None  # whose answer is owed
         self.dated: list[tuple[bytes, bytes]] | None = None
         self.dated_bytes = b""
         self.waits_for_reader = False
@@ -101,9 +88,37 @@ class FastLane(OrdinaryLane):
 
     # --- reading
 
+    def data_received(self, data: bytes) -> None:
+        """Read a request whole where its head is known, else let the parser read."""
+        if not self.between:
+            super().data_received(data)
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        above = data[:end]
+        known = self.gate.passed.get(above)
+        if known is not None and len(data) == end + known.n_bytes and not self.busy() and self.dispatcher.predict:
+            self.idle_since = math.inf
+            self.url, self.headers = known.url, known.headers
+            self.take_off(known.to, new_request_id(), None, True)
+            self.hand_over(data[end:])
+            return
+        self.mine = False
+        super().data_received(data)
+        self.remember(above, len(data) - end)
+
+    def remember(self, above: bytes, n_bytes: int) -> None:
+        """Keep a head, if it and `n_bytes` of body were one whole message for this lane."""
+        if self.between and self.mine and self.n_bytes == n_bytes and self.flight.keep_alive and self.error is None:
+            self.gate.remember(above, Passed(self.to, self.url, self.headers, n_bytes))
+
+    def busy(self) -> bool:
+        """Whether an answer is owed."""
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
     def on_message_begin(self) -> None:
         """Put off what uvicorn prepares until it is known who takes the request."""
-        self.reading = None
+        self.between = self.mine = False
         self.idle_since = math.inf
         self.url = b""
         self.headers = []
@@ -119,68 +134,87 @@ class FastLane(OrdinaryLane):
             self.headers.extend(headers)
             super().on_headers_complete()
             return
-        request_id, error = self.dispatcher.gate.check(self.headers, to.face)
+        request_id, error = self.gate.check(self.headers, to.face)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        flight = Flight(self, to, request_id, error, keep_alive)
-        self.reading = self.flying = flight
-        self.cycle = flight  # type: ignore[assignment]  # it is one, as far as uvicorn looks
+        self.mine = True
+        self.parts, self.n_bytes = [], 0
+        self.take_off(to, request_id, error, keep_alive)
         if isinstance(error, BodyTooLarge):
-            flight.land(self.dispatcher.refuse(error))
+            self.landed(self.dispatcher.refuse(error))
 
     def fast_target(self) -> Target | None:
         """Whom the request means, if it is one for this lane."""
-        cycle: Any = self.cycle
-        if cycle is not None and not cycle.response_complete:
+        if self.busy() or self.expect_100_continue or self.parser.should_upgrade():
             return None
-        if self.expect_100_continue or self.parser.get_method() != b"POST" or self.parser.should_upgrade():
-            return None
-        return target(self.url)
+        return target(self.url) if self.parser.get_method() == b"POST" else None
 
     def on_body(self, body: bytes) -> None:
         """Keep a part; what comes after an early answer is read and dropped."""
-        flight = self.reading
-        if flight is None:
+        if not self.mine:
             super().on_body(body)
-        elif not flight.response_complete:
-            flight.parts.append(body)
-            flight.n_bytes += len(body)
-            if flight.n_bytes > self.dispatcher.gate.max_body_bytes:
-                flight.parts.clear()
-                flight.land(self.dispatcher.refuse(self.dispatcher.gate.too_large()))
+        elif not self.flight.response_complete:
+            self.parts.append(body)
+            self.n_bytes += len(body)
+            if self.n_bytes > self.gate.max_body_bytes:
+                self.parts = []
+                self.landed(self.dispatcher.refuse(self.gate.too_large()))
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
-        flight = self.reading
-        if flight is None:
+        self.between = True
+        if not self.mine:
             super().on_message_complete()
-        elif flight.response_complete:
+        elif self.flight.response_complete:
             self.rest()
-        elif flight.error is not None or self.dispatcher.predict is None:
-            flight.land(self.dispatcher.refuse(flight.error or NotReady("the service is starting")))
         else:
-            parts, flight.parts = flight.parts, []
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            flight.exchange = self.dispatcher.predict(flight.to, self.headers, flight.request_id, body, flight.land)
+            parts, self.parts = self.parts, []
+            self.hand_over(parts[0] if len(parts) == 1 else b"".join(parts))
 
-    # --- writing
+    # --- the request
 
-    def landed(self, flight: Flight, answer: Answer) -> None:
-        """Write an answer, and go on with whatever is behind it."""
-        self.flying = None
-        if self.transport.is_closing():
+    def take_off(self, to: Target, request_id: bytes, error: AnsweredError | None, keep_alive: bool) -> None:
+        """An answer is owed from now on."""
+        flight = self.flight
+        flight.keep_alive = keep_alive
+        flight.response_complete = False
+        self.cycle = flight  # type: ignore[assignment]  # it is one, as far as uvicorn looks
+        self.to = to
+        self.asked = self.url  # uvicorn's changes with what is pipelined behind
+        self.request_id = request_id
+        self.error = error
+
+    def hand_over(self, body: bytes) -> None:
+        """The request is there: let the handler answer it, unless it is refused."""
+        predict = self.dispatcher.predict
+        if self.error is not None or predict is None:
+            self.landed(self.dispatcher.refuse(self.error or NotReady("the service is starting")))
+        else:
+            self.exchange = predict(self.to, self.headers, self.request_id, body, self.landed)
+            if len(self.connections) == 1:
+                predict.batcher.hurry()
+            if self.flight.response_complete:
+                self.exchange = None
+
+    def landed(self, answer: Answer) -> None:
+        """Write the answer, and go on with whatever is behind it."""
+        flight = self.flight
+        flight.response_complete = True
+        self.exchange = None
+        transport = self.transport
+        if transport.is_closing():
             return
         if self.dispatcher.access_log:
-            access("POST", self.url, answer.status, flight.request_id)
+            access("POST", self.asked, answer.status, self.request_id)
         if self.dispatcher.draining and not self.pipeline:
             flight.keep_alive = False  # the client shall go elsewhere with its next request
-        above = head(answer, self.preamble(), flight.request_id, flight.keep_alive)
+        above = head(answer, self.preamble(), self.request_id, flight.keep_alive)
         if len(answer.body) < LARGE_BODY:
-            self.transport.write(above + answer.body)
+            transport.write(above + answer.body)
         else:
-            self.transport.writelines((above, answer.body))
+            transport.writelines((above, answer.body))
         if not flight.keep_alive:
             self.server_state.total_requests += 1
-            self.transport.close()
+            transport.close()
         elif self.pipeline:
             self.on_response_complete()
         else:
@@ -228,8 +262,8 @@ class FastLane(OrdinaryLane):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone: nobody waits for its rows any more."""
         super().connection_lost(exc)
-        if self.flying is not None and self.flying.exchange is not None:
-            self.flying.exchange.abandon()
+        if self.exchange is not None:
+            self.exchange.abandon()
         if self.idle_timer is not None:
             self.idle_timer.cancel()
 

@@ -1,6 +1,7 @@
 """The models that are served: names, versions, and how new files take the place of old ones without a failed request.
 
 What lies in `ROOT/NAME/VERSION/model.onnx` is served; a version is a positive integer, the highest is the default one.
+A folder of one model, as object stores hand it over, may have it in `ROOT/VERSION/model.onnx` or `ROOT/model.onnx`.
 One snapshot, replaced as a whole on the event loop, is all the mutable state: a request that has found its model
 keeps it, whatever happens to the file.
 """
@@ -69,6 +70,7 @@ class Model:
         return {**self.described(), "inputs": list(self.inputs), "metadata": metadata, "measured_cost": cost}
 
 
+Key = tuple[str, int]  # name and version
 Snapshot = Mapping[str, Mapping[int, Model]]
 
 
@@ -81,8 +83,16 @@ class Repository:
         unloaded: models that were asked to be left out.
     """
 
-    def __init__(self, root: Path, load: Load, telemetry: Telemetry | None = None) -> None:
+    def __init__(
+        self, root: Path, load: Load, telemetry: Telemetry | None = None, *, default_model: str = "softmax"
+    ) -> None:
         """Load everything there is.
+
+        Args:
+            root: the models folder.
+            load: makes a head of a file.
+            telemetry: what counts the answers of each version.
+            default_model: the name of what lies in the folder without one.
 
         Raises:
             CannotStart: no folder, nothing in it, or a file that does not load; the sentence says what to do.
@@ -90,6 +100,7 @@ class Repository:
         self.root = root
         self.load = load
         self.telemetry = telemetry or Off()
+        self.default_model = default_model
         self.unloaded: set[str] = set()
         self.models: Snapshot = {}
         self.failures: Mapping[str, str] = {}
@@ -126,7 +137,7 @@ class Repository:
         """Look at the folder, load what is new there, and return the next snapshot and failures. Takes its time."""
         found: dict[str, dict[int, Model]] = {}
         failures: dict[str, str] = {}
-        for path, name, number in model_files(self.root):
+        for (name, number), path in self.files().items():
             if name in self.unloaded:
                 continue
             current = self.models.get(name, {}).get(number)
@@ -134,8 +145,8 @@ class Repository:
                 stamp = stamped(path)
                 unchanged = current is not None and current.stamp == stamp
                 model = current if unchanged else self.loaded(name, number, path, stamp)
-            except FileNotFoundError:
-                continue
+            except FileNotFoundError:  # gone since the look; its going is the next change of the folder
+                model = current
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
                 failures[f"{name}/{number}"] = str(error) if ours else f"{path} does not load: {error!r}"
@@ -143,6 +154,15 @@ class Repository:
             if model is not None:
                 found.setdefault(name, {})[number] = model
         return {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}, failures
+
+    def files(self) -> dict[Key, Path]:
+        """The files there are; what seems gone was looked for twice.
+
+        A folder that is swapped as a whole, as Kubernetes swaps a ConfigMap's, looks empty to who reads it just then.
+        """
+        files = model_files(self.root, self.default_model)
+        served = {(name, number) for name, versions in self.models.items() for number in versions}
+        return files if served <= files.keys() else model_files(self.root, self.default_model)
 
     def loaded(self, name: str, number: int, path: Path, stamp: Stamp) -> Model:
         """A version, loaded from its file."""
@@ -190,13 +210,16 @@ class Repository:
 HOW = "with `calibrant export --name NAME`"
 
 
-def model_files(root: Path) -> list[tuple[Path, str, int]]:
-    """Every `ROOT/NAME/VERSION/model.onnx` with its name and version."""
-    return [
-        (path, path.parent.parent.name, int(path.parent.name))
-        for path in sorted(root.glob("*/*/model.onnx"))
-        if path.parent.name.isascii() and path.parent.name.isdecimal() and path.parent.name[0] != "0"
-    ]
+def model_files(root: Path, default_model: str) -> dict[Key, Path]:
+    """The files in the folder, by name and version; dot-folders, such as the `..data` of a ConfigMap, are no models."""
+    places = [(default_model, "1", path) for path in root.glob("model.onnx")]
+    places += [(default_model, path.parent.name, path) for path in sorted(root.glob("*/model.onnx"))]
+    places += [(path.parent.parent.name, path.parent.name, path) for path in sorted(root.glob("[!.]*/*/model.onnx"))]
+    return {
+        (name, int(version)): path
+        for name, version, path in places
+        if version.isascii() and version.isdecimal() and version[0] != "0"
+    }
 
 
 def stamped(path: Path) -> Stamp:

@@ -21,8 +21,6 @@ from typing import Any, Final, Literal, get_args, get_origin
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import uvicorn
-from rich.console import Console
-from rich.table import Table
 
 from service import logs
 from service.app import Readiness, Service, create_app
@@ -42,13 +40,8 @@ LARGE_BLOCK: Final = 4 * 2**20  # bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a setting; what is not given comes from the environment, then from the default."""
     for name, field in Settings.model_fields.items():
-        default = (
-            f"{field.default:g}"
-            if isinstance(field.default, float)
-            else "none"
-            if field.default in (None, "")
-            else str(field.default)
-        )
+        default = "none" if field.default in (None, "") else field.default
+        default = f"{default:g}" if isinstance(default, float) else default
         how: dict[str, Any] = {"metavar": field.title or name.rpartition("_")[2].upper()}
         if field.annotation is bool:
             how = {"action": argparse.BooleanOptionalAction}
@@ -175,9 +168,8 @@ def reserve(host: str, port: int) -> socket.socket:
         CannotStart: as `listen`.
     """
     option = "--grpc (CALIBRANT_GRPC)"
-    with bound(
-        host, port, socket.SO_REUSEADDR, option, listens=True
-    ) as first:  # as the next would share it with anybody
+    # the socket that stays shares the port with anybody who shares: make sure first that there is nobody
+    with bound(host, port, socket.SO_REUSEADDR, option, listens=True) as first:
         port = first.getsockname()[1]
     return bound(host, port, socket.SO_REUSEPORT, option, listens=False)
 
@@ -200,18 +192,23 @@ def bound(host: str, port: int, how: int, option: str, *, listens: bool) -> sock
 
 def announce(service: Service, host: str, port: int) -> None:
     """Say what is served and where, with one request to try."""
-    console = Console(stderr=False, highlight=False)
-    table = Table("model", "version", "classes", "temperature", "provider", box=None, pad_edge=False)
+    rows = [("model", "version", "classes", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
             classes = "any" if model.classes is None else str(model.classes)
-            table.add_row(model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider)
-    console.print(table)
+            rows.append((model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     place = f"[{host}]" if ":" in host else host
     url = f"http://{place}:{port}"
     rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
-    console.print(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:", soft_wrap=True)
-    console.print(f"  curl -s {url}{example(service)}\n", soft_wrap=True, markup=False)
+    say(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:\n  curl -s {url}{example(service)}\n")
+
+
+def say(line: str) -> None:
+    """Print a line at once, also where it goes into a pipe; rich would take 3 MB for it."""
+    print(line, flush=True)  # noqa: T201 - the terminal is where this belongs
 
 
 def example(service: Service) -> str:

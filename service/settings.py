@@ -30,7 +30,9 @@ class Settings(BaseSettings):
         title="PORT",
         description="port for the Open Inference Protocol over gRPC, too; 0 takes a free one; needs the extra grpc",
     )
-    models: Path = Field(Path("models"), description="folder of MODEL/VERSION/model.onnx")
+    models: Path = Field(
+        Path("models"), description="folder of MODEL/VERSION/model.onnx; for one model VERSION/model.onnx will do"
+    )
     default_model: str = Field("softmax", description="the model behind /v1/predict")
     workers: int = Field(1, ge=1, le=1024, description="processes that share the port, each with all heads")
     provider: Literal["cpu", "cuda", "auto"] = Field(

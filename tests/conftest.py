@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from service.app import Service, create_app
@@ -17,7 +18,25 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+# a busy machine is no fault of what is tested
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 LANES = {"fast lane": True, "asgi lane": False}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of `make check-deploy`."""
+    parser.addoption(
+        "--thorough", action="store_true", help="run the tests marked online too; a missing tool is a failure, no skip"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the network or a container engine, unless it is asked for."""
+    if not config.getoption("thorough"):
+        for item in items:
+            if item.get_closest_marker("online"):
+                item.add_marker(pytest.mark.skip(reason="needs the network or an engine: make check-deploy"))
 
 
 class Running:

@@ -157,7 +157,7 @@ def test_different_runners_never_share_a_batch() -> None:
     with_batcher(test, Fake())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 6), st.booleans())
 def test_however_it_is_cut_everyone_gets_their_own_rows(sizes: list[int], most: int, inline: bool) -> None:
     async def test(client: Client, _: Batcher, runner: Fake) -> None:

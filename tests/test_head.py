@@ -46,7 +46,7 @@ def run(*many: Rows) -> dict[str, Any]:
     return GENERIC.run(joined(many, GENERIC.temperature), ALL_OUTPUTS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows())
 def test_probabilities_add_up_to_one_and_masked_classes_are_zero(given_rows: Rows) -> None:
     p, log_p = (run(given_rows)[name] for name in GRAPH_OUTPUTS[:2])
@@ -59,7 +59,7 @@ def test_probabilities_add_up_to_one_and_masked_classes_are_zero(given_rows: Row
     assert (log_p <= 0).all()  # and so no NaN
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows())
 def test_no_output_is_ever_nan(given_rows: Rows) -> None:
     outputs = run(given_rows)
@@ -83,7 +83,7 @@ def test_a_row_of_any_width_is_right_to_the_last_digit(k: int, scale: float) -> 
     assert error[expected > -32].max(initial=0) <= 4e-6
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(-15, 15, width=32), min_size=1, max_size=20), st.floats(0.5, 20))
 def test_log_probabilities_are_those_of_a_float64_reference(logits: list[float], t: float) -> None:
     outputs = run(Rows.checked(np.array([logits]), None, t))
@@ -92,7 +92,7 @@ def test_log_probabilities_are_those_of_a_float64_reference(logits: list[float],
     assert np.abs(outputs["probabilities"][0] - np.exp(reference)).max() <= 1e-7
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows(most=1), temperature)
 @example(Rows.checked(np.array([[1.0, 1.0000001, 0.9999999]])), 1e300)
 def test_a_temperature_leaves_the_ranking(given_rows: Rows, t: float) -> None:
@@ -104,7 +104,7 @@ def test_a_temperature_leaves_the_ranking(given_rows: Rows, t: float) -> None:
     assert (np.diff(ranked) <= 0).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9), st.integers(-(2**20), 2**20))
 def test_a_shift_changes_nothing(logits: list[int], shift: int) -> None:
     plain, shifted = (run(Rows.checked(np.array([logits], np.float64) + s)) for s in (0, shift))
@@ -112,7 +112,7 @@ def test_a_shift_changes_nothing(logits: list[int], shift: int) -> None:
         assert plain[name].tobytes() == shifted[name].tobytes(), name
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 40), st.integers(1, 30), st.data())
 def test_a_batch_of_parts_is_the_parts_of_a_batch_to_the_bit(n: int, k: int, data: st.DataObject) -> None:
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))

@@ -276,6 +276,120 @@ def test_both_lanes_answer_the_same_bytes(path: str) -> None:
     assert answers[: len(SAME)] == answers[len(SAME) :]
 
 
+# --- heads that come again
+
+
+def test_every_request_with_the_same_head_gets_its_own_answer_and_its_own_id(running: Running) -> None:
+    names = [f"{i:03}" for i in range(50)]
+    seen = set()
+    with wire(running) as line, wire(running) as other:
+        for name in names:
+            for connection in (line, other):
+                connection.send(post(f"[{name[0]}.5,2]", name=name))
+                status, headers, body = connection.answer()
+                assert (status, json.loads(body)["id"]) == (200, name)
+                seen.add(headers["x-request-id"])
+    assert len(seen) == 2 * len(names)
+
+
+def test_an_id_of_the_clients_own_comes_back_each_time(running: Running) -> None:
+    with wire(running) as line:
+        for name in ("one", "two", "six", "one"):
+            line.send(post(head=b"x-request-id: %s\r\n" % name.encode()))
+            assert line.answer()[1]["x-request-id"] == name
+
+
+def test_a_head_that_comes_again_waits_for_its_body(running: Running) -> None:
+    sent = post(name="a")
+    with wire(running) as line:
+        line.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.send(sent)
+        assert ids(line.answer()) == ["a"]
+        for cut in (5, sent.index(b"\r\n\r\n") + 2, sent.index(b"\r\n\r\n") + 4, len(sent) - 1):
+            line.send(sent[:cut])
+            time.sleep(0.01)
+            line.send(sent[cut:])
+            assert ids(line.answer()) == ["a"]
+
+
+def test_a_head_that_comes_again_before_others_in_one_piece_is_the_first_of_them(running: Running) -> None:
+    with wire(running) as line:
+        line.send(post(name="a"))
+        assert ids(line.answer()) == ["a"]
+        line.send(post(name="b") + post(name="c") + post(name="longer"))
+        assert ids(*(line.answer() for _ in range(3))) == ["b", "c", "longer"]
+        line.send(post(name="d"))
+        assert ids(line.answer()) == ["d"]
+
+
+def test_a_known_head_behind_an_unfinished_request_waits_for_it(running: Running) -> None:
+    with wire(running) as line:
+        line.send(post(name="known"))
+        assert ids(line.answer()) == ["known"]
+        with held(running) as hold:
+            line.send(post(name="firsT"))
+            hold.wait()
+            line.send(post(name="after"))
+            hold.go.set()
+            assert ids(line.answer(), line.answer()) == ["firsT", "after"]
+
+
+def test_a_body_that_looks_like_a_known_request_is_a_body(running: Running) -> None:
+    inner = post(name="in")
+    with wire(running) as line:
+        line.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        line.send(inner)
+        assert ids(line.answer()) == ["in"]
+        line.send(PREDICT + b"content-length: %d\r\n\r\n" % len(inner))
+        time.sleep(0.05)
+        line.send(inner)
+        assert line.answer()[0] == 400
+        line.send(post(name="in"))
+        assert ids(line.answer()) == ["in"]
+
+
+def test_a_refused_head_is_refused_again_and_harms_no_known_one(running: Running) -> None:
+    wrong = post(head=b"content-type: text/html\r\n")
+    with wire(running) as line:
+        for sent, status in ((post(), 200), (wrong, 415), (wrong, 415), (post(), 200), (post(), 200), (wrong, 415)):
+            line.send(sent)
+            assert line.answer()[0] == status
+
+
+def test_a_known_head_of_another_clients_key_lets_nobody_else_in(run: Run) -> None:
+    running = run(api_keys="sesame")
+    keys = [b"authorization: Bearer sesame\r\n", b"", b"authorization: Bearer sesamf\r\n"]
+    with wire(running) as line:
+        for key, status in zip(keys * 3, [200, 401, 401] * 3, strict=True):
+            line.send(post(head=key))
+            assert line.answer()[0] == status
+
+
+def test_a_known_chunked_or_closing_head_means_what_it_did(running: Running) -> None:
+    chunks = b"10\r\n" + b'{"logits":[1,2]}' + b"\r\n0\r\n\r\n"
+    for _ in range(3):
+        with wire(running) as line:
+            for _ in range(2):
+                line.send(PREDICT + b"transfer-encoding: chunked\r\n\r\n" + chunks)
+                assert line.answer()[0] == 200
+            line.send(post(head=b"connection: close\r\n"))
+            assert line.answer()[0] == 200
+            assert line.closed()
+
+
+def test_heads_that_never_come_again_do_not_fill_the_memory(run: Run) -> None:
+    running = run()
+    with wire(running) as line:
+        for i in range(1500):
+            line.send(post(head=b"x-noise: %d\r\n" % i))
+            assert line.answer()[0] == 200
+        line.send(post(head=b"x-noise: %s\r\n" % (b"n" * 2000)))
+        assert line.answer()[0] == 200
+    passed = running.service.gate.passed
+    assert len(passed) <= 1024
+    assert all(len(head) <= 1024 for head in passed)
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Return when the condition holds; it is looked at often, and for long."""
     patience = time.monotonic() + 20

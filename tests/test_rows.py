@@ -1,5 +1,6 @@
 """Rows are judged before they are queued; answers are derived once."""
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidValue
-from service.rows import GRAPH_OUTPUTS, MADE_OF, Answers, Rows, graph_outputs, joined, wants
+from service.rows import GRAPH_OUTPUTS, MADE_OF, Answers, Row, Rows, graph_outputs, joined, wants
 
 BAD = [np.nan, np.inf, 3.5e38, -3.5e38, 1e300, -1e300]
 floats = st.one_of(st.floats(width=32), st.floats(), st.just(-np.inf))
@@ -129,6 +130,30 @@ def test_a_feed_has_only_what_somebody_brought() -> None:
 def test_one_request_alone_is_not_copied() -> None:
     rows = checked([[1, 2]])
     assert joined([rows], 1.0)["logits"] is rows.inputs["logits"]
+
+
+ROW = st.tuples(st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=4, max_size=4), st.none() | st.binary())
+
+
+@given(st.lists(ROW, min_size=1, max_size=6), st.booleans())
+def test_rows_that_are_still_bytes_join_to_the_same_feed_as_checked_ones(
+    drawn: list[tuple[list[float], bytes | None]], mixed: bool
+) -> None:
+    as_bytes: list[Rows] = []
+    plain: list[Rows] = []
+    for i, (numbers, noise) in enumerate(drawn):
+        mask = None if noise is None else [bool(byte & 1) for byte in (noise + bytes(4))[:4]]
+        temperature = None if i % 2 else 0.5 + i
+        as_bytes.append(Row(array("f", numbers), None if mask is None else bytes(mask), temperature, ()))
+        plain.append(checked([numbers], None if mask is None else [mask], temperature=temperature))
+    if mixed:
+        as_bytes.append(plain[0])
+        plain.append(plain[0])
+    left, right = joined(as_bytes, 3.0), joined(plain, 3.0)
+    assert left.keys() == right.keys()
+    for name, values in left.items():
+        assert (values.dtype, values.shape) == (right[name].dtype, right[name].shape)
+        assert values.tobytes() == right[name].tobytes()
 
 
 @pytest.mark.parametrize("output", MADE_OF)

@@ -5,12 +5,13 @@ import itertools
 import re
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from service.codec.encode import encode_error
 from service.codec.query import Query, Served
 from service.errors import AnsweredError, BodyTooLarge, InvalidValue, Unauthorized, UnsupportedMediaType
+from service.repository import Model
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -21,6 +22,9 @@ FORM: Final = b"application/x-www-form-urlencoded"
 JSON_TYPES: Final = frozenset({JSON, FORM})
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 ID_PREFIX: Final = secrets.token_hex(6).encode()
+OF_ONE_REQUEST: Final = frozenset({b"x-request-id", b"traceparent"})
+MAX_REMEMBERED: Final = 1024  # bytes of a head
+N_REMEMBERED: Final = 1024  # heads
 COUNTER: Final = itertools.count(1)
 
 
@@ -59,7 +63,7 @@ class Face(NamedTuple):
     media_types: frozenset[bytes]
     framed: bool
     decode: Callable[[bytes, Framing, Served], Query]
-    encode: Callable[[Any, Any, Served], Answer]
+    encode: Callable[[Any, Any, Model], Answer]
 
 
 class Target(NamedTuple):
@@ -68,6 +72,15 @@ class Target(NamedTuple):
     face: Face
     model: str | None
     version: str | None
+
+
+class Passed(NamedTuple):
+    """A head that has passed the gate, and the length of the body behind it."""
+
+    to: Target
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+    n_bytes: int
 
 
 def refusal(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Answer:
@@ -87,6 +100,14 @@ class Gate:
 
     keys: tuple[bytes, ...]
     max_body_bytes: int
+    passed: dict[bytes, Passed] = field(default_factory=dict)  # by the bytes of the head
+
+    def remember(self, above: bytes, passed: Passed) -> None:
+        """Keep a head that will come again; one with an id or a trace of its own will not."""
+        if len(above) <= MAX_REMEMBERED and OF_ONE_REQUEST.isdisjoint(dict(passed.headers)):
+            if len(self.passed) == N_REMEMBERED:
+                self.passed.clear()
+            self.passed[above] = passed
 
     def check(self, headers: Headers, face: Face) -> tuple[bytes, AnsweredError | None]:
         """The request's id, the client's where that is a good one, and what is wrong with it, if anything is."""

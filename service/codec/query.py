@@ -41,6 +41,7 @@ class Query:
         alpha: the largest share of rows whose prediction set may miss the true class.
         groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
         lists_temperature: the request gave its temperature as a list, so the answer does.
+        usual: one row, of which nothing is wanted but probabilities, and of which nothing else is to be said.
     """
 
     rows: Rows
@@ -53,6 +54,7 @@ class Query:
     id: str | None = None
     alpha: float | None = None
     groups: NDArray[np.int64] | None = None
+    usual: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def test_weights_count_as_rows_where_the_ridge_is_small():
     assert np.allclose(one.scale, two.scale, atol=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(laplace=st.floats(1e-6, 0.5), seed=st.integers(0, 99))
 def test_the_laplace_mix_sums_to_1_and_leaves_a_share_to_every_allowed_class(laplace, seed):
     data = drawn(50, 4, seed=seed, masked=True)

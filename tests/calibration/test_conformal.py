@@ -92,7 +92,7 @@ def test_a_masked_class_is_in_no_set():
         assert sets[data.mask].all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(a=st.floats(0.01, 0.98), score=st.sampled_from(SCORES))
 def test_a_larger_alpha_never_has_a_larger_set(a, score):
     log_p, labels = logs(300)
@@ -105,7 +105,7 @@ def test_too_few_rows_for_an_alpha_give_every_class():
     assert conformal.fit(log_p, labels, "lac").sets(log_p, 0.01).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(alpha=st.floats(0.001, 0.99), n=st.integers(2001, 8000))
 def test_a_thinned_table_never_covers_less(alpha, n):
     scores = np.random.default_rng(n).random(n)

@@ -117,7 +117,7 @@ def test_calibrated_logits_have_small_errors():
     assert max(found[name] for name in ("ece", "ece_mass", "ks", "smooth_ece", "debiased_l2")) < 0.02
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 60))
 def test_every_metric_is_defined_for_any_number_of_rows(seed, n):
     found = metrics.measure(scores.score(drawn(n, 3, seed=seed)))

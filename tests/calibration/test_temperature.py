@@ -77,7 +77,7 @@ def test_a_class_without_a_score_is_a_masked_class():
     assert temperature.fit(without).value == pytest.approx(temperature.fit(data).value, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(factor=st.floats(0.001, 1000), shift=st.floats(-100, 100))
 def test_logits_times_a_factor_have_that_factor_times_the_temperature(factor, shift):
     data = drawn(400)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.codec.encode import encode, encode_error
 from service.codec.query import Query
 from service.errors import InvalidValue, NotJSON
-from service.rows import Rows
+from service.rows import Batch, Part, Rows
 from tests.codec.served import ANY, THREE, Stub
 
 
@@ -31,6 +31,23 @@ def test_every_float32_reads_back_the_same(values: list[float]) -> None:
     array = np.array([values], np.float32)
     body = encode(Query(rows()), {"probabilities": array}, ANY)
     assert np.array(json.loads(body)["probabilities"], np.float32).tobytes() == array.tobytes()
+
+
+@given(
+    st.lists(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), min_size=1, max_size=5),
+    st.sampled_from([(), (1,)]),
+    st.sampled_from([(None, False), (1e-7, False), (2.0, True), (1e30, True)]),
+)
+def test_an_answer_written_for_a_whole_batch_is_the_same_as_one_written_alone(
+    values: list[list[float]], lead: tuple[int, ...], temperature: tuple[float | None, bool]
+) -> None:
+    given_as, lists = temperature
+    arrays = {"probabilities": np.array(values, np.float32)}
+    query = Query(rows(temperature=given_as), lead=lead, classes=(3,), lists_temperature=lists, usual=True)
+    batch = Batch(arrays, of_single_rows=True)
+    for i in range(len(values)):
+        alone = {"probabilities": arrays["probabilities"][i : i + 1]}
+        assert encode(query, Part(batch, i, i + 1), ANY) == encode(query, alone, ANY)
 
 
 def test_minus_infinity_is_null() -> None:

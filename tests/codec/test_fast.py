@@ -173,7 +173,7 @@ def agree(body: bytes, model: Stub) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(requests(), st.sampled_from([ANY, LATE_MASK, THREE]))
 @example(b'{"logits":[[]]}', ANY)
 @example(b'{"logits":[[1,2],{"a":3,"b":4}],"id":"["}', ANY)
@@ -193,7 +193,7 @@ def test_the_fast_way_reads_what_the_careful_way_reads_or_nothing(body: bytes, m
     agree(body, model)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(requests(), st.data())
 def test_no_damage_to_a_body_makes_the_two_ways_differ(body: bytes, data: st.DataObject) -> None:
     damaged = bytearray(body)
