@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check check-deploy bench load lock kserve manifests clean
+.PHONY: install serve test check check-deploy bench load lock kserve manifests rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -21,13 +21,18 @@ install: .venv/installed         ## the command, .venv/bin/calibrant, with what 
 serve: install                   ## serve models/ on 127.0.0.1:8000
 	$(BIN)/calibrant serve
 
-# a client of the protocol that wants other versions of what the service stands on
+# clients of the protocol that want other versions of what the service stands on
 .venv/kserve/ready: requirements/kserve.txt .venv/installed
 	test -x .venv/kserve/bin/python || $(PYTHON) -m venv .venv/kserve
 	.venv/kserve/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@
 
-kserve: .venv/kserve/ready       ## KServe's own client, for the test that asks with it
+kserve: .venv/kserve/ready       ## KServe's own client and Triton's over gRPC, for the tests that ask with them
+
+rpc: service/rpc/messages.desc   ## the messages over gRPC, from their .proto files
+service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.proto
+	$(MAKE) kserve
+	.venv/kserve/bin/python -m grpc_tools.protoc --proto_path=$(@D) --descriptor_set_out=$@ $(^F)
 
 test: .venv/developing           ## the tests
 	$(BIN)/python -m pytest
@@ -67,7 +72,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade -o requirements/serve.txt
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
-	$(LOCK) --upgrade --extra calibration --extra otel --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --group dev -o requirements/dev.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt

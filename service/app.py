@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, MutableSequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 
@@ -71,6 +71,23 @@ def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
     return Tracing(Watching(tracer, telemetry), traced(tracer), tracer.close)
 
 
+def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextManager[Any]]:
+    """What answers over gRPC as long as the service lives, or does not; without, nothing of grpc is loaded.
+
+    Raises:
+        CannotStart: it is wanted, and the extra is not installed.
+    """
+    if settings.grpc is None:
+        return nullcontext
+    try:
+        from service.rpc.server import answering
+    except ImportError as error:
+        raise CannotStart(
+            f"--grpc needs the extra grpc, {error.name} is missing: pip install calibrant[grpc]"
+        ) from error
+    return answering
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
@@ -87,6 +104,7 @@ class Service(Dispatcher):
             raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
         self.tracing = tracing(settings, telemetry)
+        self.over_grpc = over_grpc(settings)
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -130,12 +148,15 @@ class Service(Dispatcher):
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
-        self.readiness.set(True)
         try:
-            yield
+            async with self.over_grpc(self):
+                self.readiness.set(True)
+                try:
+                    yield
+                finally:
+                    self.readiness.set(False)
+                    self.draining = True
         finally:
-            self.readiness.set(False)
-            self.draining = True
             if watch is not None:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):

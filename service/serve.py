@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args, get_origin
 
 # numpy's BLAS would start a thread a core for products that are never large here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -40,11 +40,12 @@ LARGE_BLOCK: Final = 4 * 2**20  # bytes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One option a setting; what is not given comes from the environment, then from the default."""
     for name, field in Settings.model_fields.items():
-        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default) or "none"
-        how: dict[str, Any] = {"metavar": name.rpartition("_")[2].upper()}
+        default = "none" if field.default in (None, "") else field.default
+        default = f"{default:g}" if isinstance(default, float) else default
+        how: dict[str, Any] = {"metavar": field.title or name.rpartition("_")[2].upper()}
         if field.annotation is bool:
             how = {"action": argparse.BooleanOptionalAction}
-        elif get_args(field.annotation):
+        elif get_origin(field.annotation) is Literal:
             how = {"choices": get_args(field.annotation)}
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -60,6 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
+    if settings.grpc is not None:
+        reserved = reserve(settings.host, settings.grpc)
+        settings = settings.model_copy(update={"grpc": reserved.getsockname()[1]})
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
     if settings.workers > 1:
@@ -149,22 +153,41 @@ def return_large_blocks() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A bound socket that listens: now, so that of two that start at once only one gets through.
 
     Raises:
         CannotStart: the port is taken, or the address is not this machine's.
     """
+    return bound(host, port, socket.SO_REUSEADDR, "--port (CALIBRANT_PORT)", listens=True)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A bound socket that does not listen; it keeps the port for those that do, a socket a process.
+
+    Raises:
+        CannotStart: as `listen`.
+    """
+    option = "--grpc (CALIBRANT_GRPC)"
+    # the socket that stays shares the port with anybody who shares: make sure first that there is nobody
+    with bound(host, port, socket.SO_REUSEADDR, option, listens=True) as first:
+        port = first.getsockname()[1]
+    return bound(host, port, socket.SO_REUSEPORT, option, listens=False)
+
+
+def bound(host: str, port: int, how: int, option: str, *, listens: bool) -> socket.socket:
+    """A bound socket."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)  # now, so that of two that start at once only one gets through
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, how, 1)
+        found.bind((host, port))
+        if listens:
+            found.listen(BACKLOG)
     except OSError as error:
         raise CannotStart(
-            f"cannot listen on {host}:{port} ({error.strerror}): take another with --port (CALIBRANT_PORT) or --host"
+            f"cannot listen on {host}:{port} ({error.strerror}): take another with {option} or --host"
         ) from error
-    return listening
+    return found
 
 
 def announce(service: Service, host: str, port: int) -> None:
@@ -177,8 +200,10 @@ def announce(service: Service, host: str, port: int) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    say(f"\nCalibrant answers on {url}, described on {url}/docs. Try:\n  curl -s {url}{example(service)}\n")
+    place = f"[{host}]" if ":" in host else host
+    url = f"http://{place}:{port}"
+    rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
+    say(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:\n  curl -s {url}{example(service)}\n")
 
 
 def say(line: str) -> None:

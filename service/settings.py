@@ -23,6 +23,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    grpc: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        title="PORT",
+        description="port for the Open Inference Protocol over gRPC, too; 0 takes a free one; needs the extra grpc",
+    )
     models: Path = Field(
         Path("models"), description="folder of MODEL/VERSION/model.onnx; for one model VERSION/model.onnx will do"
     )

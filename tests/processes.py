@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,13 +49,23 @@ class Process:
         assert match, self.printed
         self.url = match[0]
         self.client = httpx.Client(base_url=self.url, timeout=30, transport=httpx.HTTPTransport(retries=8))
+        while self.client.get("/readyz").status_code == 503:  # some of its workers are not there yet
+            time.sleep(0.02)
         assert self.client.get("/readyz").status_code == 200
 
     @property
     def resident_bytes(self) -> int:
         """Memory that it holds."""
-        status = Path(f"/proc/{self.popen.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        return self.memory("VmRSS")
+
+    @property
+    def resident_peak_bytes(self) -> int:
+        """The most that it ever held."""
+        return self.memory("VmHWM")
+
+    def memory(self, name: str) -> int:
+        """A line of its status, in bytes."""
+        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{self.popen.pid}/status").read_text())
         assert found
         return int(found[1]) * 1024
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.bodies import held
 from tests.conftest import LANES, serving
+from tests.rpc.calls import calling, request
 
 pytest.importorskip("opentelemetry.sdk")
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -85,6 +86,18 @@ def test_requests_have_spans_that_are_linked_with_their_batch(collector: Collect
     assert attributes(batch) == {"calibrant.rows": 1, "calibrant.requests": 1}
     assert request.start_time_unix_nano <= batch.start_time_unix_nano < batch.end_time_unix_nano
     assert collector.resources[0]["service.name"] == "calibrant"
+
+
+def test_a_request_over_grpc_has_a_span_of_the_same_kind(collector: Collector) -> None:
+    with calling(traces=True) as caller:
+        answer = caller.infer(request(("logits", "FP32", [[1, 2]])), metadata=(("traceparent", PARENT),))
+    spans = {span.name: span for span in collector.spans}
+    assert spans.keys() == {"infer", "batch"}
+    span = spans["infer"]
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == tuple(PARENT.split("-")[1:3])
+    assert answer.trailing["traceparent"] == f"00-{span.trace_id.hex()}-{span.span_id.hex()}-01"
+    assert [link.span_id for link in spans["batch"].links] == [span.span_id]
+    assert attributes(span)["calibrant.request_id"] == answer.trailing["x-request-id"]
 
 
 def test_requests_of_one_batch_are_linked_with_one_span(collector: Collector) -> None:

@@ -68,6 +68,15 @@ def read(header: bytes) -> Asked:
     except orjson.JSONDecodeError as error:
         what = "the inference header is empty" if not header.strip() else f"the inference header is not JSON: {error}"
         raise NotJSON(f"{what}; a JSON object was expected") from None
+    return understood(document)
+
+
+def understood(document: Any) -> Asked:
+    """What a header says, once it is parsed.
+
+    Raises:
+        InvalidValue: it is no inference request.
+    """
     given = typed(document, dict, "the inference request", "an object with inputs")
     parameters = parameters_of(given, "the request")
     inputs = tuple(
@@ -108,7 +117,7 @@ def tensor(item: Any, i: int) -> Tensor:
     n_bytes = parameters.get("binary_data_size")
     if n_bytes is None:
         if datatype in BINARY_ONLY:
-            raise InvalidValue(f"{shown(name)} is {datatype}, which JSON cannot say: binary data were expected")
+            raise InvalidValue(f"{shown(name)} is {datatype}, which only binary data can say: those were expected")
         return Tensor(name, datatype, shape, None, given.get("data"))
     if type(n_bytes) is not int or n_bytes < 0:
         raise InvalidValue(f"binary_data_size of {shown(name)} is no number of bytes", code="bad_binary_size")
@@ -117,7 +126,7 @@ def tensor(item: Any, i: int) -> Tensor:
     if datatype != "BYTES" and n_bytes != n_elements(shape) * DTYPES[datatype].itemsize:
         needed = n_elements(shape) * DTYPES[datatype].itemsize
         raise InvalidValue(
-            f"binary_data_size of {shown(name)} is {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
+            f"the binary data of {shown(name)} are {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
             code="bad_binary_size",
         )
     return Tensor(name, datatype, shape, n_bytes, None)

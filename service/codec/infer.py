@@ -39,8 +39,17 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
             f"{len(body) - n} bytes of binary data follow the header; {said.n_bytes} were expected, as the inputs say",
             code="bad_binary_size",
         )
+    return inference(said, body, n, model)
+
+
+def inference(said: Asked, body: bytes, at: int, model: Served) -> Inference:
+    """The request that a header is, with the binary data that begin at byte `at` of the body.
+
+    Raises:
+        InvalidValue: it cannot be answered.
+    """
     read = read_logits if model.takes_logits else read_inputs
-    rows, lead, classes = read(said, body, n, model)
+    rows, lead, classes = read(said, body, at, model)
     groups = group_indices(said.group, rows.n, model)
     rows = rows.grouped(groups)
     return Inference(

@@ -4,6 +4,7 @@ A JSON output carries no `parameters` (perf_analyzer stumbles over them); what t
 response's. JSON has no infinity: -inf is null there, binary data have it.
 """
 
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.codec.asked import Wanted
 from service.codec.infer import Inference
 from service.codec.query import Served
 from service.codec.tensors import NAMES, as_bytes
@@ -30,27 +32,47 @@ NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
 def encode_infer(query: Inference, arrays: Arrays, model: Served) -> tuple[bytes, int | None]:
     """The body, and how much of it is its header; none if that is all."""
-    answers = Answers(arrays) if query.rows.n else Answers(no_rows(query))
     outputs: list[dict[str, Any]] = []
     binary: list[memoryview] = []
-    for name, as_binary, n_classes in query.wanted:
-        values = tensor(name, answers)
-        said: dict[str, Any] = {"name": name, "datatype": "BYTES"}
-        if n_classes:
-            strings = classified(values, answers, n_classes, model)
-            values = np.array(strings, np.object_).reshape(query.rows.n, -1)
-        else:
-            said["datatype"] = NAMES[values.dtype]
-        said["shape"] = query.lead + values.shape[1:] if values.ndim > 1 else values.shape
-        if as_binary:
-            data = memoryview(as_bytes(values.reshape(-1))) if n_classes else np.ascontiguousarray(values).data
+    for wanted, values in told(query, arrays, model):
+        said: dict[str, Any] = {"name": wanted.name, "datatype": datatype(values), "shape": shape(values, query)}
+        if wanted.binary:
+            data = data_of(values)
             said["parameters"] = {"binary_data_size": data.nbytes}
             binary.append(data)
         else:
-            said["data"] = values.reshape(-1).tolist() if n_classes else values.reshape(-1)
+            said["data"] = values.reshape(-1).tolist() if wanted.n_classes else values.reshape(-1)
         outputs.append(said)
     header = orjson.dumps(response(query, outputs, model), option=NUMPY)
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
+
+
+def told(query: Inference, arrays: Arrays, model: Served) -> Iterator[tuple[Wanted, NDArray[Any]]]:
+    """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
+    answers = Answers(arrays) if query.rows.n else Answers(no_rows(query))
+    for wanted in query.wanted:
+        values = tensor(wanted.name, answers)
+        if wanted.n_classes:
+            strings = classified(values, answers, wanted.n_classes, model)
+            values = np.array(strings, np.object_).reshape(len(values), min(wanted.n_classes, values.shape[1]))
+        yield wanted, values
+
+
+def datatype(values: NDArray[Any]) -> str:
+    """What the protocol calls it."""
+    return "BYTES" if values.dtype == np.object_ else NAMES[values.dtype]
+
+
+def shape(values: NDArray[Any], query: Inference) -> tuple[int, ...]:
+    """A tensor's shape; the batch axis of a class axis is there if the logits came with one."""
+    return query.lead + values.shape[1:] if values.ndim > 1 else values.shape
+
+
+def data_of(values: NDArray[Any]) -> memoryview:
+    """A tensor's binary data."""
+    if values.dtype == np.object_:
+        return memoryview(as_bytes(values.reshape(-1)))
+    return np.ascontiguousarray(values).data
 
 
 def response(query: Inference, outputs: list[dict[str, Any]], model: Served) -> dict[str, Any]:

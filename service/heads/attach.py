@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
+from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
 
 from service.errors import CannotStart, HeadError, UsedWrongly

@@ -93,8 +93,8 @@ WRONG = {
     "BYTES for logits": Wrong(
         422, "bad_datatype", "logits is BYTES", asks(binary("logits", "BYTES", [1], 8)), b"\4\0\0\0abcd"
     ),
-    "FP16 in JSON": Wrong(422, "invalid_value", "which JSON cannot say", asks({**LOGITS, "datatype": "FP16"})),
-    "BF16 in JSON": Wrong(422, "invalid_value", "which JSON cannot say", asks({**LOGITS, "datatype": "BF16"})),
+    "FP16 in JSON": Wrong(422, "invalid_value", "which only binary data can say", asks({**LOGITS, "datatype": "FP16"})),
+    "BF16 in JSON": Wrong(422, "invalid_value", "which only binary data can say", asks({**LOGITS, "datatype": "BF16"})),
     "no shape": Wrong(
         422, "wrong_request", "the shape of logits is missing", asks({"name": "logits", "datatype": "FP32"})
     ),

@@ -1,0 +1,159 @@
+"""ModelInfer: how its messages are read, and how they are answered.
+
+A message says what the JSON header of an `infer` over HTTP says, and is judged by the same rules; its tensors are the
+binary data behind that header. Tensors that come as typed contents are made binary first. The answer's are always raw.
+"""
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+
+from service.api.answer import Answer, Face, Framing
+from service.codec.asked import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
+from service.codec.infer import Inference, inference
+from service.codec.inferred import data_of, datatype, response, shape, told
+from service.codec.query import Served
+from service.codec.tensors import BINARY_ONLY, DTYPES
+from service.errors import InvalidValue
+from service.rows import Arrays
+from service.rpc.messages import ModelInferRequest, ModelInferResponse
+
+CONTENTS: Final = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def read(message: Any, _: Framing, model: Served) -> Inference:
+    """The query that a ModelInferRequest is.
+
+    Raises:
+        InvalidValue: it cannot be answered.
+    """
+    if not message.model_name:
+        raise InvalidValue("model_name is missing; a model's name was expected", code="wrong_request")
+    data = message.raw_input_contents[:]
+    if data:
+        sizes = tuple(map(len, data))
+        message.ClearField("raw_input_contents")
+        header = message.SerializeToString()
+        said = remembered(header, sizes) if len(header) <= REMEMBERED_BYTES else with_raw(message, sizes)
+    else:
+        data = [packed(tensor) for tensor in message.inputs]
+        said = asked(message, map(len, data))
+    return inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+
+
+@lru_cache(maxsize=512)
+def remembered(header: bytes, sizes: tuple[int, ...]) -> Asked:
+    """As `with_raw`, of a message that clients send again and again with other data."""
+    return with_raw(ModelInferRequest.FromString(header), sizes)
+
+
+def with_raw(message: Any, sizes: tuple[int, ...]) -> Asked:
+    """What a message says whose tensors came raw, so many bytes each.
+
+    Raises:
+        InvalidValue: it is no inference request, or has other tensors than those.
+    """
+    for tensor in message.inputs:
+        refuse_shared_memory(tensor.parameters, tensor.name)
+    if len(sizes) != len(message.inputs):
+        raise InvalidValue(
+            f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; one for each was expected",
+            code="bad_binary_size",
+        )
+    for tensor in message.inputs:
+        if tensor.HasField("contents"):
+            raise InvalidValue(
+                f"{shown(tensor.name)} has contents beside raw_input_contents; one of them was expected",
+                code="wrong_request",
+            )
+    return asked(message, sizes)
+
+
+def asked(message: Any, sizes: Iterable[int]) -> Asked:
+    """What a message says, judged as the JSON header that says the same."""
+    inputs = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(tensor.shape),
+            "parameters": {**parameters(tensor.parameters), "binary_data_size": n_bytes},
+        }
+        for tensor, n_bytes in zip(message.inputs, sizes, strict=True)
+    ]
+    outputs = [{"name": output.name, "parameters": parameters(output.parameters)} for output in message.outputs]
+    given = {"id": message.id or None, "parameters": parameters(message.parameters)}
+    return understood({**given, "inputs": inputs, "outputs": outputs})
+
+
+def parameters(given: Any) -> dict[str, Any]:
+    """A map of InferParameter as plain values; one without a value is none."""
+    return {
+        key: None if (choice := value.WhichOneof("parameter_choice")) is None else getattr(value, choice)
+        for key, value in given.items()
+    }
+
+
+def packed(tensor: Any) -> bytes:
+    """Typed contents as binary data.
+
+    Raises:
+        InvalidValue: they are of another type than the tensor, more or fewer than its shape has, or beyond its type.
+    """
+    refuse_shared_memory(tensor.parameters, tensor.name)
+    name, kind = shown(tensor.name), tensor.datatype
+    if kind in BINARY_ONLY:
+        raise InvalidValue(f"{name} is {kind}, which only binary data can say: those were expected")
+    expected = CONTENTS.get(kind)
+    if expected is None:
+        return b""  # whoever reads the datatype complains of it
+    fields = [field.name for field, _ in tensor.contents.ListFields()]
+    if fields not in ([], [expected]):
+        raise InvalidValue(
+            f"{name} is {kind} and comes in {' and '.join(fields)}; {expected} was expected", code="bad_datatype"
+        )
+    given = getattr(tensor.contents, expected)
+    if kind == "BYTES":
+        return b"".join(given)  # no model takes any
+    sizes = shape_of(list(tensor.shape), tensor.name)
+    if len(given) != math.prod(sizes):
+        raise InvalidValue(
+            f"{name} has {len(given)} values; {math.prod(sizes)} were expected for its shape {list(sizes)}",
+            code="wrong_shape",
+        )
+    wide = np.asarray(given)
+    values = wide.astype(DTYPES[kind])
+    if values.dtype.kind in "iu" and (values != wide).any():  # numpy wraps them
+        raise InvalidValue(f"{name} has a number beyond {kind}", code="bad_input")
+    return values.tobytes()
+
+
+def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
+    """The answer: a ModelInferResponse, serialized."""
+    about = response(query, [], model)
+    message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))
+    for key, value in about.get("parameters", {}).items():
+        setattr(message.parameters[key], PARAMETERS[type(value)], value)
+    for wanted, values in told(query, arrays, model):
+        message.outputs.add(name=wanted.name, datatype=datatype(values), shape=shape(values, query))
+        message.raw_output_contents.append(bytes(data_of(values)))
+    return Answer(200, message.SerializeToString())
+
+
+PARAMETERS: Final = {bool: "bool_param", str: "string_param", float: "double_param"}
+INFER: Final = Face("infer", frozenset(), False, read, said)

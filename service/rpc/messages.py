@@ -1,0 +1,35 @@
+"""The messages of the two .proto files beside this one, read from what `make rpc` compiles them to.
+
+A description, and no generated code: that would run with one major version of protobuf only, this runs with any.
+"""
+
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+
+COMPILED: Final = Path(__file__).with_name("messages.desc")
+INFERENCE: Final = "inference.GRPCInferenceService"
+HEALTH: Final = "grpc.health.v1.Health"
+
+POOL: Final = DescriptorPool()  # of its own: a client in the same process has messages of these names, too
+for file in FileDescriptorSet.FromString(COMPILED.read_bytes()).file:
+    POOL.AddSerializedFile(file.SerializeToString())
+
+
+def message(name: str) -> Any:
+    """The class of a message, by its full name."""
+    return GetMessageClass(POOL.FindMessageTypeByName(name))
+
+
+def asked_and_answered(service: str, method: str) -> tuple[Any, Any]:
+    """The classes of what a method takes and of what it gives."""
+    found = POOL.FindServiceByName(service).methods_by_name[method]
+    return GetMessageClass(found.input_type), GetMessageClass(found.output_type)
+
+
+ModelInferRequest: Final = message("inference.ModelInferRequest")
+ModelInferResponse: Final = message("inference.ModelInferResponse")
+ModelStreamInferResponse: Final = message("inference.ModelStreamInferResponse")

@@ -1,0 +1,273 @@
+"""The server: RPCs in, the service's own answers out, each with a gRPC status, a request id and its timing.
+
+Runs on the loop of the service, so that a row that came over gRPC waits in the same queue as any other.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+# what the C core has to say of its clients would come beside the log
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+import orjson
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError
+
+from service.api.answer import Answer, Gate, Target, refusal
+from service.api.exchange import LARGE_BODY, Exchange, Predict
+from service.api.protocol import Serving
+from service.errors import AnsweredError, CannotStart, Malformed, NotReady, RunFailed
+from service.logs import access, tagged
+from service.rpc.infer import INFER
+from service.rpc.messages import (
+    HEALTH,
+    INFERENCE,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelStreamInferResponse,
+    asked_and_answered,
+)
+from service.rpc.operations import OPERATIONS, Operation
+
+logger = logging.getLogger(__name__)
+
+GRACE_S: Final = 30  # for what is in flight at shutdown
+MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
+HEARD: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
+CODES: Final = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+Context = Any  # grpc.aio's ServicerContext
+Headers = list[tuple[bytes, bytes]]
+
+
+class State(Serving, Protocol):
+    """What of the running service is asked here."""
+
+    gate: Gate
+    predict: Predict | None
+    access_log: bool
+
+    def refuse(self, error: AnsweredError) -> Answer:
+        """The counted answer to a request that came no further than the gate."""
+
+
+class Call:
+    """An RPC as it came: what its metadata say, and how it ends."""
+
+    def __init__(self, state: State, method: str, context: Context) -> None:
+        self.state = state
+        self.method = method
+        self.context = context
+        self.headers: Headers = [
+            (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in HEARD
+        ]
+        self.request_id, self.error = state.gate.check(self.headers, INFER)
+
+    async def end(self, answer: Answer) -> bytes:
+        """Answer: the message of an answer, or its error as the RPC's status."""
+        trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
+        trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
+        if self.state.access_log:
+            access("POST", self.method.encode(), answer.status, self.request_id)
+        if answer.status == 200:
+            self.context.set_trailing_metadata(tuple(trailing))
+            return answer.body
+        said = orjson.loads(answer.body)
+        trailing.append(("error-code", said["code"]))
+        code = CODES.get(answer.status, grpc.StatusCode.INTERNAL)
+        await self.context.abort(code, said["error"], tuple(trailing))
+        raise AssertionError  # abort raises
+
+
+class Pending:
+    """One ModelInferRequest on its way."""
+
+    def __init__(self) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.exchange: Exchange | None = None
+        self.id = ""
+
+    def reply(self, answer: Answer) -> None:
+        """The answer is there; nobody may want it any more."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def abandon(self) -> None:
+        """Nobody waits any more: its rows are dropped at their turn."""
+        if self.exchange is not None:
+            self.exchange.abandon()
+
+
+class Inference:
+    """ModelInfer and ModelStreamInfer."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.readers: set[asyncio.Task[None]] = set()
+        self.stopping = False
+
+    def begin(self, body: bytes, call: Call) -> Pending:
+        """Decode a message and queue its rows."""
+        pending = Pending()
+        try:
+            if self.state.predict is None:
+                raise NotReady("the service is starting")
+            message = parsed(ModelInferRequest, body)
+        except AnsweredError as error:
+            pending.reply(self.state.refuse(error))
+            return pending
+        pending.id = message.id
+        predict, to = self.state.predict, Target(INFER, message.model_name, message.model_version or None)
+        pending.exchange = predict.kind(predict, to, call.headers, call.request_id, message, pending.reply)
+        if len(body) < LARGE_BODY:
+            pending.exchange.begin()
+        else:
+            predict.turns.take(pending.exchange.begin)
+        return pending
+
+    async def one(self, body: bytes, context: Context) -> bytes:
+        """ModelInfer."""
+        call = Call(self.state, f"/{INFERENCE}/ModelInfer", context)
+        if call.error is not None:
+            return await call.end(self.state.refuse(call.error))
+        pending = self.begin(body, call)
+        try:
+            answer = await pending.answer
+        finally:
+            pending.abandon()  # the client has gone, or its deadline has passed; nothing, if it was answered
+        return await call.end(answer)
+
+    async def stream(self, bodies: AsyncIterator[bytes], context: Context) -> None:
+        """ModelStreamInfer: answers in the order of the requests; one that is wrong does not end the stream."""
+        call = Call(self.state, f"/{INFERENCE}/ModelStreamInfer", context)
+        error = call.error or (NotReady("the service is stopping") if self.stopping else None)
+        if error is not None:
+            await call.end(self.state.refuse(error))
+        queue: asyncio.Queue[Pending | None] = asyncio.Queue()
+        room = asyncio.Semaphore(MAX_AHEAD)
+        reader = asyncio.create_task(self.read(bodies, call, queue, room))
+        self.readers.add(reader)
+        pending: Pending | None = None
+        try:
+            while (pending := await queue.get()) is not None:
+                await context.write(streamed(await pending.answer, pending.id))
+                room.release()
+        finally:
+            reader.cancel()
+            self.readers.discard(reader)
+            while pending is not None:
+                pending.abandon()
+                pending = None if queue.empty() else queue.get_nowait()
+        await call.end(refusal(NotReady("the service is stopping")) if self.stopping else Answer(200, b""))
+
+    async def read(
+        self, bodies: AsyncIterator[bytes], call: Call, queue: "asyncio.Queue[Pending | None]", room: asyncio.Semaphore
+    ) -> None:
+        """Begin whatever comes on a stream, until its client has nothing more or the service stops."""
+        try:
+            async for body in bodies:
+                await room.acquire()
+                queue.put_nowait(self.begin(body, call))
+        finally:
+            queue.put_nowait(None)
+
+    def stop(self) -> None:
+        """End the streams, once what they have sent is answered."""
+        self.stopping = True
+        for reader in self.readers:
+            reader.cancel()
+
+
+def parsed(kind: Any, body: bytes) -> Any:
+    """A message.
+
+    Raises:
+        Malformed: the bytes are none of this kind.
+    """
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise Malformed(f"the bytes are no message {kind.DESCRIPTOR.full_name}", code="bad_message") from None
+
+
+def streamed(answer: Answer, id_: str) -> bytes:
+    """An answer as a message of a stream."""
+    message = ModelStreamInferResponse()
+    if answer.status == 200:
+        message.infer_response.MergeFromString(answer.body)
+    else:
+        message.error_message = orjson.loads(answer.body)["error"]
+        message.infer_response.CopyFrom(ModelInferResponse(id=id_))
+    return bytes(message.SerializeToString())
+
+
+def unary(state: State, service: str, method: str, operation: Operation) -> Any:
+    """The handler of an operation."""
+    asked, answered = asked_and_answered(service, method)
+
+    async def handle(body: bytes, context: Context) -> bytes:
+        call = Call(state, f"/{service}/{method}", context)
+        if call.error is not None and service != HEALTH:  # which is open, as /healthz is
+            return await call.end(refusal(call.error))
+        try:
+            said = await operation(state, parsed(asked, body))
+            answer = Answer(200, ParseDict(said, answered()).SerializeToString())
+        except AnsweredError as error:
+            answer = refusal(error)
+        except Exception:
+            logger.exception("a call could not be handled", extra=tagged(call.request_id))
+            answer = refusal(RunFailed("the service failed to handle this request", code="internal_error"))
+        return await call.end(answer)
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+@asynccontextmanager
+async def answering(state: State) -> AsyncIterator[None]:
+    """Answer RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
+
+    Raises:
+        CannotStart: the port is taken.
+    """
+    settings = state.settings
+    server = grpc.aio.server(
+        options=(
+            ("grpc.max_receive_message_length", settings.max_body_bytes),  # packed and unpacked
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 1),  # several workers listen on one port
+        )
+    )
+    inference = Inference(state)
+    handlers = {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(inference.one),
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(inference.stream),
+    }
+    for service, operations in OPERATIONS.items():
+        more = {method: unary(state, service, method, operation) for method, operation in operations.items()}
+        handlers_of = {**handlers, **more} if service == INFERENCE else more
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers_of),))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        server.add_insecure_port(f"{host}:{settings.grpc}")
+    except RuntimeError as error:
+        raise CannotStart(f"cannot listen on {host}:{settings.grpc}: take another port with --grpc") from error
+    await server.start()
+    try:
+        yield
+    finally:
+        inference.stop()
+        await server.stop(GRACE_S)
