@@ -22,10 +22,10 @@ FROM environment AS environment-cpu
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY requirements/serve.txt .
-# what serving never reads goes: tests, ONNX Runtime's tools and its second library for C, symbols for debuggers
-RUN pip --python /opt/calibrant install --require-hashes -r serve.txt \
-    && cd /opt/calibrant/lib/python3.13/site-packages \
-    && rm -r onnxruntime/quantization onnxruntime/tools onnxruntime/transformers onnxruntime/capi/libonnxruntime.so.* \
+RUN pip --python /opt/calibrant install --require-hashes -r serve.txt
+WORKDIR /opt/calibrant/lib/python3.13/site-packages
+# what serving never reads goes: ONNX Runtime's tools and its second library, for C; tests; symbols for debuggers
+RUN rm -r onnxruntime/quantization onnxruntime/tools onnxruntime/transformers onnxruntime/capi/libonnxruntime.so.* \
     && find . -type d -name tests -prune -exec rm -r {} + \
     && strip csimdjson*.so httptools/parser/*.so uvloop/*.so
 COPY --from=build /wheel /wheel
