@@ -73,4 +73,12 @@ COPY --from=environment-cuda /opt/calibrant /opt/calibrant
 RUN ["calibrant", "serve", "--help"]
 USER 65532:65532
 
+# no service: what `make load` does, for deploy/compose.yaml, with deploy/locust mounted there
+FROM python:3.13-slim-bookworm AS load
+WORKDIR /locust
+COPY requirements/load.txt /
+RUN pip install --disable-pip-version-check --no-cache-dir --root-user-action=ignore --require-hashes -r /load.txt
+ENTRYPOINT ["locust", "--headless", "--skip-log-setup"]
+USER 65532:65532
+
 FROM ${PROVIDER}

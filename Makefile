@@ -67,7 +67,7 @@ lock: .venv/developing           ## renew requirements/
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
 	echo onnxruntime | $(LOCK) --upgrade --group cuda --excludes - --constraint requirements/serve.txt -o requirements/cuda.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
-	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 
 clean:
