@@ -97,7 +97,7 @@ class Service(Dispatcher):
         )
         app.include_router(operations(self))
         app.include_router(protocol(self))
-        app.include_router(metrics(self.repository, telemetry))
+        app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
         describe(app)
         translate(app)
         super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
@@ -117,6 +117,8 @@ class Service(Dispatcher):
             observer=self.tracing.observer,
         )
         self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
+        self.telemetry.dead = lambda: self.batcher is not None and self.batcher.cause_of_death is not None
+        self.telemetry.publish()  # so that the others know of this process before it has counted anything
         self.predict = Predict(
             self.repository,
             self.batcher,

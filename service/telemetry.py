@@ -22,6 +22,8 @@ import numpy as np
 INTERVAL_S: Final = 0.1
 SECONDS: Final = tuple(1e-5 * 10**power * step for power in range(6) for step in (1, 2.5, 5))
 ROWS: Final = tuple(2.0**power for power in range(14))
+CONFIDENCES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+SAMPLED: Final = 16  # answers every INTERVAL_S whose confidence is looked at: enough for a mean, and no request notices
 PHASES: Final = ("decode", "queue", "run", "encode")  # of a request, in this order in a sample, behind its rows
 pack_sample: Final = Struct("5d").pack
 pack_batch: Final = Struct("2d").pack
@@ -68,6 +70,10 @@ class Tally:
         self.n_rows = 0
         self.n_failed_ns = 0
         self.last_ms = 0
+        self.warned: Counter[str] = Counter()
+        self.confidences: list[float] = []
+        self.confidence = Histogram(CONFIDENCES)
+        self.request_s = Histogram(SECONDS)
         self.phases = {phase: Histogram(SECONDS) for phase in PHASES}
         self.batch_rows = Histogram(ROWS)
         self.batch_s = Histogram(SECONDS)
@@ -99,8 +105,12 @@ class Tally:
             self.n_rows += int(samples[:, 0].sum())
             for phase, values in zip(PHASES, samples.T[1:], strict=True):
                 self.phases[phase].add(values)
+            self.request_s.add(samples[:, 1:].sum(axis=1))
             self.codes[200] += len(samples)
             self.last_ms = int(1e3 * time.time())
+        if self.confidences:
+            self.confidence.add(np.array(self.confidences))
+            self.confidences.clear()
         if self.batches:
             batches, self.batches = np.frombuffer(self.batches).reshape(-1, 2), bytearray()
             self.batch_rows.add(batches[:, 0])
@@ -118,6 +128,9 @@ class Tally:
             "n_rows": self.n_rows,
             "n_failed_ns": self.n_failed_ns,
             "last_ms": self.last_ms,
+            "warned": self.warned,
+            "confidence": self.confidence.state(),
+            "request_s": self.request_s.state(),
             "phases": {phase: histogram.state() for phase, histogram in self.phases.items()},
             "batch_rows": self.batch_rows.state(),
             "batch_s": self.batch_s.state(),
@@ -130,6 +143,9 @@ class Tally:
         self.n_rows += state["n_rows"]
         self.n_failed_ns += state["n_failed_ns"]
         self.last_ms = max(self.last_ms, state["last_ms"])
+        self.warned.update(state["warned"])
+        self.confidence.merge(state["confidence"])
+        self.request_s.merge(state["request_s"])
         for phase, histogram in self.phases.items():
             histogram.merge(state["phases"][phase])
         self.batch_rows.merge(state["batch_rows"])
@@ -149,13 +165,18 @@ class Totals:
     tallies: dict[Key, Tally] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     n_waiting: int = 0
+    n_dead_batchers: int = 0
+    pids: list[int] = field(default_factory=list)
 
-    def merge(self, state: dict[str, Any], *, alive: bool) -> Self:
+    def merge(self, state: dict[str, Any], pid: int) -> Self:
         """Add a process's; a dead one's queue is gone."""
         for model, version, tally in state["tallies"]:
             self.tallies.setdefault((model, version), Tally(nothing)).merge(tally)
         self.rejected.update(state["rejected"])
-        self.n_waiting += state["n_waiting"] if alive else 0
+        if lives(pid):
+            self.pids.append(pid)
+            self.n_waiting += state["n_waiting"]
+            self.n_dead_batchers += state["dead"]
         return self
 
 
@@ -168,6 +189,7 @@ class Telemetry:
         self.tallies: dict[Key, Tally] = {("", ""): self.nowhere}
         self.rejected: Counter[str] = Counter()
         self.depth: Callable[[], int] = int
+        self.dead: Callable[[], bool] = bool
         self.timer: asyncio.TimerHandle | None = None
 
     def of(self, name: str, version: str) -> Tally:
@@ -210,6 +232,7 @@ class Telemetry:
             "tallies": [[*key, tally.state()] for key, tally in list(self.tallies.items())],
             "rejected": self.rejected,
             "n_waiting": self.depth(),
+            "dead": self.dead(),
         }
 
     def publish(self) -> None:
@@ -231,11 +254,11 @@ class Telemetry:
     def totals(self) -> Totals:
         """Everybody's: this process to the last request, the others as of `INTERVAL_S` ago."""
         self.add_up()
-        totals = Totals().merge(self.state(), alive=True)
+        totals = Totals().merge(self.state(), os.getpid())
         if self.file is not None:
             for path in self.file.parent.glob("*.json"):
                 if path != self.file:
-                    totals.merge(json.loads(path.read_text()), alive=lives(int(path.stem)))
+                    totals.merge(json.loads(path.read_text()), int(path.stem))
         return totals
 
 
@@ -257,6 +280,7 @@ class Off(Telemetry):
 
     def __init__(self) -> None:
         super().__init__(None)
+        self.tallies.clear()
 
     def of(self, name: str, version: str) -> Tally:  # noqa: ARG002 - the signature of the one that counts
         """The same for all."""

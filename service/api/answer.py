@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from service.codec.encode import encode_error
 from service.codec.query import Query, Served
 from service.errors import AnsweredError, BodyTooLarge, InvalidValue, Unauthorized, UnsupportedMediaType
+from service.repository import Model
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -59,7 +60,7 @@ class Face(NamedTuple):
     media_types: frozenset[bytes]
     framed: bool
     decode: Callable[[bytes, Framing, Served], Query]
-    encode: Callable[[Any, Any, Served], Answer]
+    encode: Callable[[Any, Any, Model], Answer]
 
 
 class Target(NamedTuple):

@@ -4,9 +4,11 @@ import re
 from typing import Final
 
 from service.api.answer import JSON_TYPES, OCTETS, Answer, Face, Framing
+from service.api.notice import notice
 from service.codec.infer import Inference, decode_infer
 from service.codec.inferred import encode_infer
 from service.codec.query import Served
+from service.repository import Model
 from service.rows import Arrays
 
 PATH: Final = re.compile(r"/v2/models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?infer")
@@ -17,8 +19,9 @@ def read(body: bytes, framing: Framing, model: Served) -> Inference:
     return decode_infer(body, framing.header_length, model)
 
 
-def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
+def said(query: Inference, arrays: Arrays, model: Model) -> Answer:
     """The answer to it."""
+    notice(query, arrays, model.tally)
     body, n_header = encode_infer(query, arrays, model)
     if n_header is None:
         return Answer(200, body)

@@ -116,6 +116,15 @@ def check_ready(state: State) -> None:
         raise NotReady("one of the workers is not ready")
 
 
+def is_ready(state: State) -> bool:
+    """Whether `/readyz` answers 200."""
+    try:
+        check_ready(state)
+    except NotReady:
+        return False
+    return True
+
+
 def versions(repository: Repository, name: str) -> list[str]:
     """All versions of a model."""
     return [model.version for model in repository.models[name].values()]

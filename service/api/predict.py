@@ -4,9 +4,11 @@ import re
 from typing import Final
 
 from service.api.answer import JSON_TYPES, Answer, Face, Framing
+from service.api.notice import notice
 from service.codec.decode import decode
 from service.codec.encode import encode
 from service.codec.query import Query, Served
+from service.repository import Model
 from service.rows import Arrays
 
 PATH: Final = re.compile(r"/v1/(?:models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?)?predict")
@@ -17,8 +19,9 @@ def read(body: bytes, _: Framing, model: Served) -> Query:
     return decode(body, model)
 
 
-def said(query: Query, arrays: Arrays, model: Served) -> Answer:
+def said(query: Query, arrays: Arrays, model: Model) -> Answer:
     """The answer to it."""
+    notice(query, arrays, model.tally)
     return Answer(200, encode(query, arrays, model))
 
 

@@ -1,20 +1,19 @@
 """deploy/compose.yaml: right by its schema, hardened throughout, and started for real with a load on it."""
 
-import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import yaml
 
 from tests.conftest import ROOT
 from tests.deploy.conftest import Engine, Tool
-
-yaml = pytest.importorskip("yaml", reason="needs pyyaml: make .venv/deploying")
+from tests.deploy.queries import Prometheus, filled, panels
 
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"
@@ -52,17 +51,6 @@ def test_every_file_that_is_mounted_is_there(name: str) -> None:
         assert not source.startswith(".") or (DEPLOY / source).exists(), source
 
 
-def panel_queries() -> list[tuple[str, str]]:
-    """Title and query of all panels of the dashboard, as Grafana would ask them with every variable at all."""
-    panels = json.loads((DEPLOY / "grafana/dashboards/calibrant.json").read_text())["panels"]
-    panels += [inner for panel in panels for inner in panel.get("panels", ())]
-    asked = [(panel["title"], target["expr"]) for panel in panels for target in panel.get("targets", ())]
-    values = {"__rate_interval": "1m", "__range": "5m", "__interval": "15s"}
-    return [
-        (title, re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], ".*"), query)) for title, query in asked
-    ]
-
-
 class Stack:
     """The services of the file, up."""
 
@@ -74,12 +62,9 @@ class Stack:
         files = ["--file", FILE, "--file", Path(__file__).with_name("standins.yaml")]
         return self.engine("compose", "--project-name", "calibrant-test", *files, *arguments, timeout_s=timeout_s)
 
-    def ask(self, path: str, **parameters: str) -> Any:
-        """Prometheus's answer."""
-        url = f"http://{self.compose('port', 'prometheus', 9090)}/api/v1/{path}"
-        answer = httpx.get(url, params=parameters, timeout=30).json()
-        assert answer["status"] == "success", (parameters, answer)
-        return answer["data"]
+    def prometheus(self) -> Prometheus:
+        """The one that watches the service."""
+        return Prometheus(f"http://{self.compose('port', 'prometheus', 9090)}")
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +87,14 @@ def test_the_file_is_right_by_the_engine(engine: Engine) -> None:
 @pytest.mark.online
 def test_under_load_every_panel_of_the_dashboard_has_data(stack: Stack) -> None:
     printed = stack.compose("run", "--rm", "locust", "--host", "http://calibrant:8000", "--stage-s", "12")
-    assert re.search(r"1x1000 masked", printed), printed
-    end = time.monotonic() + 60  # two scrapes more make sure that all that was counted is there
-    while empty := [title for title, query in panel_queries() if not stack.ask("query", query=query)["result"]]:
-        assert time.monotonic() < end, f"no data for {empty}"
-        time.sleep(5)
-    assert [target["health"] for target in stack.ask("targets")["activeTargets"]] == ["up"]
-    assert stack.ask("rules")["groups"]
+    sys.stdout.write(printed)
+    prometheus = stack.prometheus()
+    with prometheus.client:
+        (target,) = prometheus.ask("/targets")["activeTargets"]
+        assert (target["scrapeUrl"], target["health"]) == ("http://calibrant:8000/metrics", "up")
+        end = time.monotonic() + 60  # until another scrape or two have seen all
+        while empty := [
+            where for where, query in panels() if not prometheus.values(filled(query, __rate_interval="1m"))
+        ]:
+            assert time.monotonic() < end, f"no data for {empty}"
+            time.sleep(5)
