@@ -16,11 +16,11 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . && chmod -R a+
 FROM python:3.13-slim-bookworm AS environment
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils tini && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/calibrant
 
 FROM environment AS environment-cpu
-# hadolint ignore=DL3008
-RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 COPY requirements/serve.txt .
 RUN pip --python /opt/calibrant install --require-hashes -r serve.txt
 WORKDIR /opt/calibrant/lib/python3.13/site-packages
@@ -51,12 +51,14 @@ ENV PATH=/opt/calibrant/bin:$PATH \
     CALIBRANT_PORT=8000 \
     ORT_DISABLE_TELEMETRY=1 \
     TMPDIR=/dev/shm
+COPY --from=environment /usr/bin/tini-static /usr/bin/tini
 COPY --from=build /build/models /models
 EXPOSE 8000
 # bash speaks TCP, and is there twenty times as fast as Python
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s CMD ["bash", "-c", \
     "exec 3<>/dev/tcp/127.0.0.1/$CALIBRANT_PORT && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ $status = 200 ]"]
-ENTRYPOINT ["calibrant"]
+# the kernel drops signals that process 1 does not handle yet: without tini, a stop during the start would be lost
+ENTRYPOINT ["tini", "--", "calibrant"]
 CMD ["serve"]
 
 # the help imports what serving imports, so that Python's own modules are there as bytecode: the start is half as long

@@ -5,8 +5,6 @@ Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start.
 """
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -56,8 +54,6 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `calibrant` with `argv`, the process's arguments by default, and return the exit code."""
-    if os.getpid() == 1:  # a container's first process; a signal that it does not handle is lost
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     arguments = sys.argv[1:] if argv is None else list(argv)
     name = " ".join(["calibrant", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
