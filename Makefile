@@ -73,8 +73,10 @@ lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade -o requirements/serve.txt
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
 	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --group dev -o requirements/dev.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
+	echo onnxruntime | $(LOCK) --upgrade --group cuda --excludes - --constraint requirements/serve.txt -o requirements/cuda.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
-	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 
 clean:

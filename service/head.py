@@ -212,7 +212,10 @@ def choose_provider(provider: str) -> str:
         raise CannotStart(
             "provider cuda was asked for, but this ONNX Runtime has none: install onnxruntime-gpu, or take cpu"
         )
-    return "cuda" if there and provider != "cpu" else "cpu"
+    if not there or provider == "cpu":
+        return "cpu"
+    ort.preload_dlls()  # CUDA's libraries may lie where pip puts them, where the loader does not look
+    return "cuda"
 
 
 def request_inputs(session: ort.InferenceSession) -> dict[str, Input]:
