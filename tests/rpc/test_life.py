@@ -43,7 +43,7 @@ def counted(caller: Caller) -> dict[tuple[str, str], float]:
     assert caller.running
     text = caller.running.client.get("/metrics").text
     found = re.findall(r'calibrant_requests_total\{code="(\d+)",model="(\w*)",version="\w*"\} (\S+)', text)
-    return {(model, code): float(n) for code, model, n in found}
+    return {(model, code): float(n) for code, model, n in found if float(n)}
 
 
 def waiting(caller: Caller) -> int:
