@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check bench load lock kserve clean
+.PHONY: install serve test check check-deploy bench load lock kserve clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -38,6 +38,14 @@ check: .venv/developing          ## style, types, walls
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# what the checks of deploy/ need; without it they are skipped among the tests
+.venv/deploying: requirements/deploy.txt .venv/developing
+	$(PIP) --require-hashes -r requirements/deploy.txt
+	touch $@
+
+check-deploy: .venv/deploying    ## the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
+	$(BIN)/python -m pytest tests/deploy --thorough $(CHECKS)
+
 bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json FILE" says which and how
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
@@ -58,6 +66,7 @@ lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade --extra calibration --extra otel --group dev -o requirements/dev.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
+	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 
 clean:
 	rm -rf .venv build dist .*_cache .hypothesis

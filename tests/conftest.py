@@ -20,6 +20,21 @@ SHARED = ROOT.parent / "shared"
 LANES = {"fast lane": True, "asgi lane": False}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of `make check-deploy`."""
+    parser.addoption(
+        "--thorough", action="store_true", help="run the tests marked online too; a missing tool is a failure, no skip"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs the network or a container engine, unless it is asked for."""
+    if not config.getoption("thorough"):
+        for item in items:
+            if item.get_closest_marker("online"):
+                item.add_marker(pytest.mark.skip(reason="needs the network or an engine: make check-deploy"))
+
+
 class Running:
     """A service that answers on `port`, and a client of it."""
 
