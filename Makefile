@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check check-deploy bench load lock kserve clean
+.PHONY: install serve test check check-deploy bench load lock kserve ray clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -28,6 +28,14 @@ serve: install                   ## serve models/ on 127.0.0.1:8000
 	touch $@
 
 kserve: .venv/kserve/ready       ## KServe's own client, for the test that asks with it
+
+# what `serve run deploy.ray.app:app` needs
+.venv/ray/ready: requirements/ray.txt
+	test -x .venv/ray/bin/python || $(PYTHON) -m venv .venv/ray
+	.venv/ray/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	touch $@
+
+ray: .venv/ray/ready             ## Ray Serve, for deploy/ray
 
 test: .venv/developing           ## the tests
 	$(BIN)/python -m pytest
@@ -67,6 +75,7 @@ lock: .venv/developing           ## renew requirements/
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(LOCK) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
+	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
 
 clean:
 	rm -rf .venv build dist .*_cache .hypothesis
