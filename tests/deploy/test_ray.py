@@ -100,7 +100,7 @@ class Ray:
         started = family(self.process.pid)
         assert len(started) > 5  # Ray's own, and the replicas
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(60) == 0, self.log.read_text()
+        assert self.process.wait(120) == 0, self.log.read_text()
         end = time.monotonic() + 30
         while left := [pid for pid in started if lives(pid)]:
             assert time.monotonic() < end, left
