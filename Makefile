@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check check-deploy bench load lock kserve manifests rpc clean
+.PHONY: install serve test check check-deploy bench load lock kserve manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -34,6 +34,14 @@ service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.p
 	$(MAKE) kserve
 	.venv/kserve/bin/python -m grpc_tools.protoc --proto_path=$(@D) --descriptor_set_out=$@ $(^F)
 
+# what `serve run deploy.ray.app:app` needs
+.venv/ray/ready: requirements/ray.txt
+	test -x .venv/ray/bin/python || $(PYTHON) -m venv .venv/ray
+	.venv/ray/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	touch $@
+
+ray: .venv/ray/ready             ## Ray Serve, for deploy/ray
+
 test: .venv/developing           ## the tests
 	$(BIN)/python -m pytest
 
@@ -49,7 +57,7 @@ check: .venv/developing          ## style, types, walls
 	touch $@
 
 # the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
-check-deploy: .venv/deploying .venv/kserve/ready .venv/loading
+check-deploy: .venv/deploying .venv/kserve/ready .venv/loading .venv/ray/ready
 	$(BIN)/python -m pytest tests/deploy --thorough $(CHECKS)
 
 manifests: .venv/deploying       ## deploy/kubernetes, rendered from the chart
@@ -78,6 +86,7 @@ lock: .venv/developing           ## renew requirements/
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
+	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
 
 clean:
 	rm -rf .venv build dist .*_cache .hypothesis
