@@ -107,13 +107,20 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
 
 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:
-    """bool `[N, K]` out of the bytes of the body; raises ValueError unless just these booleans stand there.
+    """The mask, bool `[N, K]`; raises ValueError unless just these booleans stand there.
 
-    Without the noise, `"mask": [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
-    numpy's booleans, and anything else shows. An unescaped `"mask"` in valid JSON is a whole string, and one before a
-    colon is the key; valid JSON has no byte 0 or 1.
+    An unescaped `"mask"` in valid JSON is a whole string, and one before a colon is the key.
     """
-    start = end = body.rindex(b'"mask"') + 6
+    return booleans_fast(body, body.rindex(b'"mask"') + 6, n, k, rank)
+
+
+def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray[np.bool_]:
+    """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError unless just these stand there.
+
+    Without the noise, `: [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
+    numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1.
+    """
+    end = start
     if n > 1 and k < SHORT_ROW:
         end = body.index(b"]]", end) + 2
     else:

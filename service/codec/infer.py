@@ -7,12 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.codec import arrays
-from service.codec.asked import Asked, Wanted, asked, header_length, shown
+from service.codec.asked import REMEMBERED_BYTES, Asked, Wanted, asked, header_length, shown
 from service.codec.careful import group_indices
 from service.codec.query import Query, Served
 from service.codec.tensors import NAMES, Tensor, from_bytes, leaves_of
 from service.errors import InvalidValue, Malformed
 from service.rows import Rows, Temperature
+
+try:
+    from service.codec.infer_fast import asked_fast
+except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
+
+    def asked_fast(header: bytes) -> Asked | None:  # noqa: ARG001 - the signature of the fast way
+        """Leave it to the careful way."""
+        return None
+
 
 LOGITS = ("FP32", "FP64", "FP16", "BF16")
 TEMPERATURES = ("FP32", "FP64")
@@ -33,7 +42,8 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
         InvalidValue: it is, but no request that can be answered.
     """
     n = header_length(length, len(body))
-    said = asked(raw(body, model) if n == 0 and body else body if n == len(body) else body[:n])
+    header = raw(body, model) if n == 0 and body else body if n == len(body) else body[:n]
+    said = (asked_fast(header) if len(header) > REMEMBERED_BYTES else None) or asked(header)
     if n + said.n_bytes != len(body):
         raise Malformed(
             f"{len(body) - n} bytes of binary data follow the header; {said.n_bytes} were expected, as the inputs say",
@@ -165,6 +175,8 @@ def numbers(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
     if tensor.n_bytes is not None:
         values = from_bytes(tensor, body, at)
         return values.astype(np.float32) if values.dtype == np.float16 else values
+    if isinstance(tensor.data, np.ndarray):
+        return tensor.data.reshape(tensor.shape)
     leaves = leaves_of(tensor)
     return arrays.as_numbers(tensor.shape, leaves, tensor.name) if leaves else np.zeros(tensor.shape)
 
@@ -174,6 +186,8 @@ def booleans(tensor: Tensor, body: bytes, at: int) -> NDArray[np.bool_]:
     expect(tensor, ("BOOL",))
     if tensor.n_bytes is not None:
         return from_bytes(tensor, body, at)
+    if isinstance(tensor.data, np.ndarray):
+        return tensor.data.reshape(tensor.shape)
     return arrays.as_booleans(tensor.shape, leaves_of(tensor), tensor.name)
 
 

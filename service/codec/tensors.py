@@ -43,7 +43,7 @@ class Tensor(NamedTuple):
     Attributes:
         shape: all axes, the batch included.
         n_bytes: how many bytes of the body are its data; none where they stand in the header.
-        data: nested or flat lists, or none.
+        data: nested or flat lists, or float64 or bool, flat and as many as the shape has, or none.
     """
 
     name: str
@@ -91,6 +91,9 @@ def leaves_of(tensor: Tensor) -> list[Any]:
         InvalidValue: neither flat nor nested as the shape says, or another number of values.
     """
     data, shape = tensor.data, tensor.shape
+    if isinstance(data, np.ndarray):
+        found: list[Any] = data.tolist()
+        return found
     n = n_elements(shape)
     if not isinstance(data, list):
         what = "has no data" if data is None else f"has data that are {arrays.said(data)}"
