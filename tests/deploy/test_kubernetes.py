@@ -28,7 +28,7 @@ from tests.test_repository_volumes import project
 
 CHART = ROOT / "deploy" / "helm" / "calibrant"
 RENDERED = ROOT / "deploy" / "kubernetes"
-OWN = {"host", "port", "models", "api_keys"}  # settings that the chart gives itself
+OWN = {"grpc", "host", "port", "models", "api_keys"}  # settings that the chart gives itself
 BOUNDS = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "description")
 PLAIN = {"autoscaling": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
 VALUES: dict[str, dict[str, Any]] = {
