@@ -355,12 +355,12 @@ class Answers:
         """The largest probability, float32 `[N]`; 0 where no class is left."""
         return np.asarray(self.arrays["probabilities"].max(axis=1))
 
-    def entropy(self) -> NDArray[np.float64]:
-        """Shannon entropy in nats, float64 `[N]`; 0 log 0 is 0."""
+    def entropy(self) -> NDArray[np.float32]:
+        """Shannon entropy in nats, float32 `[N]`, summed in float64; 0 log 0 is 0."""
         p = self.arrays["probabilities"].astype(np.float64)
         log_p = np.where(p > 0, self.arrays["log_probabilities"], 0.0)
         # + 0.0 turns the -0.0 of a certain row into 0.0
-        return np.asarray(-(p * log_p).sum(axis=1) + 0.0)
+        return np.asarray(-(p * log_p).sum(axis=1) + 0.0, np.float32)
 
     def logsumexp(self) -> NDArray[np.float32]:
         """Logarithm of the sum of exp(logit / T) over the allowed classes, float32 `[N]`; -inf where none is left."""

@@ -50,7 +50,7 @@ def assert_native(running: Running, result: Any) -> None:
     body = {"logits": ROWS.tolist(), "mask": MASK.tolist(), "temperature": 1.5}
     native = running.predict(body | {"outputs": ["probabilities", "prediction", "entropy"]}).json()
     assert result.get_response()["id"] == "7"
-    for name, dtype in (("probabilities", np.float32), ("prediction", np.int64), ("entropy", np.float64)):
+    for name, dtype in (("probabilities", np.float32), ("prediction", np.int64), ("entropy", np.float32)):
         values = result.as_numpy(name)
         assert values.dtype == dtype
         assert values.tobytes() == np.array(native[name], dtype).tobytes()

@@ -26,7 +26,7 @@ MASK = np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
 def native(running: Running, **body: Any) -> dict[str, Any]:
     """The native answer, as arrays; no prediction is -1 in the protocol."""
     answer = running.predict({"outputs": list(OUTPUTS), **body}).json()
-    kinds = {"prediction": np.int64, "entropy": np.float64}
+    kinds = {"prediction": np.int64}
     empty = {"prediction": -1, "log_probabilities": -np.inf, "logsumexp": -np.inf}
 
     def filled(value: Any, name: str) -> Any:

@@ -23,7 +23,7 @@ def asked(client: str, caller: Caller) -> list[Any]:
 
 
 def test_triton_s_client_gets_the_native_numbers() -> None:
-    names = {"probabilities": np.float32, "prediction": np.int64, "entropy": np.float64}
+    names = {"probabilities": np.float32, "prediction": np.int64, "entropy": np.float32}
     body = {"logits": ROWS.tolist(), "mask": MASK.tolist(), "temperature": 1.5, "outputs": list(names)}
     with calling() as caller:
         assert caller.running
