@@ -51,7 +51,7 @@ check: .venv/developing          ## style, types, walls
 	$(PIP) --require-hashes -r requirements/deploy.txt
 	touch $@
 
-check-deploy: .venv/deploying    ## the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
+check-deploy: .venv/deploying .venv/ray/ready    ## the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
 	$(BIN)/python -m pytest tests/deploy --thorough $(CHECKS)
 
 bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json FILE" says which and how
