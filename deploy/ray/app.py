@@ -1,13 +1,16 @@
-"""The service behind Ray Serve: `serve run deploy.ray.app:app`, from the root of the repository, after `make ray`.
+"""The service behind Ray Serve. From the root of the repository, after `make ray`; Ctrl-C stops it.
+
+    RAY_USAGE_STATS_ENABLED=0 .venv/ray/bin/serve run deploy.ray.app:app
 
 Each replica is a process of its own that runs the ASGI app with its lifespan: its own heads, queue and watch of the
-models folder, and the settings of its environment (`CALIBRANT_*`). Host, port, workers, fast lane and drain delay are
-Ray's business here, and so is counting over all replicas: `/metrics` answers for one of them.
+models folder, with settings from its environment (`CALIBRANT_*`). Host, port, workers, fast lane and drain delay are
+Ray's business here. What is asked of one replica is told by one: `/metrics` counts its own requests, and
+`/v2/repository/models/.../load` reaches no other; Ray counts over all, and a change of the models folder reaches all.
+
+On Linux, `RAY_SERVE_ENABLE_HA_PROXY=1` in the environment puts the HAProxy that Ray brings in front of the replicas
+instead of its proxy in Python: about ten times as many small requests. `serve status` beside a `serve run` wants
+`RAY_AUTH_MODE=token`. A cluster that was started with `ray start` reports home unless it got the variable above.
 """
-
-import os
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports home otherwise
 
 from ray import serve
 

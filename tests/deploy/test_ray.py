@@ -63,6 +63,7 @@ class Ray:
         self.log = folder / "log"
         # of its own, so that no other Ray on this machine is met
         own = {"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}
+        own["RAY_USAGE_STATS_ENABLED"] = "0"
         self.environment = environment(**own, **extra)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
