@@ -21,8 +21,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends binutils tin
 RUN python -m venv --without-pip /opt/calibrant
 
 FROM environment AS environment-cpu
-COPY requirements/serve.txt .
-RUN pip --python /opt/calibrant install --require-hashes -r serve.txt
+COPY requirements/image.txt .
+RUN pip --python /opt/calibrant install --require-hashes -r image.txt
 WORKDIR /opt/calibrant/lib/python3.13/site-packages
 # what serving never reads goes: ONNX Runtime's tools and its second library, for C; tests; symbols for debuggers
 RUN rm -r onnxruntime/quantization onnxruntime/tools onnxruntime/transformers onnxruntime/capi/libonnxruntime.so.* \
@@ -61,10 +61,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s C
 ENTRYPOINT ["tini", "--", "calibrant"]
 CMD ["serve"]
 
-# the help imports what serving imports, so that Python's own modules are there as bytecode: the start is half as long
+# what serving imports is imported once, so that Python's own modules are there as bytecode: the start is half as long
 FROM runtime AS cpu
 COPY --from=environment-cpu /opt/calibrant /opt/calibrant
-RUN ["calibrant", "serve", "--help"]
+RUN ["python", "-c", "import service.cli, service.serve, service.rpc.server, service.api.traced"]
 USER 65532:65532
 
 FROM runtime AS cuda
@@ -72,7 +72,7 @@ ENV CALIBRANT_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=environment-cuda /opt/calibrant /opt/calibrant
-RUN ["calibrant", "serve", "--help"]
+RUN ["python", "-c", "import service.cli, service.serve, service.rpc.server, service.api.traced"]
 USER 65532:65532
 
 # no service: what `make load` does, for deploy/compose.yaml, with deploy/locust mounted there

@@ -111,8 +111,13 @@ class Repository:
         self.models, failures = self.scan()
         if failures:
             raise CannotStart("; ".join(dict.fromkeys(failures.values())))
+        lacking = [f"{path} is not served: {path.parent / '1' / path.name} was expected" for path in unversioned(root)]
         if not self.models:
-            raise CannotStart(f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}")
+            raise CannotStart(
+                "; ".join(lacking) or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
+            )
+        for sentence in lacking:
+            logger.warning(sentence)
 
     def __repr__(self) -> str:
         return f"<Repository {self.root} {sum(map(len, self.models.values()))} versions, {len(self.failures)} failures>"
@@ -215,11 +220,17 @@ def model_files(root: Path, default_model: str) -> dict[Key, Path]:
     places = [(default_model, "1", path) for path in root.glob("model.onnx")]
     places += [(default_model, path.parent.name, path) for path in sorted(root.glob("*/model.onnx"))]
     places += [(path.parent.parent.name, path.parent.name, path) for path in sorted(root.glob("[!.]*/*/model.onnx"))]
-    return {
-        (name, int(version)): path
-        for name, version, path in places
-        if version.isascii() and version.isdecimal() and version[0] != "0"
-    }
+    return {(name, int(version)): path for name, version, path in places if is_version(version)}
+
+
+def unversioned(root: Path) -> list[Path]:
+    """The files that lie in the folder of a model, where versions were expected."""
+    return [path for path in sorted(root.glob("[!.]*/model.onnx")) if not is_version(path.parent.name)]
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder's name is a version."""
+    return name.isascii() and name.isdecimal() and name[0] != "0"
 
 
 def stamped(path: Path) -> Stamp:

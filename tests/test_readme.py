@@ -17,7 +17,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "deploy" / "README.md"]
+README = DOCUMENTS[0].read_text()
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 # a command, and what it prints
 SCRIPTS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -100,6 +101,19 @@ def until_known(command: str, folder: Path, port: int) -> str:
 def test_the_readme_has_examples_and_stays_short() -> None:
     assert len(EXAMPLES) >= 5
     assert len(README.split()) <= 600
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!\w+:)([^)#]*)(?:#([^)]*))?\)", document.read_text())
+    assert links
+    for place, heading in links:
+        there = (document.parent / place).resolve() if place else document
+        assert there.exists(), place
+        assert there.is_relative_to(ROOT), place
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
 
 
 def test_every_option_that_the_readme_names_exists() -> None:

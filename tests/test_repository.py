@@ -90,6 +90,22 @@ def test_a_folder_that_cannot_be_served_stops_the_start(models: Path, prepare: A
         Repository(models, Head)
 
 
+def test_a_file_without_a_version_is_named_and_stops_the_start_only_where_it_is_all_there_is(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (models / "mine").mkdir()
+    misplaced = Path(shutil.copy(SHIPPED, models / "mine"))
+    (models / "..data").mkdir()
+    shutil.copy(SHIPPED, models / "..data")
+    again(Repository(models, Head))
+    sentence = f"{misplaced} is not served: {models / 'mine/1/model.onnx'} was expected"
+    assert [record.getMessage() for record in caplog.records] == [sentence]
+    shutil.rmtree(models / "softmax")
+    with pytest.raises(CannotStart) as raised:
+        Repository(models, Head)
+    assert str(raised.value) == sentence
+
+
 def test_a_fault_of_the_loader_is_the_files_failure(models: Path) -> None:
     def load(path: Path) -> Head:
         if path.parent.name == "2":

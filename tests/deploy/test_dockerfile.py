@@ -26,7 +26,7 @@ def test_the_image_is_labelled_with_the_version_of_the_package() -> None:
 
 
 def test_the_image_for_gpus_differs_in_onnx_runtime_and_cuda_alone() -> None:
-    cpu, cuda = pins("serve.txt"), pins("cuda.txt")
+    cpu, cuda = pins("image.txt"), pins("cuda.txt")
     assert len(cpu) > 20
     assert cpu.keys() - cuda.keys() == {"onnxruntime"}
     more = {name for name in cuda.keys() - cpu.keys() if not name.startswith("nvidia-")}

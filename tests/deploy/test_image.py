@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.deploy.conftest import Engine
 from tests.heads_made import head
+from tests.rpc.calls import Caller, arrays, request
 
 pytestmark = pytest.mark.online
 
@@ -106,6 +108,16 @@ def test_several_workers_count_together_without_a_disk(start: Start) -> None:
     until(lambda: counted in httpx.get(container.url + "/metrics").text, container)
     assert container.stop() == 0
     assert container.errors() == ""
+
+
+def test_what_its_options_need_is_in_it(start: Start) -> None:
+    container = start("serve", "--grpc", 8001, "--traces", options=("--publish", "127.0.0.1::8001")).healthy()
+    caller = Caller(None, int(container.engine("port", container.id, 8001).splitlines()[0].rpartition(":")[2]))
+    with caller.channel:
+        answer = caller.infer(request(("logits", "FP32", [BODY["logits"]])))
+    expected = np.array([[0.6590011, 0.24243297, 0.09856589]], np.float32)
+    assert arrays(answer.message)["probabilities"].tolist() == expected.tolist()
+    assert "traceparent" in httpx.post(container.url + "/v1/predict", json=BODY).headers
 
 
 def test_other_commands_run_too(start: Start) -> None:

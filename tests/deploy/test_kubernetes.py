@@ -24,6 +24,8 @@ from tests.conftest import ROOT, Running, serving
 from tests.deploy.conftest import Tool
 from tests.heads_made import head
 from tests.processes import calibrant, serve
+from tests.rpc.calls import Caller
+from tests.rpc.test_life import address
 from tests.test_repository_volumes import project
 
 CHART = ROOT / "deploy" / "helm" / "calibrant"
@@ -46,6 +48,7 @@ VALUES: dict[str, dict[str, Any]] = {
             "persistentVolumeClaim": {"claimName": "heads", "subPath": "models"},
         }
     },
+    "grpc": {"service": {"grpcPort": 9000}},
     "everything": {
         "autoscaling": {"queueRows": {"enabled": True}},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -258,9 +261,12 @@ def test_what_belongs_together_finds_each_other(variant: str, manifests: Manifes
     assert service["spec"]["selector"].items() <= labels
     for constraint in pod(objects)["topologySpreadConstraints"]:
         assert constraint["labelSelector"]["matchLabels"].items() <= labels
-    ports = {port["name"] for port in container["ports"]}
-    assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
-    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")} == ports
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    options = dict(option.removeprefix("--").split("=") for option in container["args"][1:])
+    asked = {"http": int(options["port"])} | ({"grpc": int(options["grpc"])} if variant == "grpc" else {})
+    assert ports == asked
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == ports.keys()
+    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")} == {"http"}
     volumes = {volume["name"] for volume in pod(objects)["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == volumes
     if scaler := objects.get("HorizontalPodAutoscaler"):
@@ -271,13 +277,11 @@ def test_what_belongs_together_finds_each_other(variant: str, manifests: Manifes
         assert budget["spec"]["selector"]["matchLabels"].items() <= labels
     if policy := objects.get("NetworkPolicy"):
         assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels
-        assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= ports
+        assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports.keys()
     if monitor := objects.get("ServiceMonitor"):
         assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
         assert monitor["spec"]["jobLabel"] in service["metadata"]["labels"]
-        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} == {
-            port["name"] for port in service["spec"]["ports"]
-        }
+        assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == ["http"]
     assert ("ServiceMonitor" in objects) == (variant == "everything")
 
 
@@ -337,6 +341,18 @@ def test_a_server_started_as_the_pod_starts_it_passes_the_probes_and_drains(mani
         answer = process.client.post("/v1/predict", json={"logits": [1, 2]}, headers=headers)
         assert (answer.status_code, process.client.get(probes[2]).status_code) == (200, 200)
         assert process.popen.wait(30) == 0
+
+
+def test_a_pod_with_a_port_for_grpc_answers_there(manifests: Manifests) -> None:
+    objects = manifests("grpc")
+    http, over_grpc = objects["Service"]["spec"]["ports"]
+    assert (http["port"], over_grpc["port"]) == (8000, 9000)
+    assert over_grpc["appProtocol"] == "kubernetes.io/h2c"
+    given = arguments(pod(objects)["containers"][0], host="127.0.0.1", port=0, models=ROOT / "models", grpc=0)
+    with serve(*given) as process:
+        caller = Caller(None, address(process))
+        with caller.channel:
+            assert caller.call("ServerReady").ready
 
 
 def test_variables_of_a_service_called_calibrant_never_reach_a_pod(
