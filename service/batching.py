@@ -181,13 +181,13 @@ class Batcher:
         return not self.closed and self.cause_of_death is None
 
     async def measure_hand_over(self) -> None:
-        """Measure what handing a run to a thread costs, and hand over the runs that take ten times as long."""
+        """Measure what handing a run to a thread costs, and hand over the runs that take twenty times as long."""
         took = []
         for _ in range(N_HAND_OVERS):
             start = clock()
             await self.loop.run_in_executor(self.threads, int)
             took.append(clock() - start)
-        self.inline_s = 10 * statistics.median(took)
+        self.inline_s = 20 * statistics.median(took)
 
     def bounds(self) -> dict[str, float]:
         """What it was told, for the record."""
