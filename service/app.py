@@ -65,7 +65,7 @@ def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
         from service.traces import Tracer, Watching
     except ImportError as error:
         raise CannotStart(
-            f"traces need the extra otel, {error.name} is missing: pip install calibrant[otel]"
+            f"traces need the extra otel, {error.name} is missing: pip install 'calibrant[otel]'"
         ) from error
     tracer = Tracer()
     return Tracing(Watching(tracer, telemetry), traced(tracer), tracer.close)
@@ -83,7 +83,7 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
         from service.rpc.server import answering
     except ImportError as error:
         raise CannotStart(
-            f"--grpc needs the extra grpc, {error.name} is missing: pip install calibrant[grpc]"
+            f"--grpc needs the extra grpc, {error.name} is missing: pip install 'calibrant[grpc]'"
         ) from error
     return answering
 
@@ -91,15 +91,18 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
-    def __init__(self, settings: Settings, readiness: Readiness, telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness, telemetry: Telemetry, *, replaces: bool) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
-        self.repository = Repository(settings.models, self.load, telemetry, default_model=settings.default_model)
+        self.repository = Repository(
+            settings.models, self.load, telemetry, default_model=settings.default_model, replaces=replaces
+        )
         self.batcher: Batcher | None = None
         models = self.repository.models
-        if "default_model" in settings.model_fields_set and settings.default_model not in models:
+        named = "default_model" in settings.model_fields_set and not replaces
+        if named and settings.default_model not in models:
             there = ", ".join(models)
             raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
@@ -167,7 +170,11 @@ class Service(Dispatcher):
 
 
 def create_app(
-    settings: Settings | None = None, readiness: Readiness | None = None, counts: Path | None = None
+    settings: Settings | None = None,
+    readiness: Readiness | None = None,
+    counts: Path | None = None,
+    *,
+    replaces: bool = False,
 ) -> Service:
     """The application, with settings from the environment unless they are given.
 
@@ -175,10 +182,11 @@ def create_app(
         settings: how to serve.
         readiness: of all processes behind the port.
         counts: the folder in which several processes keep their counts, to be added up.
+        replaces: another process began with these models: one that fails by now does not stop this one.
 
     Raises:
         CannotStart: the models cannot be served; the sentence says why.
     """
     settings = settings or load_settings()
     telemetry = start(counts) if settings.metrics else Off()
-    return Service(settings, readiness or Readiness(), telemetry)
+    return Service(settings, readiness or Readiness(), telemetry, replaces=replaces)

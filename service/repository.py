@@ -84,7 +84,13 @@ class Repository:
     """
 
     def __init__(
-        self, root: Path, load: Load, telemetry: Telemetry | None = None, *, default_model: str = "softmax"
+        self,
+        root: Path,
+        load: Load,
+        telemetry: Telemetry | None = None,
+        *,
+        default_model: str = "softmax",
+        replaces: bool = False,
     ) -> None:
         """Load everything there is.
 
@@ -93,6 +99,7 @@ class Repository:
             load: makes a head of a file.
             telemetry: what counts the answers of each version.
             default_model: the name of what lies in the folder without one.
+            replaces: another process began with this folder; what fails by now is logged, and the rest is served.
 
         Raises:
             CannotStart: no folder, nothing in it, or a file that does not load; the sentence says what to do.
@@ -108,16 +115,25 @@ class Repository:
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
-        self.models, failures = self.scan()
-        if failures:
+        models, failures = self.scan()
+        if failures and not (replaces and models):
             raise CannotStart("; ".join(dict.fromkeys(failures.values())))
         lacking = [f"{path} is not served: {path.parent / '1' / path.name} was expected" for path in unversioned(root)]
-        if not self.models:
+        if not models:
             raise CannotStart(
                 "; ".join(lacking) or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
             )
+        self.models, self.failures = models, failures
+        if replaces:
+            for key, why in failures.items():
+                logger.warning("model %s does not load, it is not served: %s", key, why)
+            return
         for sentence in lacking:
             logger.warning(sentence)
+        if default_model not in models:
+            logger.warning(
+                "the default model %s is not there, /v1/predict answers 404: see --default-model", default_model
+            )
 
     def __repr__(self) -> str:
         return f"<Repository {self.root} {sum(map(len, self.models.values()))} versions, {len(self.failures)} failures>"
@@ -130,7 +146,10 @@ class Repository:
         """
         versions = self.models.get(name)
         if versions is None:
-            raise UnknownModel(f"there is no model of that name; there are {', '.join(self.models) or 'none'}")
+            there = ", ".join(self.models) or "none"
+            if name == self.default_model:
+                raise UnknownModel(f"the default model {name} is not there (see --default-model); there are {there}")
+            raise UnknownModel(f"there is no model of that name; there are {there}")
         if version is None:
             return versions[max(versions)]
         for model in versions.values():

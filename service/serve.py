@@ -3,11 +3,13 @@
 import argparse
 import ctypes
 import gc
+import logging
 import multiprocessing
 import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +26,12 @@ import uvicorn
 
 from service import logs
 from service.app import Readiness, Service, create_app
-from service.errors import CannotStart
+from service.errors import CannotStart, CommandError
 from service.lane import FastLane, OrdinaryLane
 from service.settings import PREFIX, Settings, load
 from service.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
@@ -78,7 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
 def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
     """One of several workers."""
     logs.configure(settings.log_level, settings.log_format)
-    server = Server(create_app(settings, Readiness(ready, slot), counts))
+    try:
+        service = create_app(settings, Readiness(ready, slot), counts, replaces=True)
+    except CommandError as error:
+        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
+        sys.exit(error.exit_code)
+    server = Server(service)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=follow, args=(server, parent), daemon=True).start()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -118,3 +119,23 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < patience
         time.sleep(0.02)
+
+
+def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_load(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models" / "softmax", models / "softmax")
+    command = Command(models, tmp_path / "log")
+    try:
+        for broken in ("softmax/2", "bad/1"):
+            (models / broken).mkdir(parents=True)
+            (models / broken / "model.onnx").write_bytes(b"junk")
+        victim = command.workers().pop()
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: victim not in command.workers() and len(command.workers()) == 2)
+        until(lambda: command.status("/readyz") == 200)
+        assert httpx.post(f"http://127.0.0.1:{command.port}/v1/predict", json={"logits": [1, 2]}).status_code == 200
+        until(lambda: "model bad/1 does not load, it is not served" in command.log.read_text())
+        assert "Traceback" not in command.log.read_text()
+    finally:
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(30) == 0

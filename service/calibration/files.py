@@ -90,6 +90,8 @@ def _parquet(path: Path, group: str | None) -> Arrays:
 
 
 def _from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]:
+    if group is not None and group not in columns:
+        raise DataError(f"there is no array or column {group!r}, found {', '.join(columns)}")
     names = _COLUMNS if group is None else _COLUMNS | {group: group}
     known = {names[name]: column for name, column in columns.items() if name in names}
     classes = {name: column for name, column in columns.items() if name not in names}
