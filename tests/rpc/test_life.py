@@ -305,7 +305,7 @@ HIDDEN = "import sys; sys.modules['grpc'] = None; from service.cli import main; 
 def test_without_the_extra_it_is_exit_code_3() -> None:
     command = [sys.executable, "-c", HIDDEN, "serve", "--port", "0", "--grpc", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, env=environment())
-    one_sentence(done, 3, "--grpc needs the extra grpc, grpc is missing: pip install calibrant[grpc]")
+    one_sentence(done, 3, "--grpc needs the extra grpc, grpc is missing: pip install 'calibrant[grpc]'")
 
 
 def test_without_the_option_neither_grpc_nor_protobuf_is_loaded() -> None:

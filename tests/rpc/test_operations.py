@@ -96,7 +96,7 @@ def test_models_are_unloaded_and_loaded_on_demand(tmp_path: Path) -> None:
     message = request(("logits", "FP32", [[1, 2]]))
     with calling(models=tmp_path) as caller:
         caller.call("RepositoryModelUnload", model_name="softmax")
-        with pytest.raises(grpc.RpcError, match="no model of that name"):
+        with pytest.raises(grpc.RpcError, match="the default model softmax is not there"):
             caller.infer(message)
         assert [line.state for line in caller.call("RepositoryIndex").models] == ["UNAVAILABLE"]
         assert not caller.call("RepositoryIndex", ready=True).models
