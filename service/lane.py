@@ -97,6 +97,7 @@ class FastLane(OrdinaryLane):
         above = data[:end]
         known = self.gate.passed.get(above)
         if known is not None and len(data) == end + known.n_bytes and not self.busy() and self.dispatcher.predict:
+            self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
             self.idle_since = math.inf
             self.url, self.headers = known.url, known.headers
             self.take_off(known.to, new_request_id(), None, True)

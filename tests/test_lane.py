@@ -356,6 +356,22 @@ def test_a_refused_head_is_refused_again_and_harms_no_known_one(running: Running
             assert line.answer()[0] == status
 
 
+def test_a_known_head_after_another_path_is_not_cut_off_by_that_ones_timer(run: Run) -> None:
+    running = run()
+    running.server.config.timeout_keep_alive = 1
+    with wire(running) as line:
+        line.send(post(name="a"))
+        assert ids(line.answer()) == ["a"]
+        line.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert line.answer()[0] == 200
+        with held(running) as hold:
+            line.send(post(name="b"))
+            hold.wait()
+            time.sleep(1.5)
+            hold.go.set()
+            assert ids(line.answer()) == ["b"]
+
+
 def test_a_known_head_of_another_clients_key_lets_nobody_else_in(run: Run) -> None:
     running = run(api_keys="sesame")
     keys = [b"authorization: Bearer sesame\r\n", b"", b"authorization: Bearer sesamf\r\n"]
