@@ -27,6 +27,7 @@ from service.rows import Batch, Part, Rows, graph_outputs, joined
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
 N_HAND_OVERS: Final = 25
+TOO_LATE: Final = "the deadline passed before the answer was there"
 # Wide rows fill a batch sooner: one that is larger gains nothing more, and takes memory and other people's time.
 MAX_BATCH_NUMBERS: Final = 2**18
 
@@ -40,6 +41,9 @@ class Runner(Protocol):
 
     def run(self, feed: Arrays, bits: int, /) -> Arrays:
         """Name to `[N, ...]` for name to `[N, ...]`; may be called from several threads."""
+
+    def run_alone(self, rows: Rows, bits: int, /) -> Arrays:
+        """The same for the rows of one request, called on the loop; good until the next call."""
 
     def cost_s(self, n_numbers: int, /) -> float:
         """What a run over so many input numbers is expected to take, seconds."""
@@ -81,7 +85,9 @@ class Entry:
         "tag",
     )
 
-    def __init__(self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float) -> None:
+    def __init__(
+        self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float, tag: Any = None
+    ) -> None:
         self.rows = rows
         self.bits = bits
         self.done: Callable[[Entry], None] | None = done
@@ -91,7 +97,7 @@ class Entry:
         self.parts: list[Part] | None = None
         self.n_sent = 0
         self.n_received = 0
-        self.tag: Any = None  # whatever the observer shall see of it
+        self.tag = tag  # whatever the observer shall see of it
         self.submitted = clock()
         self.queue_s = 0.0
         self.run_s = 0.0
@@ -141,6 +147,25 @@ def rows_of(piece: Piece) -> Rows:
     """What to run."""
     entry, start, stop = piece
     return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)
+
+
+def check_lengths(arrays: Arrays, n_rows: int) -> None:
+    """Before the split: as many rows came out as went in.
+
+    Raises:
+        RunFailed: others did.
+    """
+    for name, values in arrays.items():
+        if len(values) != n_rows:
+            raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+
+
+def ran_badly(error: Exception, n_entries: int) -> AnsweredError:
+    """What is said to those in a batch that could not be run; the log has the rest."""
+    logger.error("a batch of %d entries failed", n_entries, exc_info=error)
+    if isinstance(error, AnsweredError):
+        return error
+    return RunFailed(f"the batch could not be run: {type(error).__name__}")
 
 
 class Batcher:
@@ -198,7 +223,15 @@ class Batcher:
             "inline_s": self.inline_s,
         }
 
-    def submit(self, runner: Runner, rows: Rows, bits: int, done: Callable[[Entry], None], timeout_s: float) -> Entry:
+    def submit(
+        self,
+        runner: Runner,
+        rows: Rows,
+        bits: int,
+        done: Callable[[Entry], None],
+        timeout_s: float,
+        tag: Any = None,
+    ) -> Entry:
         """Queue `rows` for `runner` and the graph outputs of `bits`; `done(entry)` follows, never from inside here.
 
         Raises:
@@ -212,7 +245,7 @@ class Batcher:
             )
         if rows.n > self.max_queue_rows - self.n_waiting or not self.alive:
             self.admit(rows.n)
-        entry = Entry(rows, bits, done, clock() + timeout_s)
+        entry = Entry(rows, bits, done, clock() + timeout_s, tag)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
         key = (runner, rows.shape)
@@ -224,13 +257,36 @@ class Batcher:
         group.add(entry)
         return entry
 
-    def hurry(self) -> None:
-        """Run what waits here and now: nobody else is there who could join it."""
-        if not self.max_wait_s:
-            for group in list(self.groups.values()):
-                if not group.batch:
-                    group.flush_timer.cancel()
-                    group.flush()
+    def at_once(
+        self, runner: Runner, rows: Rows, bits: int, timeout_s: float, tag: Any = None
+    ) -> tuple[Part, float] | None:
+        """The answers to `rows`, good until the next run, and the seconds that it took; for who comes alone.
+
+        None where `submit` is the way: others wait or run, company is waited for, or the run would hold the loop.
+
+        Raises:
+            RunFailed: the run failed.
+            DeadlinePassed: it took longer than `timeout_s`.
+        """
+        if (
+            self.groups
+            or self.max_wait_s
+            or rows.n > min(self.max_batch_rows, self.max_queue_rows)
+            or rows.n_numbers > MAX_BATCH_NUMBERS
+            or runner.cost_s(rows.n_numbers) > self.inline_s
+        ):
+            return None
+        start = clock()
+        try:
+            arrays = runner.run_alone(rows, bits)
+            check_lengths(arrays, rows.n)
+        except Exception as error:
+            raise ran_badly(error, 1) from error
+        took_s = clock() - start
+        self.observer.ran(runner, (tag,), rows.n, took_s)
+        if took_s > timeout_s:
+            raise DeadlinePassed(TOO_LATE)
+        return Part(Batch(arrays, of_single_rows=rows.n == 1), 0, rows.n), took_s
 
     def admit(self, n_rows: int = 1) -> None:
         """Pass where so many rows find room; ask before decoding, so that refusing stays cheap.
@@ -258,7 +314,7 @@ class Batcher:
         for group in list(self.groups.values()):
             for entry in group.unanswered():
                 if entry.deadline <= now:
-                    entry.fail(DeadlinePassed("the deadline passed before the answer was there"))
+                    entry.fail(DeadlinePassed(TOO_LATE))
                 else:
                     following = min(following, entry.deadline)
         if following < float("inf"):
@@ -412,9 +468,7 @@ class Group:
         """Split a batch's arrays among its entries."""
         now = clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
-        for name, values in arrays.items():
-            if len(values) != n_rows:
-                raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+        check_lengths(arrays, n_rows)
         self.batcher.observer.ran(self.runner, [entry.tag for entry, _, _ in self.batch], n_rows, now - start)
         batch = Batch(arrays, of_single_rows=n_rows == len(self.batch))
         at = 0
@@ -424,7 +478,7 @@ class Group:
             if first == 0:
                 entry.queue_s = start - entry.submitted
             if entry.deadline < now:
-                entry.fail(DeadlinePassed("the deadline passed before the answer was there"))
+                entry.fail(DeadlinePassed(TOO_LATE))
             elif entry.done is not None:
                 part = Part(batch, at, at + n)
                 if n == entry.rows.n:
@@ -435,11 +489,9 @@ class Group:
 
     def fail(self, error: Exception) -> None:
         """The batch could not be run: everybody in it hears of it, nobody else does."""
-        logger.error("a batch of %d entries failed", len(self.batch), exc_info=error)
-        if not isinstance(error, AnsweredError):
-            error = RunFailed(f"the batch could not be run: {type(error).__name__}")
+        answer = ran_badly(error, len(self.batch))
         for entry, _, _ in self.batch:
-            entry.fail(error)
+            entry.fail(answer)
 
     def go_on(self) -> None:
         """The batch is answered: run what has come meanwhile, after the loop had its turn, or go."""

@@ -15,11 +15,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.bound import Bound
 from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
 from service.pruning import pruned
-from service.rows import GRAPH_OUTPUTS, Input, graph_outputs
+from service.rows import GRAPH_OUTPUTS, Input, Row, Rows, graph_outputs, joined, wants
 from service.telemetry import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,16 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(bool)": np.bool_,
 }
 JUST: Final = ("probabilities",)
+JUST_BITS: Final = wants(JUST)
+# Where masks have gone into the logits, and where rows are wide enough, these nodes of a head change nothing.
+MASKING: Final = {("Where", "allowed"): 1, ("Where", "seen"): 1}
+WIDENING: Final = {("Pad", "wide"): 0, ("Slice", "probabilities"): 0}
+LANES: Final = 2  # a row's width is a multiple of it, so that no batch changes an answer; see `heads.lanes`
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
 LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
+MAX_BOUND: Final = 64  # widths
 ALL_OUTPUTS: Final = (1 << len(GRAPH_OUTPUTS)) - 1
 
 
@@ -83,8 +90,12 @@ class Head:
             logger.info("provider auto: %s runs on %s", path, self.provider)
         # most requests want probabilities alone, and every node would run for them; a classifier is too large for two
         self.short = self.session
+        self.widens = False
         if self.takes_logits and self.provider == "cpu":
-            self.short = open_session(path, pruned(path.read_bytes(), JUST), "cpu", intra_op_threads)
+            self.widens = self.inputs.get("logits", (np.float32, ()))[1] == (None,)
+            passing = (MASKING if self.metadata.masks_first else {}) | (WIDENING if self.widens else {})
+            self.short = open_session(path, pruned(path.read_bytes(), JUST, passing), "cpu", intra_op_threads)
+        self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
@@ -105,15 +116,48 @@ class Head:
         """
         names = graph_outputs(bits)
         try:
+            if names == JUST and self.short is not self.session and not ("mask" in feed and self.metadata.masks_first):
+                return {"probabilities": self.run_short(feed)}
             if self.provider == "cpu":
-                large = max(values.size for values in feed.values()) > LARGE_RUN
-                session = self.short if names == JUST else self.session
-                outputs = session.run(names, feed, self.large_run_options if large else self.run_options)
+                outputs = self.session.run(names, feed, self.options_for(feed))
             else:
                 outputs = self.run_bound(names, feed)
         except Exception as error:  # onnxruntime's exceptions share no root
-            raise RunFailed(f"the head could not run: {type(error).__name__}") from error
+            raise failed(error) from error
         return dict(zip(names, outputs, strict=True))
+
+    def run_alone(self, rows: Rows, bits: int) -> dict[str, NDArray[Any]]:
+        """As `run`, for the rows of one request; on one thread, and what it returns is good until the next call.
+
+        Raises:
+            RunFailed: ONNX Runtime refused.
+        """
+        if type(rows) is not Row or bits != JUST_BITS or self.short is self.session:
+            return self.run(joined([rows], self.temperature), bits)
+        k = rows.n_numbers
+        try:
+            bound = self.bound.get(k)
+            if bound is None:
+                if len(self.bound) == MAX_BOUND:
+                    self.bound.clear()
+                bound = self.bound[k] = Bound(self.short, k, k + (k % LANES if self.widens else 0))
+            return bound.run(rows, self.temperature)
+        except Exception as error:  # onnxruntime's exceptions share no root
+            raise failed(error) from error
+
+    def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """The probabilities, `[N, K]`, by the session that has nothing else."""
+        options = self.options_for(feed)
+        k = feed["logits"].shape[1] if self.widens else 0
+        if k % LANES:
+            feed = {**feed, "logits": widened(feed["logits"])}
+        (probabilities,) = self.short.run(JUST, feed, options)
+        return np.ascontiguousarray(probabilities[:, :k]) if k % LANES else np.asarray(probabilities)
+
+    def options_for(self, feed: Mapping[str, NDArray[Any]]) -> ort.RunOptions:
+        """Those of a run of this size."""
+        large = max([values.size for values in feed.values()]) > LARGE_RUN
+        return self.large_run_options if large else self.run_options
 
     def run_bound(self, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """As `run`, by IO binding: one copy to the device, one back, none between the nodes."""
@@ -169,10 +213,25 @@ class Head:
                 raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
 
 
+def failed(error: Exception) -> RunFailed:
+    """What is said of a run that ONNX Runtime refused."""
+    return RunFailed(f"the head could not run: {type(error).__name__}")
+
+
+def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `LANES`."""
+    n, k = logits.shape
+    wide = np.full((n, k + k % LANES), -np.inf, logits.dtype)
+    wide[:, :k] = logits
+    return wide
+
+
 def run_options() -> ort.RunOptions:
     """Compute only what is asked for."""
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
+    # no graph of a GPU's is captured; left out, looking for it costs a bound run 30 us (1.31)
+    options.add_run_config_entry("gpu_graph_id", "-1")
     return options
 
 

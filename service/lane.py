@@ -190,11 +190,9 @@ class FastLane(OrdinaryLane):
         if self.error is not None or predict is None:
             self.landed(self.dispatcher.refuse(self.error or NotReady("the service is starting")))
         else:
-            self.exchange = predict(self.to, self.headers, self.request_id, body, self.landed)
-            if len(self.connections) == 1:
-                predict.batcher.hurry()
-            if self.flight.response_complete:
-                self.exchange = None
+            alone = len(self.connections) == 1
+            exchange = predict(self.to, self.headers, self.request_id, body, self.landed, alone=alone)
+            self.exchange = None if self.flight.response_complete else exchange
 
     def landed(self, answer: Answer) -> None:
         """Write the answer, and go on with whatever is behind it."""

@@ -1,10 +1,10 @@
 """A head's file, cut down to what some of its outputs need: ONNX Runtime runs every node, whatever is fetched.
 
-On the wire format of protobuf, field by field, since `onnx` is not there while serving. Knows just the numbers of five
+On the wire format of protobuf, field by field, since `onnx` is not there while serving. Knows just the numbers of six
 fields of onnx.proto, and no graph inside a node.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 MODEL_GRAPH: Final = 7
@@ -12,6 +12,7 @@ GRAPH_NODE: Final = 1
 GRAPH_OUTPUT: Final = 12
 NODE_INPUT: Final = 1
 NODE_OUTPUT: Final = 2
+NODE_OPERATOR: Final = 4
 VALUE_NAME: Final = 1
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # wire types
@@ -25,32 +26,69 @@ class Field(NamedTuple):
     whole: bytes
 
 
-def pruned(model: bytes, outputs: Collection[str]) -> bytes:
-    """The serialized model with `outputs` alone, and the nodes that they are made by.
+Passing = Mapping[tuple[str, str], int]  # operator and output of a node, and the input that it passes on as it is
+
+
+def pruned(model: bytes, outputs: Collection[str], passing: Passing | None = None) -> bytes:
+    """The serialized model with `outputs` alone, the nodes that they are made by, and none that is `passing`.
 
     Raises:
         ValueError: these bytes are no model.
     """
     parts = [
-        field.whole if field.number != MODEL_GRAPH else message(MODEL_GRAPH, pruned_graph(field.payload, outputs))
+        field.whole
+        if field.number != MODEL_GRAPH
+        else message(MODEL_GRAPH, pruned_graph(field.payload, outputs, passing or {}))
         for field in fields(model)
     ]
     return b"".join(parts)
 
 
-def pruned_graph(graph: bytes, outputs: Collection[str]) -> bytes:
+def pruned_graph(graph: bytes, outputs: Collection[str], passing: Passing) -> bytes:
     """As `pruned`, for the graph in it. Its nodes stand in an order in which they can run."""
+    inside = list(fields(graph))
+    called = other_names((field.payload for field in inside if field.number == GRAPH_NODE), outputs, passing)
     needed = set(outputs)
     kept: list[bytes] = []
-    for field in reversed(list(fields(graph))):
+    for field in reversed(inside):
+        whole = field.whole
         if field.number == GRAPH_NODE:
-            if needed.isdisjoint(names(field.payload, NODE_OUTPUT)):
+            node = renamed(field.payload, called)
+            made = names(node, NODE_OUTPUT)
+            if needed.isdisjoint(made) or not set(made).isdisjoint(names(node, NODE_INPUT)):
                 continue
-            needed.update(names(field.payload, NODE_INPUT))
+            needed.update(names(node, NODE_INPUT))
+            whole = message(GRAPH_NODE, node)
         elif field.number == GRAPH_OUTPUT and not set(names(field.payload, VALUE_NAME)) & set(outputs):
             continue
-        kept.append(field.whole)
+        kept.append(whole)
     return b"".join(reversed(kept))
+
+
+def other_names(nodes: Iterable[bytes], outputs: Collection[str], passing: Passing) -> dict[str, str]:
+    """What tensors are called without the nodes that are passing: what such a node reads and makes is one tensor."""
+    called: dict[str, str] = {}
+    for node in nodes:
+        made = names(node, NODE_OUTPUT)[0]
+        passed = passing.get((names(node, NODE_OPERATOR)[0], made))
+        if passed is not None:
+            read = names(node, NODE_INPUT)[passed]
+            read = called.get(read, read)
+            if made in outputs:
+                called[read] = made
+            else:
+                called[made] = read
+    return called
+
+
+def renamed(node: bytes, called: Mapping[str, str]) -> bytes:
+    """A node with other names for what it reads and makes."""
+    return b"".join(
+        message(field.number, called.get(field.payload.decode(), field.payload.decode()).encode())
+        if field.number in (NODE_INPUT, NODE_OUTPUT)
+        else field.whole
+        for field in fields(node)
+    )
 
 
 def names(message: bytes, number: int) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from service.batching import Batcher, Entry
-from service.rows import Rows, wants
+from service.rows import Rows, joined, wants
 
 PROBABILITIES = wants(("probabilities",))
 ENTROPY = wants(("entropy",))
@@ -43,6 +43,10 @@ class Fake:
         if "temperature" in feed:
             answer["probabilities"] = 2 * logits + feed["temperature"][self.missing_rows :]
         return answer if bits == PROBABILITIES else answer | {"log_probabilities": -logits}
+
+    def run_alone(self, rows: Rows, bits: int) -> dict[str, Any]:
+        """As any run."""
+        return self.run(joined([rows], self.temperature), bits)
 
     @property
     def sizes(self) -> list[int]:

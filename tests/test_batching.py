@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import Batcher
+from service.batching import MAX_BATCH_NUMBERS, Batcher
 from service.errors import InvalidValue, QueueFull
+from service.rows import Rows
 from tests.runners import ENTROPY, NEVER_INLINE, PROBABILITIES, Client, Fake, Held, said, with_batcher
 
 
@@ -248,3 +251,63 @@ def test_timings_of_an_entry_cover_its_queueing_and_its_runs() -> None:
         assert entry.run_s > 0
 
     with_batcher(test, Fake(), max_batch_rows=2)
+
+
+class Watching:
+    """An observer that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def ran(self, _: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """A batch ran."""
+        assert took_s > 0
+        self.told.append((list(tags), n_rows))
+
+
+def test_who_comes_alone_is_answered_at_once() -> None:
+    observer = Watching()
+
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        found = batcher.at_once(runner, Rows({"logits": np.ones((2, 3), np.float32)}), PROBABILITIES, 60, "mine")
+        assert found is not None
+        assert found[0]["probabilities"].tolist() == [[2] * 3] * 2
+        assert found[1] > 0
+        assert observer.told == [(["mine"], 2)]
+        assert runner.threads == [threading.main_thread()]
+
+    with_batcher(test, Fake(), observer=observer)
+
+
+def test_nobody_is_answered_at_once_while_others_wait() -> None:
+    async def test(client: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((1, 1), np.float32)})
+        entry = client.send(1)
+        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+        await client.all(entry)
+        await batcher.idle.wait()
+        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is not None
+
+    with_batcher(test, Fake())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_wait_s": 1e-3}, {"inline_s": NEVER_INLINE}, {"max_batch_rows": 1}, {"max_queue_rows": 1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_what_had_better_queue_is_not_run_at_once(options: dict[str, Any]) -> None:
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((2, 1), np.float32)})
+        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+        assert not runner.feeds
+
+    with_batcher(test, Fake(), **options)
+
+
+def test_rows_that_fill_several_batches_are_not_run_at_once() -> None:
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((2, MAX_BATCH_NUMBERS), np.float32)})
+        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+
+    with_batcher(test, Fake())

@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from service.batching import Batcher, Entry, Group
@@ -302,3 +303,22 @@ def test_what_was_answered_is_not_kept() -> None:
         assert not [o for o in gc.get_objects() if isinstance(o, Group)]
 
     with_batcher(test, Fake())
+
+
+def test_a_run_at_once_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((2, 1), np.float32)})
+        runner.raises = [ValueError("secret"), NotReady("own words")]
+        with pytest.raises(NotReady, match="own words"):
+            batcher.at_once(runner, rows, PROBABILITIES, 60)
+        with pytest.raises(RunFailed, match="the batch could not be run: ValueError"):
+            batcher.at_once(runner, rows, PROBABILITIES, 60)
+        runner.missing_rows = 1
+        with pytest.raises(RunFailed, match="the head answered 1 rows of probabilities for 2"):
+            batcher.at_once(runner, rows, PROBABILITIES, 60)
+        runner.missing_rows = 0
+        with pytest.raises(DeadlinePassed):
+            batcher.at_once(runner, rows, PROBABILITIES, 0)
+
+    with_batcher(test, Fake())
+    assert [record.getMessage() for record in caplog.records] == ["a batch of 1 entries failed"] * 3

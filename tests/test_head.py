@@ -2,6 +2,7 @@
 
 import os
 import sys
+from array import array
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from service.errors import CannotStart, HeadError, RunFailed
-from service.head import ALL_OUTPUTS, Head, choose_provider, n_cpus
-from service.rows import GRAPH_OUTPUTS, Answers, Rows, joined
+from service.head import ALL_OUTPUTS, MAX_BOUND, Head, choose_provider, n_cpus
+from service.rows import GRAPH_OUTPUTS, Answers, Row, Rows, joined, wants
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 
 SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
 GENERIC = Head(SHIPPED)
+DIGITS = Head(ROOT / "models" / "digits" / "1" / "model.onnx")
+PROBABILITIES = wants(("probabilities",))
 
 float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 logit = st.one_of(st.floats(-30, 30, width=32), float32, st.just(-np.inf))
@@ -149,6 +152,44 @@ def test_a_head_says_what_it_is(tmp_path: Path) -> None:
 def test_a_run_that_onnxruntime_refuses_is_a_failed_run() -> None:
     with pytest.raises(RunFailed, match="the head could not run"):
         GENERIC.run({"logits": np.zeros((2, 3))}, 1)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([GENERIC, None]), st.integers(1, 9), st.data())
+def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k: int, data: st.DataObject) -> None:
+    head, k = (head, k) if head else (DIGITS, 10)
+    finite = st.floats(-(2.0**120), 2.0**120, width=32)
+    numbers = data.draw(st.lists(finite, min_size=k, max_size=k))
+    allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=k, max_size=k))
+    row = Row(array("f", numbers), None if allowed is None else bytes(allowed), data.draw(st.none() | temperature), ())
+    others = [Row(array("f", [1.0] * k), None, 2.0, ()), Row(array("f", [0.5] * k), bytes(k), None, ())]
+    batch = head.run(joined([row, *others], head.temperature), PROBABILITIES)["probabilities"]
+    alone = head.run_alone(row, PROBABILITIES)["probabilities"]
+    assert alone.shape == (1, k)
+    assert alone.tobytes() == batch[:1].tobytes()
+    among = head.run_alone(row, ALL_OUTPUTS)
+    assert among.keys() == set(GRAPH_OUTPUTS)
+    assert among["probabilities"].tobytes() == alone.tobytes()
+
+
+def test_rows_that_are_run_alone_get_the_bits_of_any_batch() -> None:
+    rows = Rows.checked(np.random.default_rng(0).standard_normal((3, 7)))
+    alone = GENERIC.run_alone(rows, PROBABILITIES)["probabilities"]
+    assert alone.tobytes() == run(rows)["probabilities"].tobytes()
+
+
+def test_buffers_are_kept_for_so_many_widths_and_no_more() -> None:
+    fresh = Head(SHIPPED)
+    for k in [*range(1, MAX_BOUND + 3), 1]:
+        row = Row(array("f", [0.0] * k), None, None, ())
+        assert fresh.run_alone(row, PROBABILITIES)["probabilities"].tolist() == [[np.float32(1 / k)] * k]
+        assert k in fresh.bound
+        assert len(fresh.bound) <= MAX_BOUND
+
+
+def test_a_row_of_another_width_than_the_heads_is_a_failed_run() -> None:
+    with pytest.raises(RunFailed, match="the head could not run"):
+        DIGITS.run_alone(Row(array("f", [0.0] * 3), None, None, ()), PROBABILITIES)
 
 
 def test_the_cost_of_a_run_is_measured() -> None:

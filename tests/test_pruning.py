@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.head import Head
+from service.head import JUST, MASKING, WIDENING, Head
 from service.heads.softmax import build
 from service.heads.stages import Stages
 from service.metadata import Metadata
@@ -51,6 +51,53 @@ def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
     alone = shipped.run(feed, wants(("probabilities",)))["probabilities"]
     among = shipped.run(feed, wants(("probabilities", "entropy", "prediction")))["probabilities"]
     assert alone.tobytes() == among.tobytes()
+
+
+@pytest.mark.parametrize(
+    "stages", [*STAGES, Stages(1.7, laplace=0.1), Stages(0.3, matrix=np.eye(5) * 0.1, masks_first=True)]
+)
+@pytest.mark.parametrize("k", [5, 6, None])
+def test_nodes_that_pass_their_input_on_are_taken_out_and_the_bits_stay(stages: Stages, k: int | None) -> None:
+    if stages.affine and k != 5:
+        pytest.skip("the parameters are for 5 classes")
+    model = build(stages, k, Metadata())
+    masks_first = stages.masks_first or not stages.affine
+    passing = (MASKING if masks_first else {}) | (WIDENING if k is None else {})
+    cut = pruned(model.SerializeToString(), JUST, passing)
+    onnx.checker.check_model(onnx.load_from_string(cut), full_check=True)
+    left = {(node.op_type, node.output[0]) for node in onnx.load_from_string(cut).graph.node}
+    assert not left & passing.keys()
+    assert {op for op, _ in left} & {"Pad", "Slice", "Shape"} == ({"Pad", "Slice"} if k == 5 else set())
+    logits = np.random.default_rng(0).standard_normal((7, k or 8)).astype(np.float32)
+    logits[3] = -np.inf
+    logits[4, 2:4] = -np.inf
+    answers = [
+        ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(JUST, {"logits": logits})[0]
+        for data in (model.SerializeToString(), cut)
+    ]
+    assert answers[0].tobytes() == answers[1].tobytes()
+
+
+def test_who_reads_what_a_passing_node_made_reads_what_it_read() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 18]>
+        g (float[N] x, float[N] unread) => (float[N] y, float[N] other) {
+            a = Identity(x)
+            b = Identity(a)
+            c = Add(a, b)
+            d = Neg(c)
+            y = Identity(d)
+            other = Add(d, unread)
+        }"""
+    )
+    passing = {("Identity", name): 0 for name in "aby"}
+    cut = onnx.load_from_string(pruned(model.SerializeToString(), ("y", "other"), passing))
+    onnx.checker.check_model(cut, full_check=True)
+    assert [(node.op_type, *node.input, *node.output) for node in cut.graph.node] == [
+        ("Add", "x", "x", "c"),
+        ("Neg", "c", "y"),
+        ("Add", "y", "unread", "other"),
+    ]
 
 
 def test_all_outputs_leave_all_nodes(tmp_path: Path) -> None:

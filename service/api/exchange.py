@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from service.api.answer import Answer, Framing, Headers, Reply, Target, refusal
 from service.api.packing import accepted, coding, pack, unpack
@@ -15,7 +15,7 @@ from service.codec.query import Query
 from service.errors import AnsweredError, RunFailed
 from service.logs import tagged
 from service.repository import Model, Repository
-from service.rows import wants
+from service.rows import Arrays, wants
 from service.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,13 @@ class Predict:
         self.max_body_bytes = max_body_bytes
         self.turns = Turns()
 
-    def __call__(self, to: Target, headers: Headers, request_id: bytes, body: bytes, reply: Reply) -> "Exchange":
-        """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned."""
+    def __call__(
+        self, to: Target, headers: Headers, request_id: bytes, body: bytes, reply: Reply, *, alone: bool = False
+    ) -> "Exchange":
+        """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned.
+
+        `alone` says that nobody else is there who could share a batch.
+        """
         exchange = self.kind(self, to, headers, request_id, body, reply)
         if to.face.framed:
             exchange.framing = framing(headers)
@@ -61,7 +66,7 @@ class Predict:
                 exchange.unpack(exchange.framing.encoding)
                 return exchange
         if len(body) < LARGE_BODY:
-            exchange.begin()
+            exchange.begin(alone)
         else:
             self.turns.take(exchange.begin)
         return exchange
@@ -112,7 +117,19 @@ class Turns:
 class Exchange:
     """One request, from its body to its answer; the reply is called once, unless the exchange is abandoned before."""
 
-    __slots__ = ("body", "decode_s", "entry", "framing", "model", "predict", "query", "reply", "request_id", "to")
+    __slots__ = (
+        "body",
+        "decode_s",
+        "entry",
+        "framing",
+        "model",
+        "predict",
+        "query",
+        "reply",
+        "request_id",
+        "tag",
+        "to",
+    )
 
     def __init__(self, predict: Predict, to: Target, _: Headers, request_id: bytes, body: bytes, reply: Reply) -> None:
         self.request_id = request_id
@@ -124,6 +141,7 @@ class Exchange:
         self.model: Model | None = None
         self.query: Query | None = None
         self.entry: Entry | None = None
+        self.tag: Any = None  # for who watches the batches
         self.decode_s = 0.0
 
     def abandon(self) -> None:
@@ -132,29 +150,38 @@ class Exchange:
         if self.entry is not None:
             self.entry.abandon()
 
-    def begin(self) -> None:
-        """Decode, and queue the rows."""
+    def begin(self, alone: bool = False) -> None:
+        """Decode, and run the rows, or queue them."""
         if self.reply is None:
             return
         started = clock()
         predict = self.predict
         try:
-            predict.batcher.admit()
+            batcher = predict.batcher
+            batcher.admit()
             model = self.model = predict.repository.find(self.to.model or predict.default_model, self.to.version)
             query = self.query = self.to.face.decode(self.body, self.framing, model)
             self.body = b""
             self.decode_s = clock() - started
-            if query.rows.n:
+            rows = query.rows
+            arrays: Arrays = {}
+            run_s = 0.0
+            if rows.n:
+                bits = wants(query.needs)
                 timeout_s = query.timeout_s or predict.default_timeout_s
-                self.entry = predict.batcher.submit(model.head, query.rows, wants(query.needs), self.done, timeout_s)
-                return
-            answer = self.to.face.encode(query, {}, model)
-            model.tally.answered(0, self.decode_s, 0.0, 0.0, 0.0)
+                ran = batcher.at_once(model.head, rows, bits, timeout_s, self.tag) if alone else None
+                if ran is None:
+                    self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.tag)
+                    return
+                arrays, run_s = ran
         except AnsweredError as error:
             self.decode_s = clock() - started
             answer = self.refused(error)
         except Exception:
             answer = self.failed("a request could not be handled")
+        else:
+            self.end(arrays, 0.0, run_s)
+            return
         # not before the error is gone, and with it the frames that hold the body
         self.settle(answer)
 
@@ -164,24 +191,24 @@ class Exchange:
             error = entry.error or RunFailed("the batch could not be run")
             self.settle(self.refused(error, entry.queue_s, entry.run_s))
         elif entry.rows.n_numbers < LARGE_ANSWER:
-            self.end()
+            self.end(entry.answers, entry.queue_s, entry.run_s)
         else:
-            self.predict.turns.take(self.end)
+            self.predict.turns.take(partial(self.end, entry.answers, entry.queue_s, entry.run_s))
 
-    def end(self) -> None:
+    def end(self, arrays: Arrays, queue_s: float, run_s: float) -> None:
         """Encode, and reply; packed, if that is wanted."""
-        entry, query, model = self.entry, self.query, self.model
-        if self.reply is None or query is None or model is None or entry is None or entry.answers is None:
+        query, model = self.query, self.model
+        if self.reply is None or query is None or model is None:
             return
         start = clock()
         try:
-            answer = self.to.face.encode(query, entry.answers, model)
+            answer = self.to.face.encode(query, arrays, model)
         except Exception:
             self.settle(self.failed("an answer could not be encoded"))
             return
         encode_s = clock() - start
-        answer.timing = timing(self.decode_s, entry.queue_s, entry.run_s, encode_s)
-        model.tally.answered(entry.rows.n, self.decode_s, entry.queue_s, entry.run_s, encode_s)
+        answer.timing = timing(self.decode_s, queue_s, run_s, encode_s)
+        model.tally.answered(query.rows.n, self.decode_s, queue_s, run_s, encode_s)
         accept = self.framing.accepted
         if accept is not None and (how := accepted(accept)):
             self.elsewhere(partial(pack, answer.body, how), partial(self.packed, answer, how))

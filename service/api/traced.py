@@ -20,12 +20,7 @@ class Traced(Exchange):
     ) -> None:
         super().__init__(predict, to, headers, request_id, body, reply)
         self.span: Span = self.tracer.request(to.face.verb, headers)
-
-    def begin(self) -> None:
-        """Decode, queue the rows, and let the batch know the span."""
-        super().begin()
-        if self.entry is not None:
-            self.entry.tag = self.span
+        self.tag = self.span
 
     def settle(self, answer: Answer) -> None:
         """End the span, and reply."""
