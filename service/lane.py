@@ -9,7 +9,7 @@ One request at a time is in flight on a connection. While it is, a `Flight` stan
 cycle, so that uvicorn queues what is pipelined behind it, and waits for it when it shuts down.
 
 Clients say the same head again and again. One that the parser has read and the gate has passed is remembered, to the
-byte: when it comes again, whole and with a body of the same length behind it, neither looks a second time.
+byte: when it comes again, whole and with a body of the same length to follow, neither looks a second time.
 """
 
 import asyncio
@@ -79,6 +79,9 @@ class FastLane(OrdinaryLane):
         self.error: AnsweredError | None
         self.parts: list[bytes] = []
         self.n_bytes = 0
+        self.above = b""  # the head of the message that the parser reads, if that came whole
+        self.n_came = 0  # bytes behind it
+        self.n_missing = 0  # of a body behind a head that is known
         self.exchange: Exchange | None = None  # whose answer is owed
         self.dated: list[tuple[bytes, bytes]] | None = None
         self.dated_bytes = b""
@@ -89,28 +92,50 @@ class FastLane(OrdinaryLane):
     # --- reading
 
     def data_received(self, data: bytes) -> None:
-        """Read a request whole where its head is known, else let the parser read."""
+        """Read a request without the parser where its head is known, else let that read."""
+        if self.n_missing:
+            self.fill(data)
+            return
         if not self.between:
+            self.n_came += len(data)
             super().data_received(data)
+            self.remember()
             return
         end = data.find(b"\r\n\r\n") + 4
         above = data[:end]
+        n_came = len(data) - end
         known = self.gate.passed.get(above)
-        if known is not None and len(data) == end + known.n_bytes and not self.busy() and self.dispatcher.predict:
+        if known is not None and n_came <= known.n_bytes and not self.busy() and self.dispatcher.predict:
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
             self.idle_since = math.inf
             self.url, self.headers = known.url, known.headers
             self.take_off(known.to, new_request_id(), None, True)
-            self.hand_over(data[end:])
+            body = data[end:]
+            if n_came == known.n_bytes:
+                self.hand_over(body)
+            else:
+                self.parts, self.n_missing = [body], known.n_bytes - n_came
             return
         self.mine = False
+        self.above, self.n_came = above, n_came
         super().data_received(data)
-        self.remember(above, len(data) - end)
+        self.remember()
 
-    def remember(self, above: bytes, n_bytes: int) -> None:
-        """Keep a head, if it and `n_bytes` of body were one whole message for this lane."""
-        if self.between and self.mine and self.n_bytes == n_bytes and self.flight.keep_alive and self.error is None:
-            self.gate.remember(above, Passed(self.to, self.url, self.headers, n_bytes))
+    def fill(self, data: bytes) -> None:
+        """More of the body behind a head that is known; what is behind that is another request."""
+        n = self.n_missing
+        self.n_missing = max(0, n - len(data))
+        self.parts.append(data[:n])
+        if not self.n_missing:
+            parts, self.parts = self.parts, []
+            self.hand_over(b"".join(parts))
+            if len(data) > n:
+                self.data_received(data[n:])
+
+    def remember(self) -> None:
+        """Keep a head, if it and as many bytes as came behind it were one whole message for this lane."""
+        if self.between and self.mine and self.n_bytes == self.n_came and self.flight.keep_alive and self.error is None:
+            self.gate.remember(self.above, Passed(self.to, self.url, self.headers, self.n_bytes))
 
     def busy(self) -> bool:
         """Whether an answer is owed."""

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -310,6 +311,75 @@ def test_a_head_that_comes_again_waits_for_its_body(running: Running) -> None:
             time.sleep(0.01)
             line.send(sent[cut:])
             assert ids(line.answer()) == ["a"]
+
+
+def in_pieces(line: Wire, sent: bytes, *cuts: int) -> None:
+    """Send so that each piece arrives alone."""
+    line.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for start, stop in pairwise((0, *cuts, len(sent))):
+        line.send(sent[start:stop])
+        time.sleep(0.02)
+
+
+def test_a_head_is_remembered_though_its_body_came_in_pieces(run: Run) -> None:
+    running = run()
+    sent = post(name="a")
+    end = sent.index(b"\r\n\r\n") + 4
+    for cuts in ((end,), (end + 1, end + 9), (len(sent) - 1,)):
+        with wire(running) as line:
+            in_pieces(line, sent, *cuts)
+            assert ids(line.answer()) == ["a"]
+        assert list(running.service.gate.passed) == ([sent[:end]] if running.service.settings.fast_lane else [])
+        running.service.gate.passed.clear()
+    with wire(running) as line:
+        in_pieces(line, sent, end - 5)
+        assert ids(line.answer()) == ["a"]
+        line.send(PREDICT + b"transfer-encoding: chunked\r\n\r\n10\r\n")
+        in_pieces(line, b'{"logits":[1,2]}' + b"\r\n0\r\n\r\n", 4)
+        assert line.answer()[0] == 200
+    assert not running.service.gate.passed
+
+
+def test_what_comes_behind_the_last_piece_of_a_body_is_the_next_request(running: Running) -> None:
+    first, second = post(name="first"), post(name="secnd")
+    end = first.index(b"\r\n\r\n") + 4
+    with wire(running) as line:
+        line.send(first)
+        assert ids(line.answer()) == ["first"]
+        for behind in (second, second[:20], second[: end + 3]):
+            in_pieces(line, first + behind, end + 2, end + 5)
+            assert ids(line.answer()) == ["first"]
+            line.send(second[len(behind) :])
+            assert ids(line.answer()) == ["secnd"]
+        in_pieces(line, first + second + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", end, end + 5)
+        assert ids(line.answer(), line.answer()) == ["first", "secnd"]
+        assert line.answer()[2] == b'{"status":"alive"}'
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_body_harms_nobody(running: Running) -> None:
+    sent = post(name="a")
+    for _ in range(3):
+        with wire(running) as line:
+            line.send(sent)
+            assert ids(line.answer()) == ["a"]
+            in_pieces(line, sent[:-4])
+    with wire(running) as line:
+        line.send(sent)
+        assert ids(line.answer()) == ["a"]
+
+
+def test_a_stop_waits_for_the_rest_of_a_body_behind_a_known_head(run: Run) -> None:
+    running = run()
+    sent = post(name="a")
+    with wire(running) as line:
+        line.send(sent)
+        assert ids(line.answer()) == ["a"]
+        in_pieces(line, sent[:-4])
+        running.server.should_exit = True
+        time.sleep(0.3)
+        line.send(sent[-4:])
+        assert ids(line.answer()) == ["a"]
+        assert line.closed()
 
 
 def test_a_head_that_comes_again_before_others_in_one_piece_is_the_first_of_them(running: Running) -> None:
