@@ -15,7 +15,7 @@ from service.codec.query import DEFAULT_OUTPUTS, Query, Served
 from service.rows import Rows
 
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
-LARGE_BODY: Final = 2**20
+LARGE_BODY: Final = 2**21
 SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
 OUTPUTS: Final = frozenset(get_args(Output))
