@@ -47,6 +47,10 @@ class Instant:
         """As many rows as came."""
         return {"probabilities": self.answer[: len(feed["logits"])]}
 
+    def run_alone(self, rows: Rows, bits: int) -> dict[str, Any]:
+        """As many rows as came."""
+        return {"probabilities": self.answer[: rows.n]}
+
 
 def cost_us(work: Callable[[], object], budget_s: float) -> float:
     """Microseconds of one call: the median of some samples, each of them long enough for the clock."""
@@ -102,6 +106,15 @@ async def hand_over_us(rows: Rows, at_once: int, budget_s: float) -> float:
     return 1e6 * statistics.median(samples)
 
 
+async def at_once_us(rows: Rows, budget_s: float) -> float:
+    """Microseconds of a request that nobody else's could share a batch with, by a run that costs nothing."""
+    n, k = rows.inputs["logits"].shape
+    batcher, runner = Batcher(), Instant(n, k)
+    took = cost_us(lambda: batcher.at_once(runner, rows, WANTED, 60.0), budget_s)
+    await batcher.close()
+    return took
+
+
 def looped(n: int, k: int, query: Query, budget_s: float) -> Stages:
     """The batcher's stages, on the loop that the service has."""
     import uvicorn
@@ -110,6 +123,7 @@ def looped(n: int, k: int, query: Query, budget_s: float) -> Stages:
     rows = query.rows
     stages: Stages = {}
     with asyncio.Runner(loop_factory=factory) as runner:
+        stages["at once"] = runner.run(at_once_us(rows, budget_s))
         stages["hand-over, alone"] = runner.run(hand_over_us(rows, 1, budget_s))
         if n * k <= 10_000:  # of the larger ones a batch is mostly copying
             stages[f"hand-over, {AT_ONCE} wait"] = runner.run(hand_over_us(rows, AT_ONCE, budget_s))
@@ -132,6 +146,7 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
         "of which rows check": time_of(lambda: Rows.checked(logits, given.mask, temperature)),
         **looped(n, k, query, budget_s),
         "head run": time_of(lambda: model.head.run(feed, WANTED)),
+        "join and run, alone": time_of(lambda: model.head.run_alone(query.rows, WANTED)),
         "encode": time_of(lambda: encode(query, answer, model)),
     }
 
