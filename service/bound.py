@@ -13,6 +13,14 @@ from service.rows import Row
 NEGATIVE_INFINITY: Final = float("-inf")
 
 
+def bind(how: Any, name: str, values: NDArray[Any]) -> None:
+    """Bind an input or an output to an array, which must live as long.
+
+    By its address: `bind_cpu_input` does not know inputs with a default.
+    """
+    how(name, "cpu", 0, values.dtype.type, values.shape, values.__array_interface__["data"][0])
+
+
 class Bound:
     """The buffers of one row of K classes, bound to a session once. Use it from one thread."""
 
@@ -22,13 +30,9 @@ class Bound:
         temperature = np.ones((1, 1))
         probabilities = np.zeros((1, width), np.float32)
         self.binding = session.io_binding()
-        for bind, name, values in (
-            (self.binding.bind_input, "logits", logits),
-            (self.binding.bind_input, "temperature", temperature),
-            (self.binding.bind_output, "probabilities", probabilities),
-        ):
-            address = values.__array_interface__["data"][0]
-            bind(name, "cpu", 0, values.dtype.type, values.shape, address)
+        bind(self.binding.bind_input, "logits", logits)
+        bind(self.binding.bind_input, "temperature", temperature)
+        bind(self.binding.bind_output, "probabilities", probabilities)
         self.session = session
         self.logits: Any = logits[0, :k].data
         self.temperature: Any = temperature[0].data

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.bound import Bound
+from service.bound import Bound, bind
 from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
@@ -162,8 +162,9 @@ class Head:
     def run_bound(self, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """As `run`, by IO binding: one copy to the device, one back, none between the nodes."""
         binding = self.session.io_binding()
-        for name, values in feed.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(values))
+        given = {name: np.ascontiguousarray(values) for name, values in feed.items()}
+        for name, values in given.items():
+            bind(binding.bind_input, name, values)
         for name in names:
             binding.bind_output(name, "cpu")
         self.session.run_with_iobinding(binding, self.run_options)

@@ -178,6 +178,19 @@ def test_rows_that_are_run_alone_get_the_bits_of_any_batch() -> None:
     assert alone.tobytes() == run(rows)["probabilities"].tobytes()
 
 
+@pytest.mark.parametrize("names", [("probabilities",), GRAPH_OUTPUTS])
+@pytest.mark.parametrize("with_all", [False, True])
+def test_bound_inputs_and_outputs_get_the_same_bits(names: tuple[str, ...], with_all: bool) -> None:
+    # as on a GPU: there inputs and outputs are bound, those with a default, too
+    random = np.random.default_rng(0)
+    feed: dict[str, Any] = {"logits": random.standard_normal((3, 14)).astype(np.float32)[:, ::2]}
+    if with_all:
+        feed |= {"temperature": random.uniform(0.2, 5, (3, 1)), "mask": random.random((3, 7)) < 0.7}
+    bound = GENERIC.run_bound(names, feed)
+    plain = GENERIC.run(feed, wants(("entropy", "logsumexp", "prediction")))
+    assert [values.tobytes() for values in bound] == [plain[name].tobytes() for name in names]
+
+
 def test_buffers_are_kept_for_so_many_widths_and_no_more() -> None:
     fresh = Head(SHIPPED)
     for k in [*range(1, MAX_BOUND + 3), 1]:
