@@ -16,6 +16,10 @@ from scipy.special import log_softmax
 
 from service.errors import CannotStart, HeadError, RunFailed
 from service.head import ALL_OUTPUTS, MAX_BOUND, Head, choose_provider, n_cpus
+from service.heads.files import write
+from service.heads.softmax import build
+from service.heads.stages import EntropyLine, Stages
+from service.metadata import Metadata
 from service.rows import GRAPH_OUTPUTS, Answers, Row, Rows, joined, wants
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
@@ -170,6 +174,34 @@ def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k
     among = head.run_alone(row, ALL_OUTPUTS)
     assert among.keys() == set(GRAPH_OUTPUTS)
     assert among["probabilities"].tobytes() == alone.tobytes()
+
+
+KINDS = {
+    "plain": Stages(1.7),
+    "laplace": Stages(1.7, laplace=0.1),
+    "groups": Stages(1.7, group_temperatures=np.array([1.0, 3.0])),
+    "bias": Stages(0.6, np.linspace(-1, 1, 5), masks_first=True),
+    "scale": Stages(1.0, scale=np.linspace(0.5, 2, 5), masks_first=True),
+    "matrix": Stages(1.0, matrix=np.eye(5) + 0.1, log_input=1.3, masks_first=True),
+    "entropy": Stages(1.0, entropy=EntropyLine(0.1, 0.4, -1.0, 2.0, 1e-6, 5.0), masks_first=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path: Path) -> None:
+    mine = Head(write(build(KINDS[kind], 5, Metadata(classes=5)), tmp_path / "model.onnx"))
+    assert mine.metadata.masks_first
+    random = np.random.default_rng(0)
+    rows = [
+        Row(array("f", random.standard_normal(5).tolist()), allowed, t, ())
+        for allowed in (None, b"\1\0\1\1\0", bytes(5), b"\0\1\0\0\0")
+        for t in (None, 0.3)
+    ]
+    batch = mine.run(joined(rows, mine.temperature), PROBABILITIES)["probabilities"]
+    alone = [mine.run_alone(row, PROBABILITIES)["probabilities"].tobytes() for row in rows]
+    assert alone == [row.tobytes() for row in batch]
+    whole = mine.run(joined(rows, mine.temperature), ALL_OUTPUTS)["probabilities"]
+    assert whole.tobytes() == batch.tobytes()
 
 
 def test_rows_that_are_run_alone_get_the_bits_of_any_batch() -> None:
