@@ -276,7 +276,7 @@ def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:
 
 def test_a_large_body_leaves_no_memory_in_the_parser() -> None:
     usual = fast.PARSERS.usual
-    body = json.dumps({"logits": [0.25] * 200_000}).encode()
+    body = json.dumps({"logits": [0.25] * 400_000}).encode()
     assert len(body) > fast.LARGE_BODY
     assert agree(body, ANY)
     assert fast.PARSERS.usual is usual
