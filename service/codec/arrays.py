@@ -178,7 +178,9 @@ def fitted(mask: NDArray[np.bool_], shape: tuple[int, ...], n_class_axes: int) -
     Raises:
         InvalidValue: it has neither.
     """
-    if mask.shape in (shape, shape[-n_class_axes:]):
+    if mask.shape == shape:
+        return mask
+    if mask.shape == shape[-n_class_axes:]:
         return np.broadcast_to(mask, shape)
     raise InvalidValue(
         f"mask has the shape {list(mask.shape)}; {list(shape)} as the logits, or {list(shape[-n_class_axes:])} for all "
