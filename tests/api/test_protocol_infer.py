@@ -253,3 +253,17 @@ def both() -> Any:
     """A service on each lane."""
     with serving(fast_lane=True) as fast, serving(fast_lane=False) as slow:
         yield fast, slow
+
+
+@pytest.mark.parametrize(("datatype", "dtype"), [("FP32", np.float32), ("FP64", np.float64)])
+@pytest.mark.parametrize("shape", [[1], [1, 1]])
+def test_one_binary_temperature_is_the_parameter(
+    running: Running, datatype: str, dtype: type[np.floating[Any]], shape: list[int]
+) -> None:
+    logits = tensor("logits", "FP32", [2, 3], data=[0, 1, 2, 3, 5, 8])
+    value = dtype(0.7)
+    column = binary("temperature", datatype, shape, value.nbytes)
+    came = post(running, {"inputs": [logits, column]}, value.tobytes()).json()
+    same = post(running, {"inputs": [logits], "parameters": {"temperature": float(value)}}).json()
+    assert came["parameters"]["temperature"] == float(value)
+    assert came["outputs"] == same["outputs"]

@@ -125,6 +125,17 @@ WRONG = {
     "a binary size below zero": Wrong(
         422, "bad_binary_size", "no number of bytes", asks(binary("logits", "FP32", [2, 3], -24)), DATA
     ),
+    **{
+        f"a binary temperature of {value} in {datatype}": Wrong(
+            422,
+            "bad_temperature",
+            f"temperature[0] is {value}; a finite number above 0",
+            asks(LOGITS, binary("temperature", datatype, [1], np.dtype(dtype).itemsize)),
+            np.array([value], dtype).tobytes(),
+        )
+        for datatype, dtype in (("FP32", np.float32), ("FP64", np.float64))
+        for value in ("0", "-1", "nan", "inf", "-inf")
+    },
     "a binary size that does not fit": Wrong(
         422,
         "bad_binary_size",
