@@ -140,7 +140,7 @@ class Head:
             if bound is None:
                 if len(self.bound) == MAX_BOUND:
                     self.bound.clear()
-                bound = self.bound[k] = Bound(self.short, k, k + (k % LANES if self.widens else 0))
+                bound = self.bound[k] = Bound(self.short, k, k + (-k % LANES if self.widens else 0))
             return bound.run(rows, self.temperature)
         except Exception as error:  # onnxruntime's exceptions share no root
             raise failed(error) from error
@@ -222,7 +222,7 @@ def failed(error: Exception) -> RunFailed:
 def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `LANES`."""
     n, k = logits.shape
-    wide = np.full((n, k + k % LANES), -np.inf, logits.dtype)
+    wide = np.full((n, k + -k % LANES), -np.inf, logits.dtype)
     wide[:, :k] = logits
     return wide
 

@@ -55,7 +55,8 @@ def pruned_graph(graph: bytes, outputs: Collection[str], passing: Passing) -> by
         if field.number == GRAPH_NODE:
             node = renamed(field.payload, called)
             made = names(node, NODE_OUTPUT)
-            if needed.isdisjoint(made) or not set(made).isdisjoint(names(node, NODE_INPUT)):
+            passes = not set(made).isdisjoint(names(node, NODE_INPUT))  # it reads by now what it makes
+            if passes or needed.isdisjoint(made):
                 continue
             needed.update(names(node, NODE_INPUT))
             whole = message(GRAPH_NODE, node)
@@ -75,7 +76,7 @@ def other_names(nodes: Iterable[bytes], outputs: Collection[str], passing: Passi
             read = names(node, NODE_INPUT)[passed]
             read = called.get(read, read)
             if made in outputs:
-                called[read] = made
+                called = {name: made if other == read else other for name, other in called.items()} | {read: made}
             else:
                 called[made] = read
     return called
