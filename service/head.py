@@ -20,7 +20,7 @@ from service.conformal import Conformal
 from service.errors import CannotStart, HeadError, RunFailed
 from service.metadata import Metadata
 from service.pruning import pruned
-from service.rows import GRAPH_OUTPUTS, Input, Row, Rows, graph_outputs, joined, wants
+from service.rows import GRAPH_OUTPUTS, LANES, Input, Row, Rows, graph_outputs, joined, wants
 from service.telemetry import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ JUST_BITS: Final = wants(JUST)
 # Where masks have gone into the logits, and where rows are wide enough, these nodes of a head change nothing.
 MASKING: Final = {("Where", "allowed"): 1, ("Where", "seen"): 1}
 WIDENING: Final = {("Pad", "wide"): 0, ("Slice", "probabilities"): 0}
-LANES: Final = 2  # a row's width is a multiple of it, so that no batch changes an answer; see `heads.lanes`
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length

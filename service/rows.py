@@ -19,6 +19,8 @@ SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
 NEGATED: Final = bytes([1, 0, *range(2, 256)])  # of the bytes of booleans
 NEGATIVE_INFINITY: Final = np.float32(-np.inf)
 MINUS_INFINITY_BITS: Final = NEGATIVE_INFINITY.view(np.uint32)
+# float64 numbers in one SIMD register of ONNX Runtime's wheels (SSE2, NEON): a head pads its rows to a multiple.
+LANES: Final = 2
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 
 # The outputs of a head's graph, in the order of their bits in a `wants`.

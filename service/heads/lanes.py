@@ -4,16 +4,12 @@ ONNX Runtime takes Exp over the flattened tensor in packets of `LANES` numbers a
 differs in the last bit. Where the width of a row is a multiple of `LANES` there is no rest.
 """
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.heads.graph import Dim, Graph, ints, scalar
-
-LANES: Final = 2
-"""float64 numbers in one SIMD register of the ONNX Runtime wheels (SSE2, NEON)."""
+from service.rows import LANES
 
 
 class Width:
