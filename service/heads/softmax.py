@@ -74,7 +74,9 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     highest_z = graph.add("Div", highest, temperature, name="highest_z")
     logsumexp = graph.add("Add", highest_z, log_total, name="logsumexp_wide")
 
-    p = graph.add("Div", e, total, name="p_plain" if stages.laplace else "p")
+    # one division a row; 1/T the same way would be NaN where T is tiny, and of one row where it is the default
+    share = graph.add("Reciprocal", total, name="share")
+    p = graph.add("Mul", e, share, name="p_plain" if stages.laplace else "p")
     if stages.laplace:
         p = mixed(graph, p, scores, stages.laplace)
     width.output("probabilities", n, p)
