@@ -169,7 +169,9 @@ class Exchange:
             if rows.n:
                 bits = wants(query.needs)
                 timeout_s = query.timeout_s or predict.default_timeout_s
-                ran = batcher.at_once(model.head, rows, bits, timeout_s, self.tag) if alone else None
+                # a large one gains nothing by company; a batch later, what it brought would be out of the caches
+                by_itself = alone or (query.binary and rows.n_numbers >= LARGE_ANSWER)
+                ran = batcher.at_once(model.head, rows, bits, timeout_s, self.tag) if by_itself else None
                 if ran is None:
                     self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.tag)
                     return

@@ -39,6 +39,7 @@ class Asked(NamedTuple):
         wanted: the outputs, in order.
         made_of: their names, and `top` where the ranking is needed.
         n_bytes: how many bytes of binary data follow the header.
+        binary: all numbers come and go as binary data.
     """
 
     id: str | None
@@ -49,6 +50,7 @@ class Asked(NamedTuple):
     wanted: tuple[Wanted, ...]
     made_of: tuple[str, ...]
     n_bytes: int
+    binary: bool
 
 
 def asked(header: bytes) -> Asked:
@@ -96,6 +98,7 @@ def understood(document: Any) -> Asked:
         wanted,
         made_of,
         sum([item.n_bytes or 0 for item in inputs]),
+        all(item.n_bytes is not None for item in inputs) and all(w.binary and not w.n_classes for w in wanted),
     )
 
 

@@ -64,7 +64,17 @@ def inference(said: Asked, body: bytes, at: int, model: Served) -> Inference:
     groups = group_indices(said.group, rows.n, model)
     rows = rows.grouped(groups)
     return Inference(
-        rows, said.made_of, lead, classes, False, None, said.timeout_s, said.id, groups=groups, wanted=said.wanted
+        rows,
+        said.made_of,
+        lead,
+        classes,
+        False,
+        None,
+        said.timeout_s,
+        said.id,
+        groups=groups,
+        binary=said.binary,
+        wanted=said.wanted,
     )
 
 

@@ -41,6 +41,7 @@ class Query:
         alpha: the largest share of rows whose prediction set may miss the true class.
         groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
         lists_temperature: the request gave its temperature as a list, so the answer does.
+        binary: its numbers come and go as bytes, which takes next to no time.
         usual: one row, of which nothing is wanted but probabilities, and of which nothing else is to be said.
     """
 
@@ -54,6 +55,7 @@ class Query:
     id: str | None = None
     alpha: float | None = None
     groups: NDArray[np.int64] | None = None
+    binary: bool = False
     usual: bool = False
 
     @property

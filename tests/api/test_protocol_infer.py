@@ -4,9 +4,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -267,3 +270,24 @@ def test_one_binary_temperature_is_the_parameter(
     same = post(running, {"inputs": [logits], "parameters": {"temperature": float(value)}}).json()
     assert came["parameters"]["temperature"] == float(value)
     assert came["outputs"] == same["outputs"]
+
+
+def test_large_binary_requests_at_a_time_are_each_run_by_themselves(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bits that they get in JSON, which queues with what else has come."""
+    monkeypatch.setattr(running.service.batcher, "inline_s", 1.0)  # whatever runs take here and now
+    logits = RANDOM.standard_normal((8, 64, 1000)).astype(np.float32)
+    mask = RANDOM.random((8, 64, 1000)) < 0.8
+    inputs = [binary("logits", "FP32", [64, 1000], 256_000), binary("mask", "BOOL", [64, 1000], 64_000)]
+
+    def ask(i: int, *, as_binary: bool) -> httpx.Response:
+        asks = {"inputs": inputs, "outputs": wanted("probabilities", binary_data=as_binary)}
+        return post(running, asks, logits[i].tobytes(), mask[i].tobytes())
+
+    with ThreadPoolExecutor(8) as threads:
+        binaries, texts = (list(threads.map(partial(ask, as_binary=way), range(8))) for way in (True, False))
+    assert all("queue;dur=0.000" in answer.headers["server-timing"] for answer in binaries)
+    assert any("queue;dur=0.000" not in answer.headers["server-timing"] for answer in texts)
+    for in_binary, in_text in zip(binaries, texts, strict=True):
+        assert_same(outputs(in_binary), outputs(in_text))
