@@ -118,6 +118,7 @@ class Rows:
         temperature: Temperature | None = None,
         *,
         masks_first: bool = True,
+        came_as: tuple[int, ...] | None = None,
     ) -> Self:
         """Rows of logits that are safe to run.
 
@@ -126,9 +127,10 @@ class Rows:
             mask: `[N, K]`.
             temperature: finite and positive, checked by the caller.
             masks_first: the head's graph reads no masked logit: the mask goes into the logits here and now.
+            came_as: the shape in which the logits came, `[N, K]` if they came so.
 
         Raises:
-            InvalidValue: NaN, +inf or a number beyond float32 on an allowed class; names the row and the class.
+            InvalidValue: NaN, +inf or a number beyond float32 on an allowed class; names it as it came.
         """
         flat = logits.reshape(-1)
         power = np.vdot(flat, flat)  # as dot, but does not warn where it overflows: that shows in the power
@@ -137,7 +139,7 @@ class Rows:
             values = logits.astype(np.float32, copy=False)
         else:
             allowed = logits if mask is None else np.where(mask, logits, -np.inf)
-            values = within_float32(allowed)
+            values = within_float32(allowed, came_as or logits.shape)
             gaps = True
         if mask is not None:
             if masks_first:
@@ -194,11 +196,11 @@ def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     return logits.reshape(-1, k)
 
 
-def within_float32(values: NDArray[Any]) -> NDArray[np.float32]:
+def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np.float32]:
     """`values` `[N, K]` as float32, with -inf passed through.
 
     Raises:
-        InvalidValue: the first NaN, +inf or number beyond float32, by row and class.
+        InvalidValue: the first NaN, +inf or number beyond float32, by its place in the shape in which they came.
     """
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
@@ -207,8 +209,9 @@ def within_float32(values: NDArray[Any]) -> NDArray[np.float32]:
         row, class_ = (int(i) for i in np.argwhere(~good)[0])
         found = values[row, class_]
         what = "not a number" if np.isnan(found) else f"{found:g}"
+        place = "".join(f"[{i}]" for i in np.unravel_index(row * values.shape[1] + class_, came_as))
         raise InvalidValue(
-            f"logits[{row}][{class_}] is {what}; a finite number within float32, or null for a class without a score, "
+            f"logits{place} is {what}; a finite number within float32, or null for a class without a score, "
             "was expected",
             code="bad_logit",
             row=row,

@@ -111,7 +111,8 @@ def read_logits(request: PredictRequest, model: Served) -> Decoded:
         mask = read_allowed(request, model, n, k)
     else:
         mask = arrays.fitted(arrays.booleans(request.mask), logits.shape, n_axes).reshape(n, k)
-    rows = Rows.checked(flat, mask, read_temperature(request, n), masks_first=model.masks_first)
+    temperature = read_temperature(request, n)
+    rows = Rows.checked(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
     return rows, logits.shape[:-n_axes], classes
 
 

@@ -99,7 +99,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
     # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
     if count_lists(body) != lists:
         return None
-    rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first)
+    rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first, came_as=(*lead, k))
     query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)
     for name, option in options.items():
         setattr(query, name, option)

@@ -156,7 +156,7 @@ def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
     temperature = temperatures(came.temperature, said, body, n)
     if n == 0:
         return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
-    rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first)
+    rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
     return rows, shape[:-1], (k,)
 
 
