@@ -10,6 +10,7 @@ The data: np.savez("rows.npz", logits=..., labels=...), logits [n,K] and labels 
 apart. A CSV or Parquet file has a column for each class, named as the class, and a column `label`.
 """
 
+import json
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from service.calibration.proof import Proof, Wanted
     from service.metadata import Metadata
 
+REPORTS: Final = ("report.html", "report.json")  # beside the head
 METHODS: Final = ("auto", "temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy")
 
 
@@ -31,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
-    where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead")
+    where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
     parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
     parser.add_argument("--method", choices=METHODS, default="auto", help="the calibrator (default: auto)")
     parser.add_argument(
@@ -68,6 +70,9 @@ def run(arguments: Namespace) -> int:
         raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
     if arguments.sets == "group" and arguments.group is None:
         raise UsedWrongly("--sets group wants groups: name them with --group")
+    before = [] if arguments.to is None else there(arguments.to)
+    if arguments.report and before:
+        refuse_another_report(arguments.to, before)
     from service.calibration import files, terminal
     from service.calibration.proof import prove
 
@@ -86,8 +91,37 @@ def run(arguments: Namespace) -> int:
 
             tell("the report")
             write_report(path, proof, story, intervals)
-    terminal.show(path, proof, intervals)
+    terminal.show(path, proof, intervals, replaced=path in before)
+    if not arguments.report and own_report(path):
+        terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
     return 0
+
+
+def there(head: Path) -> list[Path]:
+    """What there is already of a head and its report."""
+    return [path for path in (head, *(head.parent / name for name in REPORTS)) if path.exists()]
+
+
+def refuse_another_report(head: Path, before: list[Path]) -> None:
+    """Let no report go that is not of `head`: who names a file may mean to replace it, but not its neighbours.
+
+    Raises:
+        UsedWrongly: the report that stands there is of another head, or does not say of which.
+    """
+    reports = [path for path in before if path != head]
+    if reports and not own_report(head):
+        raise UsedWrongly(
+            f"{reports[0]} is not the report of {head.name}, and would be lost: "
+            "name a file in another folder, or add --no-report"
+        )
+
+
+def own_report(head: Path) -> bool:
+    """Whether the report that stands beside `head` says that it is of that file."""
+    try:
+        return bool(json.loads((head.parent / REPORTS[1]).read_bytes())["head"] == head.name)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def steps(arguments: Namespace) -> int:

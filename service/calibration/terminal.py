@@ -45,7 +45,7 @@ def told_classes(console: Console, proof: Proof) -> None:
         warn(f"no label names {', '.join(absent[:MOST_NAMES])}: are these classes? Nothing could be learned of them")
 
 
-def show(path: Path, proof: Proof, intervals: Intervals) -> None:
+def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = False) -> None:
     """The outcome of a fit."""
     console = Console(highlight=False, soft_wrap=True)
     calibrator, plan = proof.calibrator, proof.choice.plan
@@ -69,7 +69,7 @@ def show(path: Path, proof: Proof, intervals: Intervals) -> None:
     console.print(table)
     for when, scores in (("before", proof.before), ("after", proof.after)):
         console.print(f"{when:7} {reliability(scores)}")
-    console.print(f"wrote {path}")
+    console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
 
 
 def show_metrics(title: str, scores: Scores) -> None:
@@ -84,7 +84,7 @@ def show_metrics(title: str, scores: Scores) -> None:
 
 def warn(sentence: str) -> None:
     """One sentence on the error stream."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"warning: {sentence}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"warning: {sentence}", markup=False)
 
 
 def reliability(scores: Scores) -> str:

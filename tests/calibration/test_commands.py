@@ -63,6 +63,42 @@ def test_the_report_stands_beside_the_head_and_needs_no_other_file(tmp_path):
     assert [one["chosen"] for one in told["candidates"]] == [True]
 
 
+def written_to(head: Path, data: Path, *options: str) -> int:
+    """Fit into a file that is named, quickly."""
+    return main(["fit", "--data", str(data), "--method", "temperature", "--to", str(head), *options])
+
+
+def test_a_head_that_is_named_replaces_itself_and_its_own_report_and_says_so(tmp_path, capsys):
+    path, head = saved(tmp_path / "rows.npz", drawn(200)), tmp_path / "head.onnx"
+    assert written_to(head, path) == 0
+    assert f"wrote {head}\n" in capsys.readouterr().out
+    assert written_to(head, saved(tmp_path / "more.npz", drawn(300))) == 0
+    assert f"wrote {head}, in place of what was there\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["rows"]["fitted"] == 300
+
+
+@pytest.mark.parametrize("lost", ["report.json", "report.html", "neither"])
+def test_the_report_of_another_head_is_not_lost(tmp_path, capsys, lost):
+    path = saved(tmp_path / "rows.npz", drawn(200))
+    assert written_to(tmp_path / "cold.onnx", path) == 0
+    (tmp_path / lost).unlink(missing_ok=True)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert written_to(tmp_path / "warm.onnx", path) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"report\.\w+ is not the report of warm\.onnx, and would be lost: .*--no-report", said)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert written_to(tmp_path / "warm.onnx", path, "--no-report") == 0
+    assert "warning" not in capsys.readouterr().err
+    assert before.items() < {file.name: file.read_bytes() for file in tmp_path.iterdir()}.items()
+
+
+def test_a_head_that_is_replaced_without_a_report_leaves_an_old_one_and_says_whose_it_is(tmp_path, capsys):
+    path, head = saved(tmp_path / "rows.npz", drawn(200)), tmp_path / "head.onnx"
+    assert written_to(head, path) == 0
+    assert written_to(head, path, "--no-report") == 0
+    assert f"{tmp_path / 'report.html'} is of the head that head.onnx was before" in capsys.readouterr().err
+
+
 def test_evaluate_measures_the_head_as_the_fit_did(tmp_path, capsys):
     path = saved(tmp_path / "rows.npz", skewed(600), skewed(500, seed=1))
     story = fitted(tmp_path, "--data", str(path), "--method", "matrix", "--no-report")
