@@ -4,11 +4,10 @@ import logging
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.answer import refusal
-from service.errors import AnsweredError, InvalidValue, MethodNotAllowed, NotFound, NotJSON, RunFailed
+from service.errors import AnsweredError, MethodNotAllowed, NotFound, RunFailed
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +18,6 @@ def translate(app: FastAPI) -> None:
     """Give every error of `app` the shape."""
     app.add_exception_handler(AnsweredError, ours)
     app.add_exception_handler(HTTPException, from_http)
-    app.add_exception_handler(RequestValidationError, from_validation)
     app.add_exception_handler(Exception, unexpected)
 
 
@@ -46,15 +44,6 @@ async def from_http(request: Request, error: Exception) -> Response:
     answer = respond(RunFailed("the request could not be handled", code="http_error"))
     answer.status_code = status
     return answer
-
-
-async def from_validation(_: Request, error: Exception) -> Response:
-    """FastAPI's own checks of paths and queries."""
-    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "invalid"}
-    if first.get("type") == "json_invalid":
-        return respond(NotJSON("the body is not JSON; a JSON object was expected"))
-    where = ".".join(str(part) for part in first["loc"])
-    return respond(InvalidValue(f"{where}: {first['msg']}"))
 
 
 async def unexpected(_: Request, error: Exception) -> Response:

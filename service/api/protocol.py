@@ -3,12 +3,14 @@
 The extensions: model configuration, statistics and model repository, as far as real tools call them.
 """
 
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import __version__
+from service.api.answer import Gate
+from service.api.bodies import asked, may_bring
 from service.api.operations import UNKNOWN, State, check_ready
 from service.api.statistics import ModelStatistics, statistics
 from service.api.tensors import configuration, tensors
@@ -35,6 +37,7 @@ class Serving(State, Protocol):
 
     settings: Settings
     telemetry: Telemetry
+    gate: Gate
 
 
 class ServerMetadata(BaseModel):
@@ -113,11 +116,14 @@ class IndexLine(BaseModel):
 class LoadQuery(BaseModel):
     """Parameters are taken and not used."""
 
+    model_config = ConfigDict(strict=True)
+
     parameters: dict[str, Any] = {}
 
 
 BAD: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is not JSON."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "JSON, but not a request that can be answered."},
 }
 UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": UnreadyHealth, "description": "Starting, draining or dead."}}
@@ -195,18 +201,27 @@ def models(state: Serving) -> APIRouter:
 
 def repository(state: Serving) -> APIRouter:
     """Of the files."""
-    router = APIRouter(prefix="/v2/repository", responses=BAD, strict_content_type=False)  # tritonclient sends none
+    router = APIRouter(prefix="/v2/repository", responses=BAD)
 
-    @router.post("/index", summary="What lies in the repository")
-    async def index(query: IndexQuery | None = None) -> list[IndexLine]:
-        return indexed(state, only_ready=query is not None and query.ready)
+    async def index_query(request: Request) -> IndexQuery:
+        return await asked(request, state.gate, IndexQuery)
 
-    @router.post("/models/{model}/load", summary="Load a model's files again", responses=UNKNOWN)
-    async def load(model: str, query: LoadQuery | None = None) -> dict[str, str]:  # noqa: ARG001 - described, and not used
+    async def load_query(request: Request) -> LoadQuery:
+        return await asked(request, state.gate, LoadQuery)
+
+    @router.post("/index", summary="What lies in the repository", openapi_extra=may_bring(IndexQuery))
+    async def index(query: Annotated[IndexQuery, Depends(index_query)]) -> list[IndexLine]:
+        return indexed(state, only_ready=query.ready)
+
+    # described, judged, and not used
+    may_load: Any = {"responses": UNKNOWN, "openapi_extra": may_bring(LoadQuery), "dependencies": [Depends(load_query)]}
+
+    @router.post("/models/{model}/load", summary="Load a model's files again", **may_load)
+    async def load(model: str) -> dict[str, str]:
         return await reload(state, model, served=True)
 
-    @router.post("/models/{model}/unload", summary="Serve a model no more", responses=UNKNOWN)
-    async def unload(model: str, query: LoadQuery | None = None) -> dict[str, str]:  # noqa: ARG001 - described, and not used
+    @router.post("/models/{model}/unload", summary="Serve a model no more", **may_load)
+    async def unload(model: str) -> dict[str, str]:
         return await reload(state, model, served=False)
 
     return router

@@ -1,4 +1,7 @@
-"""The careful way in, which is the contract: json, pydantic and `arrays`, and a precise error for what is wrong."""
+"""The careful way in, which is the contract: json, pydantic and `arrays`, and a precise error for what is wrong.
+
+Pydantic judges, and `wording` says what it minds: in the service's own words.
+"""
 
 import json
 import math
@@ -8,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.codec import arrays
+from service.codec import arrays, wording
 from service.codec.contract import PredictRequest
 from service.codec.query import Query, Served
 from service.errors import InvalidValue, NotJSON
@@ -40,7 +43,7 @@ def decode_careful(body: bytes, model: Served) -> Query:
     )
 
 
-def parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes, of: str = "an object with logits") -> dict[str, Any]:
     """The JSON object of a body; NaN and Infinity are read as what they name, for the error's sake."""
     if not body.strip():
         raise NotJSON("the body is empty; a JSON object was expected")
@@ -55,7 +58,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise NotJSON(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise InvalidValue(f"the body is {arrays.said(document)}; an object with logits was expected")
+        raise InvalidValue(f"the body is {arrays.said(document)}; {of} was expected")
     return document
 
 
@@ -84,10 +87,7 @@ def described(document: dict[str, Any]) -> PredictRequest:
     try:
         request = PredictRequest.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key, *rest = first["loc"]
-        place = "".join(f"[{i}]" for i in rest if isinstance(i, int))
-        raise InvalidValue(f"{key}{place}: {first['msg']}") from None
+        raise InvalidValue(wording.of(error)) from None
     if request.mask is not None and request.allowed is not None:
         raise InvalidValue("mask and allowed came both; one of them was expected")
     return request

@@ -121,6 +121,53 @@ def test_models_are_unloaded_and_loaded_on_demand(run: Callable[..., Running], t
     refused(running.client.post("/v2/repository/models/nobody/unload"), 404, "unknown_model")
 
 
-def test_a_body_of_the_wrong_kind_is_refused(running: Running) -> None:
-    refused(running.client.post("/v2/repository/index", json={"ready": "perhaps"}), 422, "invalid_value")
-    refused(running.client.post("/v2/repository/index", content=b"{"), 400, "not_json")
+LOAD = "/v2/repository/models/nobody/load"
+UNLOAD = "/v2/repository/models/nobody/unload"
+INDEX = "/v2/repository/index"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+@pytest.mark.parametrize("path", [INDEX, LOAD, UNLOAD])
+@pytest.mark.parametrize(
+    ("body", "status", "code", "sentence"),
+    [
+        (b"{", 400, "not_json", "the body is not JSON"),
+        (b"\xff", 400, "not_json", "the body is not UTF-8 at byte 0; JSON in UTF-8 was expected"),
+        (b"[" * 100_000, 400, "not_json", "the body is nested too deeply; a flat JSON object was expected"),
+        (b"[]", 422, "invalid_value", "the body is a list; an object was expected"),
+        (b"null", 422, "invalid_value", "the body is null; an object was expected"),
+        (b'{"a":1,"a":1}', 422, "duplicate_key", "the key 'a' stands there more than once; once was expected"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_body_of_the_wrong_kind_is_refused_in_the_words_of_predict(
+    running: Running, path: str, content_type: str, body: bytes, status: int, code: str, sentence: str
+) -> None:
+    response = running.client.post(path, content=body, headers={"content-type": content_type})
+    refused(response, status, code, sentence)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value", "sentence"),
+    [
+        (INDEX, "ready", 1, "ready is 1; true or false was expected"),
+        (INDEX, "ready", "true", "ready is a string; true or false was expected"),
+        (INDEX, "ready", None, "ready is null; true or false was expected"),
+        (LOAD, "parameters", [], "parameters is a list; an object was expected"),
+        (UNLOAD, "parameters", 0, "parameters is 0; an object was expected"),
+    ],
+)
+def test_a_key_of_the_wrong_kind_is_refused(running: Running, path: str, key: str, value: Any, sentence: str) -> None:
+    assert refused(running.client.post(path, json={key: value}), 422, "invalid_value")["error"] == sentence
+
+
+def test_curl_s_own_type_is_read_as_json(running: Running) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert running.client.post(INDEX, content=b'{"ready":true}', headers=form).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_not_read_to_its_end(run: Callable[..., Running]) -> None:
+    running = run(max_body_bytes=1000)
+    assert running.client.post(INDEX, content=b"{}".ljust(1000)).status_code == 200
+    for path in (INDEX, LOAD, UNLOAD):
+        refused(running.client.post(path, content=b"{}".ljust(1001)), 413, "body_too_large", "larger than 1000 bytes")

@@ -1,0 +1,38 @@
+"""The JSON objects that routes of FastAPI take: read and judged as predict's are, and refused in the same words.
+
+FastAPI would read a body of any size, and answer with pydantic's sentences.
+"""
+
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from service.api.answer import Gate
+from service.api.asgi import Gone, read
+from service.codec import wording
+from service.codec.careful import parsed
+from service.errors import InvalidValue, NotJSON
+
+Asked = TypeVar("Asked", bound=BaseModel)
+
+
+def may_bring(kind: type[BaseModel]) -> dict[str, Any]:
+    """What the OpenAPI page says of a body that may be left out."""
+    return {"requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}}}
+
+
+async def asked(request: Request, gate: Gate, kind: type[Asked]) -> Asked:
+    """What the body says, or the defaults of `kind` without one; whatever type it claims, as tritonclient claims none.
+
+    Raises:
+        BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
+    """
+    try:
+        body = await read(request.receive, gate)
+    except Gone:  # nobody is there to hear it
+        raise NotJSON("the body ended early; a JSON object was expected") from None
+    try:
+        return kind.model_validate(parsed(body, "an object") if body.strip() else {})
+    except ValidationError as error:
+        raise InvalidValue(wording.of(error)) from None

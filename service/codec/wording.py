@@ -1,0 +1,59 @@
+"""What pydantic minds, in the service's own words: what stood there, and what was expected.
+
+No string of a request is ever said again; a number is, as it may be what is wrong.
+"""
+
+from typing import Any, Final, get_args
+
+from pydantic import ValidationError
+
+from service.codec import arrays
+from service.codec.contract import Output
+
+OUTPUTS: Final = ", ".join(get_args(Output))
+EXPECTED: Final = {
+    "inputs": "an object of lists by the names of the inputs",
+    "outputs": f"a list of 1 to {len(get_args(Output))} of {OUTPUTS}",
+    "outputs[]": f"one of {OUTPUTS}",
+    "top_k": "a whole number of classes, 1 or more,",
+    "alpha": "a number above 0 and below 1",
+    "group": "a string, or a list of strings, one a row,",
+    "group[]": "a string",
+    "axis": "-1, or a list of trailing axes such as [-2, -1],",
+    "axis[]": "a whole number below 0",
+    "timeout_ms": "a number of milliseconds above 0, 3600000 at most,",
+    "id": "a string of Unicode, 256 characters at most,",
+    "ready": "true or false",
+    "parameters": "an object",
+}
+COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long"})
+MAX_SAID: Final = 40  # digits
+
+
+def of(error: ValidationError) -> str:
+    """The sentence for the first key that is wrong; within it, for the item that pydantic came furthest to."""
+    errors = error.errors(include_url=False)
+    key = errors[0]["loc"][0]
+    furthest = max((one for one in errors if one["loc"][0] == key), key=lambda one: len(items(one["loc"])))
+    place = items(furthest["loc"])
+    expected = EXPECTED[f"{key}{'[]' if place else ''}"]
+    found = counted(furthest["input"]) if furthest["type"] in COUNTED else said(furthest["input"])
+    return f"{key}{''.join(f'[{i}]' for i in place)} {found}; {expected} was expected"
+
+
+def items(location: tuple[int | str, ...]) -> list[int]:
+    """The indices in a place; the other words are pydantic's names of the branches of a union."""
+    return [part for part in location if isinstance(part, int)]
+
+
+def counted(value: Any) -> str:
+    """How long something is."""
+    return f"has {len(value)} {'characters' if isinstance(value, str) else 'items'}"
+
+
+def said(value: Any) -> str:
+    """What something is: a number itself, anything else by its kind."""
+    if type(value) not in (int, float):
+        return f"is {arrays.said(value)}"
+    digits = str(value)
+    return f"is {digits if len(digits) <= MAX_SAID else 'out of range'}"
