@@ -17,6 +17,7 @@ from service.codec.contract import ErrorAnswer, PredictAnswer, PredictRequest
 from service.codec.infer_contract import InferAnswer, InferRequest
 from service.errors import NotFound
 
+JUDGEMENT: Final = "HTTPValidationError"  # FastAPI's own shape of errors
 COMPONENT: Final = "#/components/schemas/{model}"
 ERRORS: Final = {
     400: "The body is not JSON.",
@@ -101,11 +102,35 @@ def describe(app: FastAPI, *, guarded: bool = False) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            app.openapi_schema = with_keys(with_lanes(schema)) if guarded else with_lanes(schema)
+            schema = with_lanes(without_judgements(schema))
+            app.openapi_schema = with_keys(schema) if guarded else schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own documented way to extend it
     app.include_router(docs(app.title))
+
+
+def without_judgements(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document without the 422 that FastAPI puts wherever a path has parameters: it judges none here."""
+    for methods in schema["paths"].values():
+        for described in methods.values():
+            if JUDGEMENT in references(described["responses"].get("422")):
+                del described["responses"]["422"]
+    components, there = schema["components"]["schemas"], references(schema["paths"])
+    while more := references([components[name] for name in there]) - there:
+        there |= more
+    schema["components"]["schemas"] = {name: component for name, component in components.items() if name in there}
+    return schema
+
+
+def references(node: Any) -> set[str]:
+    """The components that are referred to below a node."""
+    if isinstance(node, list):
+        return set().union(*map(references, node))
+    if not isinstance(node, dict):
+        return set()
+    own = node.get("$ref")
+    return references(list(node.values())) | ({own.rpartition("/")[2]} if isinstance(own, str) else set())
 
 
 def with_lanes(schema: dict[str, Any]) -> dict[str, Any]:
@@ -119,12 +144,14 @@ def with_lanes(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_keys(schema: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document in which the guarded paths want a key."""
+    """An OpenAPI document in which the guarded paths want a key, and say so to who has none."""
+    unauthorized = {"description": ERRORS[401], "content": content("ErrorAnswer")}
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, methods in schema["paths"].items():
         if path.encode().startswith(GUARDED):
             for described in methods.values():
                 described["security"] = [{"key": []}]
+                described["responses"].setdefault("401", unauthorized)
     return schema
 
 

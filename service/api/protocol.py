@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import __version__
 from service.api.answer import Gate
 from service.api.bodies import asked, may_bring
-from service.api.operations import UNKNOWN, State, check_ready
+from service.api.operations import UNKNOWN, UNREADY, State, check_ready
 from service.api.statistics import ModelStatistics, statistics
 from service.api.tensors import configuration, tensors
 from service.codec.contract import ErrorAnswer
@@ -126,7 +126,7 @@ BAD: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "JSON, but not a request that can be answered."},
 }
-UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": UnreadyHealth, "description": "Starting, draining or dead."}}
+UNHEALTHY: dict[int | str, dict[str, Any]] = {503: UNREADY[503] | {"model": UnreadyHealth}}
 
 
 def protocol(state: Serving) -> APIRouter:
@@ -150,7 +150,7 @@ def health(state: Serving) -> APIRouter:
     async def live() -> Health:
         return Health(ready=why_not(state) is None)
 
-    @router.get("/v2/health/ready", summary="Ready?", response_model=Health, responses=UNREADY)
+    @router.get("/v2/health/ready", summary="Ready?", response_model=Health, responses=UNHEALTHY)
     async def ready() -> Any:
         if (error := why_not(state)) is None:
             return Health(ready=True)
@@ -161,14 +161,15 @@ def health(state: Serving) -> APIRouter:
 
 
 def models(state: Serving) -> APIRouter:
-    """Of the models, each with and without a version in its path."""
-    router = APIRouter(prefix="/v2/models", responses=UNKNOWN)
+    """Of the models, all of them, or each with and without a version in its path."""
+    every = APIRouter(prefix="/v2/models")
+    router = APIRouter(responses=UNKNOWN)
 
-    @router.get("", summary="What is served")
+    @every.get("", summary="What is served")
     async def names() -> ModelNames:
         return ModelNames(models=list(state.repository.models))
 
-    @router.get("/stats", summary="Statistics of every model")
+    @every.get("/stats", summary="Statistics of every model")
     async def all_statistics() -> Statistics:
         return counted(state, [m for versions in state.repository.models.values() for m in versions.values()])
 
@@ -193,10 +194,10 @@ def models(state: Serving) -> APIRouter:
     @router.get("/{model}/versions/{version}/stats", summary="Statistics of a version")
     async def model_statistics(model: str, version: str | None = None) -> Statistics:
         found = state.repository.find(model, version)
-        every = [found] if version else list(state.repository.models[model].values())
-        return counted(state, every)
+        return counted(state, [found] if version else list(state.repository.models[model].values()))
 
-    return router
+    every.include_router(router)
+    return every
 
 
 def repository(state: Serving) -> APIRouter:

@@ -36,11 +36,54 @@ def test_every_reference_leads_somewhere(openapi: Any) -> None:
             place = place[key]
 
 
+def operations(openapi: Any) -> list[tuple[str, Any]]:
+    """Every operation, with its path."""
+    return [(path, op) for path, methods in openapi["paths"].items() for op in methods.values()]
+
+
+def test_no_component_is_there_for_nobody(openapi: Any) -> None:
+    referred = {reference.rpartition("/")[2] for reference in references(openapi)}
+    assert openapi["components"]["schemas"].keys() == referred
+
+
+def test_every_error_that_is_described_has_the_one_shape(openapi: Any) -> None:
+    for path, operation in operations(openapi):
+        for code, response in operation["responses"].items():
+            if code != "200":
+                shape = openapi["components"]["schemas"][references(response).pop().rpartition("/")[2]]
+                assert {"error", "code"} <= set(shape["required"]), (path, code)
+    assert not re.search("HTTPValidationError|ValidationError", str(openapi))
+
+
+def test_fastapi_judges_nothing_so_that_its_own_shape_of_errors_never_comes(openapi: Any) -> None:
+    parameters = [p for _, operation in operations(openapi) for p in operation.get("parameters", [])]
+    kinds = {
+        kind["type"] for p in parameters if p["in"] != "header" for kind in p["schema"].get("anyOf", [p["schema"]])
+    }
+    assert kinds == {"string", "null"}  # any string is one
+    assert {p["name"] for p in parameters if p["in"] == "header"} == {"Inference-Header-Content-Length"}  # the lanes'
+
+
+def test_what_a_get_may_answer_is_described(run: Callable[..., Running], openapi: Any) -> None:
+    running, heard = run(), set()
+    for draining in (False, True):
+        running.service.draining = draining
+        for path, methods in openapi["paths"].items():
+            for name in ("softmax", "nobody") if "get" in methods and path != "/metrics" else ():
+                response = running.client.get(path.format(model=name, version=1))
+                described = methods["get"]["responses"][str(response.status_code)]
+                if found := references(described["content"]["application/json"]["schema"]):
+                    shape = openapi["components"]["schemas"][found.pop().rpartition("/")[2]]
+                    assert set(shape.get("required", ())) <= response.json().keys(), path
+                heard.add((path, str(response.status_code)))
+    gets = {path: methods["get"]["responses"] for path, methods in openapi["paths"].items() if "get" in methods}
+    assert heard == {(path, code) for path, codes in gets.items() for code in codes if path != "/metrics"}
+
+
 def test_every_operation_has_a_name_of_its_own_and_describes_its_parameters(openapi: Any) -> None:
-    operations = [(path, op) for path, methods in openapi["paths"].items() for op in methods.values()]
-    names = [op["operationId"] for _, op in operations]
+    names = [op["operationId"] for _, op in operations(openapi)]
     assert len(set(names)) == len(names)
-    for path, op in operations:
+    for path, op in operations(openapi):
         assert re.findall(r"{(\w+)}", path) == [p["name"] for p in op.get("parameters", []) if p["in"] == "path"]
         assert op["responses"]
 
@@ -103,3 +146,4 @@ def test_with_keys_the_page_asks_for_one_where_one_is_wanted(run: Callable[..., 
         for method, operation in methods.items():
             status = guarded.client.request(method, path).status_code
             assert ("security" in operation) == (status == 401), path
+            assert status != 401 or "401" in operation["responses"], path
