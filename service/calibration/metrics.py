@@ -170,11 +170,15 @@ def measure(scores: Scores, sigma: float | None = None) -> dict[str, float]:
     }
 
 
+MOST: Final = {"nll": np.inf, "brier": 2.0, "brier_calibration": 2.0, "brier_refinement": 2.0}
+"""What no metric can be more than; 1 for all others."""
+
+
 def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict[str, tuple[float, float]]:
     """Bootstrap intervals of every metric of `measure`, rows drawn with replacement, seeded.
 
     The quantiles are shifted by the mean of the draws minus the estimate: resampling makes every calibration error
-    larger. What is summed over classes is drawn in random blocks of rows.
+    larger. What is summed over classes is drawn in random blocks of rows. No bound lies where no value can.
     """
     point = measure(scores)
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
@@ -185,7 +189,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     for name, estimate in point.items():
         values = np.array([one[name] for one in drawn])
         low, high = np.quantile(values, [tail, 1 - tail]) - values.mean() + estimate
-        found[name] = (max(0.0, float(low)), float(high))
+        found[name] = (max(0.0, float(low)), min(float(high), MOST.get(name, 1.0)))
     return found
 
 
@@ -193,8 +197,10 @@ def _resampled(scores: Scores, seed: int) -> Scores:
     random = np.random.default_rng(seed)
     n = len(scores.nll)
     rows = random.integers(0, n, n)
-    times = np.bincount(random.integers(0, N_BLOCKS, N_BLOCKS), minlength=N_BLOCKS).astype(np.float64)
     sums = scores.classwise
+    held = np.flatnonzero(sums.hits.any(axis=(1, 2)))  # a few rows leave blocks empty: those alone are no draw
+    blocks = held[random.integers(0, len(held), len(held))]
+    times = np.bincount(blocks, minlength=N_BLOCKS).astype(np.float64)
     return Scores(
         confidence=scores.confidence[rows],
         correct=scores.correct[rows],
