@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
         told = {name: {"value": value, "interval": limits[name]} for name, value in measure(found).items()}
         print(json.dumps({"part": part, "rows": data.n_rows, "metrics": told}, indent=2))  # noqa: T201 - what was asked for
         return 0
-    terminal.show_metrics(f"{arguments.model} on {data.n_rows:,} rows ({part})", found)
+    terminal.show_metrics(f"{arguments.model} on {terminal.count(data.n_rows, 'row')} ({part})", found)
     if np.isinf(found.nll).any():
         terminal.warn("some labels have the probability 0: the negative log-likelihood is infinite")
     return 0

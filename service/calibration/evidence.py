@@ -13,6 +13,8 @@ LOGITS: Final = 100_000
 FEWEST_ROWS: Final = 1000
 ERRORS: Final = 3.0
 """The labels must lie so many standard errors above chance."""
+FEW_ROWS: Final = 30
+"""With fewer, good labels often do not: it says nothing against them."""
 
 
 def check(data: Dataset) -> float:
@@ -23,7 +25,7 @@ def check(data: Dataset) -> float:
     logits have, and no single row can outweigh the others.
 
     Raises:
-        FitError: one class only, every row right, or no advantage.
+        FitError: one class only, every row right, or no advantage that so many rows could show.
     """
     step = data.n_rows // max(FEWEST_ROWS, LOGITS // data.n_classes)
     if step <= 1:
@@ -74,10 +76,13 @@ def _check_advantage(advantages: Floats, data: Dataset) -> None:
     variance = float(np.average((advantages - mean) ** 2, weights=data.weights))
     error = math.sqrt(variance / data.effective_rows)
     if mean <= ERRORS * error:
-        raise FitError(
-            f"the labels look shuffled: on average they are {mean:.2g} +- {error:.2g} more probable than chance, "
-            f"expected {ERRORS:g} standard errors at least"
-        )
+        found = f"on average they are {mean:.2g} +- {error:.2g} more probable than chance"
+        if data.n_rows < FEW_ROWS:
+            raise FitError(
+                f"{data.n_rows} rows are too few to tell these labels from shuffled ones: {found}, "
+                f"expected {ERRORS:g} standard errors at least, for which it takes some 50 rows"
+            )
+        raise FitError(f"the labels look shuffled: {found}, expected {ERRORS:g} standard errors at least")
 
 
 def _look(chunk: Chunk) -> tuple[float, bool]:

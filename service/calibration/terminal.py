@@ -13,6 +13,7 @@ from rich.table import Table
 from service.calibration.metrics import Ordered, measure
 from service.calibration.proof import Proof
 from service.calibration.scores import Scores
+from service.calibration.select import FEWEST_ROWS
 
 MOST_NAMES: Final = 12
 SHOWN: Final = ("nll", "brier", "accuracy", "ece", "ece_mass", "smooth_ece", "classwise_ece", "ks", "aurc")
@@ -51,15 +52,20 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     calibrator, plan = proof.calibrator, proof.choice.plan
     if plan is None:
         warn("every method makes the cross-validated likelihood worse: the logits are left as they are")
+    if proof.held_out == "fitted":
+        n = proof.fitted_on.n_rows
+        warn(
+            f"none of {count(n, 'row')} could be held out, so the numbers are of those fitted on, and flatter: "
+            f"expected {f'{FEWEST_ROWS} or more, or ' if n < FEWEST_ROWS else ''}others to test on"
+        )
     error = "" if proof.error is None else f" +- {proof.error:.4f}"
     told = f"temperature {calibrator.temperature:.4f}{error}, " if calibrator.method == "temperature" else ""
-    console.print(
-        f"{calibrator.method}: {told}{calibrator.n_parameters} parameters from {proof.fitted_on.n_rows:,} rows"
-    )
+    n_parameters, n_rows = count(calibrator.n_parameters, "parameter"), count(proof.fitted_on.n_rows, "row")
+    console.print(f"{calibrator.method}: {told}{n_parameters} from {n_rows}")
     told_classes(console, proof)
     metrics = proof.metrics()
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"{len(proof.after.nll):,} rows, {proof.held_out}")
+    table.add_column(f"{count(len(proof.after.nll), 'row')}, {proof.held_out}")
     for head in ("before", "after", "95 % interval"):
         table.add_column(head, justify="right")
     for name in SHOWN:
@@ -80,6 +86,11 @@ def show_metrics(title: str, scores: Scores) -> None:
         table.add_row(name.replace("_", " "), f"{value:.6f}")
     console.print(table)
     console.print(reliability(scores))
+
+
+def count(n: int, what: str) -> str:
+    """So many of something."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def warn(sentence: str) -> None:

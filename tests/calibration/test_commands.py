@@ -221,6 +221,42 @@ def test_strange_logits_have_an_answer(tmp_path, method, rows):
     assert story.metrics["after"]["nll"] <= story.metrics["before"]["nll"] + 0.05
 
 
+@pytest.mark.parametrize("rows", [2, 3, 5])
+def test_a_few_good_rows_are_called_few_and_not_shuffled(tmp_path, capsys, rows):
+    assert written_to(tmp_path / "head.onnx", saved(tmp_path / "rows.npz", drawn(rows, seed=1))) == 1
+    said = capsys.readouterr().err
+    assert f"{rows} rows are too few to tell these labels from shuffled ones: on average they are " in said
+    assert "it takes some 50 rows" in said
+    assert "look shuffled" not in said
+
+
+def test_rows_too_few_to_hold_any_out_say_that_the_numbers_flatter(tmp_path, capsys):
+    few = saved(tmp_path / "few.npz", drawn(20))
+    assert written_to(tmp_path / "few.onnx", few, "--no-report") == 0
+    said = capsys.readouterr()
+    assert "none of 20 rows could be held out" in said.err
+    assert "expected 50 or more, or others to test on" in said.err
+    assert ", 1 parameter from 20 rows\n" in said.out
+    tested = saved(tmp_path / "tested.npz", drawn(20), drawn(200, seed=1))
+    for path in (tested, saved(tmp_path / "many.npz", drawn(60))):
+        assert written_to(tmp_path / "more.onnx", path, "--no-report") == 0
+        assert "held out" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8])
+def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(tmp_path, capsys, rows):
+    fitted(tmp_path, "--data", str(saved(tmp_path / "rows.npz", drawn(300))), "--no-report")
+    head = tmp_path / "models" / "own" / "1" / "model.onnx"
+    few = saved(tmp_path / "few.npz", drawn(rows))
+    capsys.readouterr()
+    assert main(["evaluate", "--model", str(head), "--data", str(few), "--json"]) == 0
+    for name, found in json.loads(capsys.readouterr().out)["metrics"].items():
+        low, high = found["interval"]
+        assert 0 <= low <= high <= (np.inf if name == "nll" else 2 if "brier" in name else 1), name
+    assert main(["evaluate", "--model", str(head), "--data", str(few)]) == 0
+    assert f"on {rows} row{'s' if rows > 1 else ''} (all)" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_folder_is_refused(tmp_path, capsys):
     path = saved(tmp_path / "rows.npz", drawn(200))
     assert main(["fit", "--data", str(path), "--name", "../x", "--models", str(tmp_path)]) == 2
