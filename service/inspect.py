@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from service.head import Head
@@ -15,7 +17,7 @@ MOST_SHOWN: Final = 12  # of a list; `--json` prints all
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file, and how to say it."""
     parser.add_argument("file", type=Path, help="a head file, such as models/softmax/1/model.onnx")
-    parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    parser.add_argument("--json", action="store_true", help="print all of the metadata as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,22 +28,53 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print(json.dumps(story, indent=2), markup=False)
         return 0
-    lines = [("file", str(arguments.file))]
+    told: list[tuple[str, Any]] = [("file", str(arguments.file))]
     for name, (dtype, shape) in head.inputs.items():
         sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
-        lines.append(("input", f"{name}: {dtype.__name__} [{sizes}]"))
-    lines += [(key.replace("_", " "), said(value)) for key, value in story.items() if value not in ({}, [])]
-    width = max(len(key) for key, _ in lines)
-    for key, value in lines:  # no table: it would cut what is longer than the terminal, or a pipe's 80 columns
-        console.print(f"{key:{width}}  {value}", markup=False)
+        told.append(("input", f"{name}: {dtype.__name__} [{sizes}]"))
+    told += [(key.replace("_", " "), value) for key, value in story.items() if value not in ({}, [])]
+    for line in listed(told, console.width):  # no table: it would cut a word that is longer than its column
+        console.print(line, markup=False)
     return 0
 
 
-def said(value: object) -> str:
-    """A metadata value on one line."""
+def listed(values: Collection[tuple[str, Any]], width: int) -> list[str]:
+    """A paragraph for each key, all values from one column on."""
+    column = max((len(key) for key, _ in values), default=0) + 2
+    found = []
+    for key, value in values:
+        first, *rest = paragraph(value, width - column) or [""]
+        found += [f"{key:{column}}{first}", *(" " * column + line for line in rest)]
+    return found
+
+
+def paragraph(value: Any, width: int) -> list[str]:
+    """A metadata value in lines of `width` cells; a word that is longer keeps a line of its own."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {said(item)}" for key, item in value.items())
+        deep = {key: item for key, item in value.items() if isinstance(item, dict | list)}
+        flat = [f"{key} {said(item)}" for key, item in value.items() if key not in deep]
+        return folded(flat, width) + listed(deep.items(), width)
     if isinstance(value, list):
-        shown = ", ".join(map(said, value[:MOST_SHOWN]))
-        return shown + (f", and {len(value) - MOST_SHOWN} more" if len(value) > MOST_SHOWN else "")
+        more = [f"and {len(value) - MOST_SHOWN} more with --json"] if len(value) > MOST_SHOWN else []
+        shown = value[:MOST_SHOWN]
+        if any(isinstance(item, dict | list) for item in shown):
+            return [line for item in shown for line in paragraph(item, width)] + more
+        return folded([*map(said, shown), *more], width)
+    return [said(value)]
+
+
+def folded(parts: list[str], width: int) -> list[str]:
+    """Parts between commas; lines end behind a comma."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and cell_len(lines[-1]) + cell_len(part) + 3 <= width:  # ", " before it, perhaps a comma behind
+            lines[-1] += f", {part}"
+        else:
+            lines[-1:] = [f"{line}," for line in lines[-1:]]
+            lines.append(part)
+    return lines
+
+
+def said(value: object) -> str:
+    """A plain value."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -12,9 +12,11 @@ from pathlib import Path
 import httpx
 import onnxruntime as ort
 import pytest
+from rich.cells import cell_len
 
 from service import __version__
 from service.cli import main
+from service.head import Head
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 from tests.processes import calibrant, environment, serve
@@ -140,6 +142,23 @@ def test_inspect_prints_a_heads_story(tmp_path: Path) -> None:
         assert said in done.stdout
     done = calibrant("inspect", "--json", path)
     assert json.loads(done.stdout)["labels"] == ["cat", "dog"]
+
+
+def test_inspect_keeps_to_80_columns_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    labels = [f"\u732b {i} with a name" for i in range(30)]
+    long = "a_label_that_has_no_comma_and_is_longer_than_all_of_the_80_columns_of_a_terminal_or_a_pipe"
+    path = head(tmp_path / "model.onnx", labels=[long, *labels])
+    digits = ROOT / "models/digits/1/model.onnx"
+    done = {p: calibrant("inspect", p, COLUMNS="80").stdout for p in (path, digits)}
+    for line in "".join(done.values()).splitlines():
+        assert cell_len(line) <= 80 or len(line.split()[-1]) > 60, line
+    assert f"\nlabels           {long},\n" in done[path]
+    said = " ".join(done[path].split())
+    assert f"{', '.join([long, *labels[:11]])}, and 19 more with --json calibrator" in said
+    metrics = Head(digits).metadata.metrics
+    for when in ("before", "after"):
+        every = ", ".join(f"{name} {value:.6g}" for name, value in metrics[when].items())
+        assert f"{when} {every} " in " ".join(done[digits].split())
 
 
 @pytest.mark.parametrize(
