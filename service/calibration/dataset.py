@@ -16,6 +16,8 @@ from service.errors import DataError
 
 CHUNK_ROWS: Final = 4096
 CHUNK_LOGITS: Final = 1 << 18
+MOST_NAMES: Final = 12  # of classes, in an error
+MOST_DIGITS: Final = 18  # of an index
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,8 +62,9 @@ class Dataset:
         weights: NDArray[Any] | None = None,
         groups: NDArray[Any] | None = None,
         class_names: tuple[str, ...] | None = None,
+        other_names: tuple[str, ...] = (),
     ) -> "Dataset":
-        """Rows that can be fitted on; one pass over the logits.
+        """Rows that can be fitted on; one pass over the logits. Labels may be `other_names` of the classes as well.
 
         Raises:
             DataError: a shape, a label or a number that cannot be meant, with the row where it stands.
@@ -77,7 +80,7 @@ class Dataset:
         indices, group_names = (None, ()) if groups is None else _grouped(_rows("groups", groups, n))
         data = cls(
             logits=logits if logits.dtype in (np.float32, np.float64) else logits.astype(np.float32),
-            labels=_label_indices(_rows("labels", labels, n), k, names),
+            labels=_label_indices(_rows("labels", labels, n), k, names, other_names),
             mask=None if mask is None else _checked_mask(mask, n, k),
             weights=None if weights is None else _checked_weights(_rows("weights", weights, n)),
             groups=indices,
@@ -214,9 +217,9 @@ def _rows(what: str, values: NDArray[Any], n: int) -> NDArray[Any]:
     return values
 
 
-def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None) -> Ints:
+def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
     if labels.dtype.kind in "USO":
-        return _from_names(labels, k, names)
+        return _from_names(labels, k, names, others)
     if labels.dtype.kind not in "iufb":
         raise DataError(f"labels are {labels.dtype}, expected class indices or names")
     odd = (labels < 0) | (labels >= k) | (labels != np.floor(labels))
@@ -226,14 +229,21 @@ def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None) 
     return labels.astype(np.int64)
 
 
-def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None) -> Ints:
-    known = {name: index for index, name in enumerate(names or map(str, range(k)))}
-    found = [known.get(label.decode() if isinstance(label, bytes) else str(label), -1) for label in labels]
-    indices = np.array(found, np.int64)
+def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
+    """Names of either kind; digits are names where all of them are, else indices."""
+    words = [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
+    known = {name: index for called in (others, names or ()) for index, name in enumerate(called)}
+    expected = f"an index from 0 to {k - 1}"
+    if all(word.isdecimal() for word in words) and not known.keys() >= set(words):
+        known = {word: int(word) for word in set(words) if len(word) <= MOST_DIGITS and int(word) < k}
+    elif names is None:
+        expected += ", or a name: such as `classes` in the data or `calibrant fit --classes` name"
+    else:
+        expected = f"one of {', '.join(names[:MOST_NAMES])}{', ...' if k > MOST_NAMES else ''}"
+    indices = np.array([known.get(word, -1) for word in words], np.int64)
     if (indices < 0).any():
         row = int(np.argmax(indices < 0))
-        expected = "one of the class names" if names else f"an index from 0 to {k - 1}, or names under `classes`"
-        raise DataError(f"row {row}: the label is {str(labels[row])!r}, expected {expected}", row=row)
+        raise DataError(f"row {row}: the label is {words[row]!r}, expected {expected}", row=row)
     return indices
 
 

@@ -39,13 +39,17 @@ def run(arguments: Namespace) -> int:
     from service.calibration.scores import score
     from service.head import Head
 
-    parts = files.load(
-        arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, group=arguments.group
-    )
-    part, data = list(parts.items())[-1]
     head = Head(arguments.model)
     if not head.takes_logits:
         raise DataError("this head stands behind a classifier, expected one that takes logits")
+    parts = files.load(
+        arguments.data,
+        arguments.labels,
+        from_probabilities=arguments.from_probabilities,
+        group=arguments.group,
+        named=None if head.labels is None else tuple(head.labels),
+    )
+    part, data = list(parts.items())[-1]
     if head.classes not in (None, data.n_classes):
         raise DataError(f"the data have {data.n_classes} classes, the head has {head.classes}")
     found = score(data, predict(head, data.group_names))

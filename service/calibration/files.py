@@ -30,18 +30,24 @@ _COLUMNS: Final = {
 
 
 def load(
-    path: Path, labels: Path | None = None, *, from_probabilities: bool = False, group: str | None = None
+    path: Path,
+    labels: Path | None = None,
+    *,
+    from_probabilities: bool = False,
+    group: str | None = None,
+    named: tuple[str, ...] | None = None,
 ) -> dict[str, Dataset]:
     """The parts of a file: `{"val": ..., "test": ...}` where it has two, else `{"all": ...}`.
 
     `labels` is the second of a pair of .npy files. `from_probabilities` takes the logarithm of what stands there.
-    `group` names the array or the column that holds each row's group.
+    `group` names the array or the column that holds each row's group. `named` are the classes' names in the order of
+    the logits, in place of the data's own; labels may be of either.
 
     Raises:
         DataError: not there, not readable, or not a dataset; with the row where it can be named.
     """
     parts = _parts(_arrays(path, labels, group))
-    return {name: _dataset(part, group, from_probabilities=from_probabilities) for name, part in parts.items()}
+    return {name: _dataset(part, group, named, from_probabilities=from_probabilities) for name, part in parts.items()}
 
 
 def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
@@ -101,16 +107,9 @@ def _from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]
         known |= {"logits": logits, "classes": np.array(called)}
         if np.isnan(logits).any():
             known["mask"] = ~np.isnan(logits)
-    if "labels" in known and known["labels"].dtype.kind == "U" and np.char.isdigit(known["labels"]).all():
-        known["labels"] = _by_name_or_index(known["labels"], known.get("classes"))
     if "weights" in known:
         known["weights"] = _numbers("weight", known["weights"])
     return known
-
-
-def _by_name_or_index(labels: NDArray[Any], classes: NDArray[Any] | None) -> NDArray[Any]:
-    """Digits are names where the classes are called so, else indices."""
-    return labels if classes is not None and np.isin(labels, classes).all() else labels.astype(np.int64)
 
 
 def _numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
@@ -146,7 +145,7 @@ def _own(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _dataset(arrays: Arrays, group: str | None, *, from_probabilities: bool) -> Dataset:
+def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *, from_probabilities: bool) -> Dataset:
     if "features" in arrays and "head_W" in arrays:
         arrays = {**arrays, "logits": _linear(arrays)}
     if missing := {"logits", "labels"} - arrays.keys():
@@ -161,12 +160,27 @@ def _dataset(arrays: Arrays, group: str | None, *, from_probabilities: bool) -> 
             "these look like probabilities (between 0 and 1, rows sum to 1), expected logits: "
             "with --from-probabilities their logarithm is taken, and serving then wants logarithms too"
         )
-    classes = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    own = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    if named is not None:
+        _check_names(named, own, logits.shape[-1])
     if group is not None and group not in arrays:
         raise DataError(f"there is no array or column {group!r}, found {', '.join(arrays)}")
     mask, weights = (arrays.get(name) for name in ("mask", "weights"))
     groups = None if group is None else arrays[group]
-    return Dataset.checked(logits, arrays["labels"], mask, weights, groups, classes)
+    return Dataset.checked(logits, arrays["labels"], mask, weights, groups, named or own, own or ())
+
+
+def _check_names(named: tuple[str, ...], own: tuple[str, ...] | None, k: int) -> None:
+    """Refuse names that are not those of the columns, as far as these have any that do not just count them."""
+    if len(named) != k:
+        raise DataError(f"the logits have {k} classes, there are {len(named)} names for them")
+    if own is None or own == tuple(map(str, range(k))):
+        return
+    for index, (given, called) in enumerate(zip(named, own, strict=False)):
+        if given != called and (given in own or called in named):
+            raise DataError(
+                f"class {index} is {called} in the data, but {given} in the names given: expected one order"
+            )
 
 
 def _linear(arrays: Arrays) -> NDArray[np.float32]:

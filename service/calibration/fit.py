@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from service.errors import CannotStart, DataError, UsedWrongly
+from service.errors import CannotStart, UsedWrongly
 
 if TYPE_CHECKING:
     from service.calibration.proof import Proof, Wanted
@@ -42,7 +42,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="mix in the uniform distribution, with weight 1/(n+1) (default: auto decides, else no)",
     )
     parser.add_argument("--group", metavar="NAME", help="array or column of groups: each gets its own temperature")
-    parser.add_argument("--classes", type=Path, metavar="FILE", help="class labels, one a line (default: the data's)")
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="class names in the order of the logits, one a line; labels may be of them (default: the data's)",
+    )
     parser.add_argument(
         "--sets",
         choices=("all", "class", "group"),
@@ -75,11 +80,17 @@ def run(arguments: Namespace) -> int:
         refuse_another_report(arguments.to, before)
     from service.calibration import files, terminal
     from service.calibration.proof import prove
+    from service.heads.export import read_classes
 
+    _, named = read_classes(None if arguments.classes is None else str(arguments.classes))
     with terminal.progress(steps(arguments)) as tell:
         tell("reading")
         parts = files.load(
-            arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, group=arguments.group
+            arguments.data,
+            arguments.labels,
+            from_probabilities=arguments.from_probabilities,
+            group=arguments.group,
+            named=named,
         )
         proof = prove(parts, wanted(arguments), tell)
         tell("writing")
@@ -147,12 +158,13 @@ def wanted(arguments: Namespace) -> "Wanted":
 
 
 def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
-    """The story that the head file tells."""
+    """The story that the head file tells; names that only count from 0 are none."""
     from service.calibration.export import parameters
     from service.calibration.proof import checksum
     from service.metadata import Metadata
 
     data = proof.fitted_on
+    counted = tuple(map(str, range(data.n_classes)))
     calibrator: dict[str, Any] = parameters(proof.calibrator, data.group_names)
     if proof.error is not None:
         calibrator["temperature_error"] = proof.error
@@ -160,7 +172,7 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         calibrator["logits"] = "logarithms of probabilities"
     return Metadata(
         classes=data.n_classes,
-        labels=labels(data.class_names, data.n_classes, arguments.classes),
+        labels=None if data.class_names == counted else data.class_names,
         calibrator=calibrator,
         metrics=proof.metrics(),
         n_rows=data.n_rows,
@@ -169,18 +181,6 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def labels(of_data: tuple[str, ...] | None, k: int, given: Path | None) -> tuple[str, ...] | None:
-    """The class labels: those of `--classes`, else those of the data, unless they only count from 0."""
-    if given is not None:
-        from service.heads.export import read_classes
-
-        _, named = read_classes(str(given))
-        if named is not None and len(named) != k:
-            raise DataError(f"--classes: {given} has {len(named)} labels, the logits have {k} classes")
-        return named
-    return None if of_data == tuple(map(str, range(k))) else of_data
 
 
 def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:

@@ -128,6 +128,27 @@ def test_class_names_become_labels(tmp_path):
     assert fitted(tmp_path, "--data", str(path), "--no-report").labels == tuple(names)
 
 
+def test_labels_of_the_classes_that_are_given_are_fitted_and_measured_on(tmp_path, capsys):
+    data, names = drawn(300), np.array(["ant", "bee", "cat", "dog", "eel"])
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    path = tmp_path / "rows.npz"
+    np.savez(path, logits=data.logits, labels=names[data.labels])
+    options = ("--data", str(path), "--no-report", "--method", "temperature")
+    story = fitted(tmp_path, *options, "--classes", str(tmp_path / "labels.txt"))
+    assert story.labels == tuple(names)
+    by_index = fitted(tmp_path, *options[2:], "--data", str(saved(tmp_path / "indices.npz", data)))
+    assert story.metrics == by_index.metrics
+    head = tmp_path / "models" / "own" / "1" / "model.onnx"
+    capsys.readouterr()
+    assert main(["evaluate", "--model", str(head), "--data", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 300
+    np.savez(path, logits=data.logits, labels=np.where(np.arange(300) == 7, "fox", names[data.labels]))
+    wrong = "row 7: the label is 'fox', expected one of ant, bee, cat, dog, eel\n"
+    for command in (["evaluate", "--model", str(head)], ["fit", "--name", "x", "--classes", f"{tmp_path}/labels.txt"]):
+        assert main([*command, "--data", str(path)]) == 2
+        assert capsys.readouterr().err.endswith(wrong)
+
+
 def test_groups_become_an_input_of_the_head(tmp_path, capsys):
     data = drawn(1200)
     groups = np.repeat(["x", "y"], 600)

@@ -141,3 +141,56 @@ def test_a_group_that_is_not_there_is_named(tmp_path):
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,1,2\n")
     with pytest.raises(DataError, match="no array or column 'tenant'"):
         files.load(tmp_path / "t.csv", group="tenant")
+
+
+NAMED = ("cat", "dog", "3")
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "expected"),
+    [
+        ("logit_0,logit_1,logit_2", ["dog", "3", "cat"], [1, 2, 0]),
+        ("logit_0,logit_1,logit_2", ["2", "0", "1"], [2, 0, 1]),
+        ("logit_0,logit_1,logit_2", ["3", "3", "3"], [2, 2, 2]),
+        ("a,b,c", ["b", "dog", "3"], [1, 1, 2]),
+        ("cat,dog,3", ["dog", "3", "cat"], [1, 2, 0]),
+    ],
+    ids=str,
+)
+def test_labels_may_be_of_the_names_that_are_given(tmp_path, columns, labels, expected):
+    lines = [f"label,{columns}", *(f"{label},1,2,4" for label in labels)]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = files.load(tmp_path / "t.csv", named=NAMED)["all"]
+    assert data.labels.tolist() == expected
+    assert data.class_names == NAMED
+
+
+def test_a_pair_of_npy_may_have_labels_of_the_names_that_are_given(tmp_path):
+    np.save(tmp_path / "z.npy", np.eye(3, dtype=np.float32) * 4)
+    for words in (np.array(["3", "cat", "dog"]), np.array([b"3", b"cat", b"dog"])):
+        np.save(tmp_path / "y.npy", words)
+        read = files.load(tmp_path / "z.npy", tmp_path / "y.npy", named=NAMED)["all"]
+        assert read.labels.tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "named", "sentence"),
+    [
+        (["dog", "fox", "3"], NAMED, "row 1: the label is 'fox', expected one of cat, dog, 3"),
+        (["0", "1", "4"], NAMED, "row 2: the label is '4', expected an index from 0 to 2"),
+        (["0", "9" * 30, "1"], NAMED, "expected an index from 0 to 2"),
+        (["dog", "cat", "3"], None, "row 0: the label is 'dog', expected an index from 0 to 2, or a name: such as"),
+        ([0, 1, 2], NAMED[:2], "the logits have 3 classes, there are 2 names for them"),
+    ],
+    ids=str,
+)
+def test_an_unknown_label_is_named_with_its_row(tmp_path, labels, named, sentence):
+    path = write(tmp_path / "x.npz", logits=np.eye(3, dtype=np.float32) * 4, labels=np.array(labels))
+    with pytest.raises(DataError, match=sentence):
+        files.load(path, named=named)
+
+
+def test_names_in_another_order_than_the_columns_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("label,cat,dog,eel\ncat,1,2,4\n")
+    with pytest.raises(DataError, match="class 1 is dog in the data, but eel in the names given"):
+        files.load(tmp_path / "t.csv", named=("cat", "eel", "dog"))
