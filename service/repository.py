@@ -8,9 +8,9 @@ keeps it, whatever happens to the file.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from watchfiles import awatch
 
@@ -74,12 +74,21 @@ Key = tuple[str, int]  # name and version
 Snapshot = Mapping[str, Mapping[int, Model]]
 
 
+class Look(NamedTuple):
+    """What a look at the folder found: the next snapshot, `NAME/VERSION` to why not, and what lies in wrong places."""
+
+    models: Snapshot
+    failures: Mapping[str, str]
+    misplaced: Collection[Path]
+
+
 class Repository:
     """Finds models by name and version, and keeps up with the folder.
 
     Attributes:
         models: name to version to model, versions ascending; replaced, never changed.
         failures: `NAME/VERSION` to why its file is not served.
+        misplaced: files that lie where none is served.
         unloaded: models that were asked to be left out.
     """
 
@@ -111,25 +120,26 @@ class Repository:
         self.unloaded: set[str] = set()
         self.models: Snapshot = {}
         self.failures: Mapping[str, str] = {}
+        self.misplaced: Collection[Path] = ()
         if not root.is_dir():
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
-        models, failures = self.scan()
+        models, failures, misplaced = self.scan()
         if failures and not (replaces and models):
             raise CannotStart("; ".join(dict.fromkeys(failures.values())))
-        lacking = [f"{path} is not served: {path.parent / '1' / path.name} was expected" for path in unversioned(root)]
         if not models:
             raise CannotStart(
-                "; ".join(lacking) or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
+                "; ".join(map(lacking, misplaced))
+                or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
             )
-        self.models, self.failures = models, failures
+        self.models, self.failures, self.misplaced = models, failures, misplaced
         if replaces:
             for key, why in failures.items():
                 logger.warning("model %s does not load, it is not served: %s", key, why)
             return
-        for sentence in lacking:
-            logger.warning(sentence)
+        for path in misplaced:
+            logger.warning(lacking(path))
         if default_model not in models:
             logger.warning(
                 "the default model %s is not there, /v1/predict answers 404: see --default-model", default_model
@@ -157,8 +167,8 @@ class Repository:
                 return model
         raise UnknownVersion(f"model {name} has no such version; it has {', '.join(map(str, versions))}")
 
-    def scan(self) -> tuple[Snapshot, dict[str, str]]:
-        """Look at the folder, load what is new there, and return the next snapshot and failures. Takes its time."""
+    def scan(self) -> Look:
+        """Look at the folder, and load what is new there. Takes its time."""
         found: dict[str, dict[int, Model]] = {}
         failures: dict[str, str] = {}
         for (name, number), path in self.files().items():
@@ -177,7 +187,8 @@ class Repository:
                 model = current
             if model is not None:
                 found.setdefault(name, {})[number] = model
-        return {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}, failures
+        models = {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}
+        return Look(models, failures, unversioned(self.root))
 
     def files(self) -> dict[Key, Path]:
         """The files there are; what seems gone was looked for twice.
@@ -208,7 +219,7 @@ class Repository:
             why = [reason for key, reason in self.failures.items() if key.rpartition("/")[0] == name]
             raise UnknownModel("; ".join(why) or "there are no files of a model of that name")
 
-    def swap(self, models: Snapshot, failures: Mapping[str, str]) -> None:
+    def swap(self, models: Snapshot, failures: Mapping[str, str], misplaced: Collection[Path]) -> None:
         """Serve another snapshot from now on, and log what is different."""
         before, after = listed(self.models), listed(models)
         for key in sorted(before.keys() | after.keys()):
@@ -220,7 +231,10 @@ class Repository:
             if self.failures.get(key) != why:
                 kept = "the version loaded before goes on" if key in after else "it is not served"
                 logger.warning("model %s does not load, %s: %s", key, kept, why)
-        self.models, self.failures = models, failures
+        for path in misplaced:
+            if path not in self.misplaced:
+                logger.warning(lacking(path))
+        self.models, self.failures, self.misplaced = models, failures, misplaced
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
@@ -245,6 +259,11 @@ def model_files(root: Path, default_model: str) -> dict[Key, Path]:
 def unversioned(root: Path) -> list[Path]:
     """The files that lie in the folder of a model, where versions were expected."""
     return [path for path in sorted(root.glob("[!.]*/model.onnx")) if not is_version(path.parent.name)]
+
+
+def lacking(path: Path) -> str:
+    """What to do about a file in a wrong place."""
+    return f"{path} is not served: {path.parent / '1' / path.name} was expected"
 
 
 def is_version(name: str) -> bool:

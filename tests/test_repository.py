@@ -106,6 +106,27 @@ def test_a_file_without_a_version_is_named_and_stops_the_start_only_where_it_is_
     assert str(raised.value) == sentence
 
 
+def test_a_file_that_comes_without_a_version_is_named_once_in_the_log(
+    models: Path, run: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = run(models=models, watch=True)
+
+    def named(name: str) -> int:
+        sentence = f"{models / name / 'model.onnx'} is not served: {models / name / '1' / 'model.onnx'} was expected"
+        return [record.getMessage() for record in caplog.records].count(sentence)
+
+    (models / "mine").mkdir()
+    shutil.copy(SHIPPED, models / "mine")
+    until(lambda: named("mine") == 1)
+    put(models, "softmax", 2, SHIPPED)
+    until(lambda: 2 in running.service.repository.models["softmax"])
+    assert named("mine") == 1
+    (models / "mine" / "model.onnx").unlink()
+    until(lambda: not running.service.repository.misplaced)
+    shutil.copy(SHIPPED, models / "mine")
+    until(lambda: named("mine") == 2)
+
+
 def test_a_fault_of_the_loader_is_the_files_failure(models: Path) -> None:
     def load(path: Path) -> Head:
         if path.parent.name == "2":
