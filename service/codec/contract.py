@@ -110,7 +110,12 @@ class PredictRequest(BaseModel):
         max_length=len(get_args(Output)),
         description="What to answer; entropy in nats, logsumexp after T.",
     )
-    top_k: int | None = Field(None, ge=1, strict=True, description="Adds `top`: at most so many classes, best first.")
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="Adds `top`: at most so many classes, best first; fewer where fewer may be chosen.",
+    )
     alpha: float | None = Field(
         None,
         gt=0,

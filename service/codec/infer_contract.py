@@ -49,7 +49,7 @@ class InferOutputParameters(BaseModel):
 
     binary_data: bool | None = Field(None, description="As binary data behind the header.")
     classification: int | None = Field(
-        None, ge=0, description="As BYTES `value:index[:label]` of so many best classes."
+        None, ge=0, description="As BYTES `value:index[:label]` of the best classes, at most so many."
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from tests.api.infer import post, tensor
 from tests.conftest import Running
 
 PREDICT = ("/v1/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict")
@@ -119,6 +120,19 @@ def test_an_answer_has_no_key_that_is_not_described(running: Running, openapi: A
     assert described - answer.keys() == {"labels", "prediction_set"}
     error = running.predict({"logits": [1, 1e39]}).json()
     assert error.keys() == schemas["ErrorAnswer"]["properties"].keys()
+
+
+def test_who_asks_for_more_classes_than_there_are_gets_at_most_so_many_as_is_described(
+    running: Running, openapi: Any
+) -> None:
+    schemas = openapi["components"]["schemas"]
+    assert "at most so many" in schemas["PredictRequest"]["properties"]["top_k"]["description"]
+    assert "at most so many" in schemas["InferOutputParameters"]["properties"]["classification"]["description"]
+    top = running.predict({"logits": [1, 2, 3], "mask": [True, False, True], "top_k": 9}).json()["top"]
+    assert top["classes"] == [2, 0]
+    wanted = [{"name": "probabilities", "parameters": {"classification": 9}}]
+    logits = tensor("logits", "FP32", [1, 3], data=[1, 2, 3])
+    assert post(running, {"inputs": [logits], "outputs": wanted}).json()["outputs"][0]["shape"] == [1, 3]
 
 
 def test_the_page_and_all_it_loads_come_from_here(running: Running) -> None:
