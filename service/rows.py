@@ -278,6 +278,8 @@ def only_single(many: Sequence[Rows]) -> TypeGuard[Sequence[Row]]:
 
 def joined_temperatures(many: Sequence[Rows], default: float) -> NDArray[np.float64]:
     """float64 `[N, 1]` over all rows of `many`."""
+    if len(many) == 1 and isinstance(many[0].temperature, np.ndarray):
+        return many[0].temperature
     column: list[float] = []
     for rows in many:
         given = rows.temperature
