@@ -6,7 +6,7 @@ What passes `Rows.checked` can be run beside anybody else's rows: a bad request 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any, Final, Self, TypeGuard, TypeVar
+from typing import Any, Final, Self, TypeGuard, TypeVar, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,7 @@ from service.errors import InvalidValue
 FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 # Sums of squares below these prove that every number is finite and within float32, in one pass.
 SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
-NEGATED: Final = bytes([1, 0, *range(2, 256)])  # of the bytes of booleans
-NEGATIVE_INFINITY: Final = np.float32(-np.inf)
-MINUS_INFINITY_BITS: Final = NEGATIVE_INFINITY.view(np.uint32)
+MINUS_INFINITY_BITS: Final = np.float32(-np.inf).view(np.uint32)
 # float64 numbers in one SIMD register of ONNX Runtime's wheels (SSE2, NEON): a head pads its rows to a multiple.
 LANES: Final = 2
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
@@ -39,6 +37,7 @@ MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
 
 Made = TypeVar("Made")
 Temperature = float | NDArray[np.float64]
+Numbers = Union["array[float]", NDArray[np.float32]]  # read as buffers
 Arrays = Mapping[str, NDArray[Any]]
 Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
 
@@ -156,7 +155,7 @@ class Rows:
 
 
 class Row(Rows):
-    """One row of logits, still as bytes: those of a batch become one array, at once.
+    """One row of logits for a head that masks first: those of a batch become one array, and are masked, at once.
 
     Attributes:
         numbers: float32, K of them; what is not allowed is finite, too.
@@ -166,7 +165,7 @@ class Row(Rows):
     __slots__ = ("allowed", "numbers")
 
     def __init__(
-        self, numbers: "array[float]", allowed: bytes | None, temperature: float | None, empty: Sequence[int]
+        self, numbers: Numbers, allowed: bytes | None, temperature: float | None, empty: Sequence[int]
     ) -> None:
         k = len(numbers)
         self.numbers = numbers
@@ -179,6 +178,15 @@ class Row(Rows):
         self.n_numbers = k
         self.shape = (k, -1)
 
+    @classmethod
+    def usual(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
+        """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.checked`."""
+        power = np.vdot(logits, logits)
+        if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
+            return None
+        empty = () if allowed is None or 1 in allowed else (0,)
+        return cls(logits.astype(np.float32), allowed, temperature, empty)
+
     @property
     def inputs(self) -> Arrays:  # type: ignore[override]
         """As of any rows."""
@@ -188,11 +196,12 @@ class Row(Rows):
 def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
     k = many[0].n_numbers
-    logits = np.frombuffer(bytearray().join([row.numbers for row in many]), np.float32)
+    numbers: list[Any] = [row.numbers for row in many]
+    logits = np.frombuffer(bytearray().join(numbers), np.float32)
     masks = [row.allowed for row in many]
     if masks.count(None) < len(masks):
         allowed = b"".join([mask or b"\1" * k for mask in masks])
-        logits[np.frombuffer(allowed.translate(NEGATED), np.bool_)] = NEGATIVE_INFINITY
+        logits = with_minus_infinity(logits, np.frombuffer(allowed, np.bool_))
     return logits.reshape(-1, k)
 
 
@@ -221,7 +230,7 @@ def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np
 
 
 def with_minus_infinity(values: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """`values` `[N, K]`, none of them NaN, with -inf wherever `mask` is false.
+    """`values`, none of them NaN, with -inf wherever `mask`, of the same shape, is false.
 
     By way of bounds, -inf or NaN, which `fmin` passes over: one is the other's bits shifted by one. Booleans are hard
     to predict, and what branches on each of them (`putmask`, `where`) takes ten times as long.

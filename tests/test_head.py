@@ -158,6 +158,17 @@ def test_a_run_that_onnxruntime_refuses_is_a_failed_run() -> None:
         GENERIC.run({"logits": np.zeros((2, 3))}, 1)
 
 
+@pytest.mark.parametrize("k", [49, 50, 333, 1000])
+def test_a_wide_row_that_is_run_alone_gets_the_bits_of_any_batch(k: int) -> None:
+    random = np.random.default_rng(k)
+    for allowed in (None, random.random(k) < 0.8, random.random(k) < 0.1, np.zeros(k, bool)):
+        logits = (4 * random.standard_normal(k)).astype(np.float32)
+        row = Row(logits, None if allowed is None else allowed.tobytes(), 1.7, ())
+        batch = GENERIC.run(joined([row, row], 1.0), PROBABILITIES)["probabilities"]
+        assert GENERIC.run_alone(row, PROBABILITIES)["probabilities"].tobytes() == batch[:1].tobytes()
+        assert batch[0].any() == (allowed is None or allowed.any())
+
+
 @settings(max_examples=300)
 @given(st.sampled_from([GENERIC, None]), st.integers(1, 9), st.data())
 def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k: int, data: st.DataObject) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from service.codec.contract import Output
 from service.codec.query import DEFAULT_OUTPUTS, Query, Served
-from service.rows import Rows
+from service.rows import Row, Rows
 
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
 LARGE_BODY: Final = 2**21
+WIDE_ROW: Final = 4096  # classes; arrays of their own are cheaper than bytes that are joined
 SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
 OUTPUTS: Final = frozenset(get_args(Output))
@@ -81,7 +82,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
             return None
     if k == 0 or k != (model.classes or k):
         return None
-    logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64).reshape(n, k)
+    logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64)
     lists = 1 + len(lead) * n
     mask = temperature = None
     lists_temperature = False
@@ -97,38 +98,60 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) 
         elif key != "logits":
             lists += option_fast(key, document[key], options)
     # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
-    if count_lists(body) != lists:
+    if count_lists(body) != lists or len(logits) != n * k:
         return None
-    rows = Rows.checked(logits, mask, temperature, masks_first=model.masks_first, came_as=(*lead, k))
+    rows = rows_fast(logits, mask, temperature, model, lead)
     query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)
     for name, option in options.items():
         setattr(query, name, option)
     return query
 
 
-def mask_fast(body: bytes, n: int, k: int, rank: int) -> NDArray[np.bool_]:
-    """The mask, bool `[N, K]`; raises ValueError unless just these booleans stand there.
+def rows_fast(
+    logits: NDArray[np.float64],
+    mask: bytes | NDArray[np.bool_] | None,
+    temperature: float | NDArray[np.float64] | None,
+    model: Served,
+    lead: tuple[int, ...],
+) -> Rows:
+    """The rows of flat logits: one that is usual as it came, others checked."""
+    n = lead[0] if lead else 1
+    k = len(logits) // n
+    single = n == 1 and k <= WIDE_ROW and model.masks_first
+    if single and not isinstance(mask, np.ndarray) and not isinstance(temperature, np.ndarray):
+        row = Row.usual(logits, mask, temperature)
+        if row is not None:
+            return row
+    if isinstance(mask, bytes):
+        mask = np.frombuffer(mask, np.bool_).reshape(1, k)
+    first = model.masks_first
+    return Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=first, came_as=(*lead, k))
+
+
+def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool_]:
+    """The mask, a byte for each class of one row, or bool `[N, K]`; raises ValueError unless just these stand there.
 
     An unescaped `"mask"` in valid JSON is a whole string, and one before a colon is the key.
     """
-    return booleans_fast(body, body.rindex(b'"mask"') + 6, n, k, rank)
+    start = body.rindex(b'"mask"') + 6
+    return row_fast(body, start, k, rank) if n == 1 else booleans_fast(body, start, n, k, rank)
 
 
 def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray[np.bool_]:
     """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError unless just these stand there.
 
     Without the noise, `: [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
-    numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1.
+    numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1. A `rank` of 0 is one list in no other.
     """
+    if n == 1:
+        return np.frombuffer(row_fast(body, start, k, rank), np.bool_).reshape(1, k)
     end = start
-    if n > 1 and k < SHORT_ROW:
+    if k < SHORT_ROW:
         end = body.index(b"]]", end) + 2
     else:
-        for _ in range(n + rank):
+        for _ in range(n + 1):
             end = body.index(b"]", end) + 1
     left = body[start:end].translate(BOOLEANS, NOISE)
-    if not rank:
-        left = b":[" + left[1:] + b"]"
     width = k + 2
     framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
     if not framed or len(left) != n * width + 3:
@@ -137,6 +160,23 @@ def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray
     if mask.max() > 1:
         raise ValueError
     return mask.view(np.bool_)
+
+
+def row_fast(body: bytes, start: int, k: int, rank: int) -> bytes:
+    """As `booleans_fast` for one row: a byte 0 or 1 for each class."""
+    end = body.index(b"]", start) + 1
+    if rank:
+        end = body.index(b"]", end) + 1
+    left = body[start:end].translate(BOOLEANS, NOISE)
+    above, below = (b":[[", b"]]") if rank else (b":[", b"]")
+    allowed = left[len(above) : -len(below)]
+    if not left.startswith(above) or not left.endswith(below) or len(allowed) != k:
+        raise ValueError
+    if k <= WIDE_ROW and allowed.count(0) + allowed.count(1) == k:
+        return allowed
+    if np.frombuffer(allowed, np.uint8).max() > 1:
+        raise ValueError
+    return allowed
 
 
 def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:

@@ -219,6 +219,19 @@ def test_the_usual_body_goes_the_fast_way(body: Any) -> None:
     assert agree(json.dumps(body).encode(), ANY)
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("k", [1, 1000, fast.WIDE_ROW, fast.WIDE_ROW + 1])
+def test_a_row_goes_the_fast_way_however_wide(k: int, flat: bool) -> None:
+    logits = [2.0 - i for i in range(k)]
+    for mask in ([True] * k, [False] * k, [i % 3 == 0 for i in range(k)]):
+        both = (logits, mask) if flat else ([logits], [mask])
+        assert agree(json.dumps(dict(zip(("logits", "mask"), both, strict=True))).encode(), ANY)
+        for wrong in (1, None, [True], [], "t"):
+            held = [*mask[:-1], wrong]
+            body = {"logits": both[0], "mask": held if flat else [held]}
+            assert not agree(json.dumps(body).encode(), ANY)
+
+
 @pytest.mark.parametrize(
     "body",
     [
