@@ -42,18 +42,16 @@ class Bound:
 
     def run(self, row: Row, temperature: float) -> dict[str, NDArray[Any]]:
         """The probabilities, float32 `[1, K]`, until the next run."""
-        logits = self.logits
+        logits, allowed = self.logits, row.allowed
         logits[:] = row.numbers
-        if row.allowed is None:
-            pass
-        elif len(row.allowed) < FEW:
-            i = row.allowed.find(0)
+        if allowed is not None and len(allowed) >= FEW:
+            values = np.frombuffer(logits, np.float32)
+            values[:] = with_minus_infinity(values, np.frombuffer(allowed, np.bool_))
+        elif allowed is not None:
+            i = allowed.find(0)
             while i >= 0:
                 logits[i] = NEGATIVE_INFINITY
-                i = row.allowed.find(0, i + 1)
-        else:
-            values = np.frombuffer(logits, np.float32)
-            values[:] = with_minus_infinity(values, np.frombuffer(row.allowed, np.bool_))
+                i = allowed.find(0, i + 1)
         self.temperature[0] = temperature if row.temperature is None else row.temperature
         self.session.run_with_iobinding(self.binding)
         return self.answers

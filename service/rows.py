@@ -197,7 +197,7 @@ def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
     k = many[0].n_numbers
     numbers: list[Any] = [row.numbers for row in many]
-    logits = np.frombuffer(bytearray().join(numbers), np.float32)
+    logits = np.frombuffer(b"".join(numbers), np.float32)
     masks = [row.allowed for row in many]
     if masks.count(None) < len(masks):
         allowed = b"".join([mask or b"\1" * k for mask in masks])

@@ -16,6 +16,9 @@ from service.calibration.dataset import Floats, Ints
 from service.calibration.scores import N_BINS, N_BLOCKS, Classwise, Scores
 from service.calibration.smooth import bandwidth, smooth_error
 
+MOST: Final = {"nll": np.inf, "brier": 2.0, "brier_calibration": 2.0, "brier_refinement": 2.0}
+"""What no metric can be more than; 1 for all others."""
+
 
 class Ordered:
     """The rows' confidences in ascending order, with prefix sums, so that a bin costs two look-ups."""
@@ -168,10 +171,6 @@ def measure(scores: Scores, sigma: float | None = None) -> dict[str, float]:
         "classwise_ece": float(classwise_errors(scores.classwise).mean()),
         "smooth_ece": smooth,
     }
-
-
-MOST: Final = {"nll": np.inf, "brier": 2.0, "brier_calibration": 2.0, "brier_refinement": 2.0}
-"""What no metric can be more than; 1 for all others."""
 
 
 def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict[str, tuple[float, float]]:
