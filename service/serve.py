@@ -157,8 +157,8 @@ class Server(uvicorn.Server):
 def return_large_blocks() -> None:
     """Let the C library give blocks of a few MB back at once: glibc learns to keep those it has seen, up to 32 MB.
 
-    What is smaller is kept at the end of the heap: given back after one request, it came anew for the next, and page
-    faults were a tenth of a request of 64x1000.
+    What is smaller stays at the end of the heap, up to `KEPT`: given back after one request, it came anew for the
+    next, and a tenth of the time of a request of 64x1000 went into page faults.
     """
     with suppress(OSError, AttributeError):  # another C library has no mallopt
         libc = ctypes.CDLL(None)
