@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 from fastapi import FastAPI
 
 from service import __version__
-from service.api.answer import Gate
-from service.api.asgi import Dispatcher
-from service.api.described import describe
-from service.api.exchange import Exchange, Predict
+from service.api.errors import translate
 from service.api.metrics import metrics
-from service.api.mistakes import translate
+from service.api.openapi import describe
 from service.api.operations import operations
-from service.api.protocol import protocol
-from service.batching import Batcher, Observer
+from service.api.protocol.routes import protocol
+from service.engine.batcher import Batcher, Observer
+from service.engine.head import Head
 from service.errors import CannotStart
-from service.head import Head
 from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
-from service.telemetry import Off, Telemetry, start
+from service.telemetry.counts import Off, Telemetry, start
+from service.transports.asgi import Dispatcher
+from service.transports.exchange import Exchange, Predict
+from service.transports.gate import Gate
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
@@ -61,8 +61,8 @@ def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
     if not settings.traces:
         return Tracing(telemetry, Exchange, lambda: None)
     try:
-        from service.api.traced import traced
-        from service.traces import Tracer, Watching
+        from service.telemetry.traces import Tracer, Watching
+        from service.transports.traced import traced
     except ImportError as error:
         raise CannotStart(
             f"traces need the extra otel, {error.name} is missing: pip install 'calibrant[otel]'"

@@ -22,11 +22,11 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
-    "serve": Command("service.serve", "answer over HTTP with the heads of a models folder"),
-    "fit": Command("service.calibration.fit", "calibrate on logits and labels, prove it, ship the head"),
-    "evaluate": Command("service.calibration.evaluate", "measure a head on logits and labels"),
-    "export": Command("service.heads.export", "write a head file, alone or onto a classifier"),
-    "inspect": Command("service.inspect", "print what a head file says of itself"),
+    "serve": Command("service.commands.serve", "answer over HTTP with the heads of a models folder"),
+    "fit": Command("service.commands.fit", "calibrate on logits and labels, prove it, ship the head"),
+    "evaluate": Command("service.commands.evaluate", "measure a head on logits and labels"),
+    "export": Command("service.commands.export", "write a head file, alone or onto a classifier"),
+    "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }
 
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from watchfiles import awatch
 
 from service.conformal import Conformal
+from service.engine.head import Head
+from service.engine.rows import Input
 from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
-from service.head import Head
-from service.rows import Input
-from service.telemetry import SILENCE, Off, Tally, Telemetry
+from service.telemetry.counts import SILENCE, Off, Tally, Telemetry
 
 logger = logging.getLogger(__name__)
 

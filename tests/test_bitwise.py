@@ -6,10 +6,10 @@ import random
 from functools import partial
 from typing import Any
 
-from service.api.answer import Answer
-from service.api.routes import target
 from service.app import Service, create_app
 from service.settings import Settings
+from service.transports.endpoints import target
+from service.transports.gate import Answer
 from tests.conftest import ROOT
 
 N_BODIES = 400

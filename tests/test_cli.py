@@ -16,7 +16,7 @@ from rich.cells import cell_len
 
 from service import __version__
 from service.cli import main
-from service.head import Head
+from service.engine.head import Head
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 from tests.processes import calibrant, environment, serve
@@ -241,7 +241,7 @@ def test_settings_come_from_the_environment_and_options_win() -> None:
 def test_serving_never_imports_what_builds_and_fits() -> None:
     code = """
 import sys
-from service.serve import *
+from service.commands.serve import *
 service = create_app(Settings(models="models"))
 forbidden = {"onnx", "scipy", "matplotlib", "pandas", "torch", "service.heads", "service.calibration"}
 print(sorted(forbidden & sys.modules.keys()))

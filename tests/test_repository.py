@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.engine.head import Head
 from service.errors import CannotStart, UnknownModel, UnknownVersion
-from service.head import Head
 from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import ROOT, Running

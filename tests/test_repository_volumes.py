@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service import repository
-from service.head import Head
+from service.engine.head import Head
 from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import Running

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from service.api.answer import Gate
-from service.api.asgi import Gone, read
 from service.codec import wording
-from service.codec.careful import parsed
+from service.codec.predict.careful import parsed
 from service.errors import InvalidValue, NotJSON
+from service.transports.asgi import Gone, read
+from service.transports.gate import Gate
 
 Asked = TypeVar("Asked", bound=BaseModel)
 

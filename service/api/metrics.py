@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 from service import __version__
 from service.api.operations import State, is_ready
 from service.repository import Model
-from service.telemetry import Histogram, Telemetry, Totals
+from service.telemetry.counts import Histogram, Telemetry, Totals
 
 MODEL: Final = ("model", "version")
 SECONDS: Final = {

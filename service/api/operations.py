@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.batching import Batcher
-from service.codec.contract import ErrorAnswer
+from service.codec.predict.contract import ErrorAnswer
+from service.engine.batcher import Batcher
 from service.errors import NotReady
 from service.repository import Repository
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from service.calibration.calibrator import Calibrator, affine_input
-from service.calibration.dataset import Bools, Dataset, Floats, Ints, usable
+from service.datasets.dataset import Bools, Dataset, Floats, Ints, usable
 
 Shape = Literal["bias", "vector", "matrix"]
 Form = Literal["centred", "log_softmax"]

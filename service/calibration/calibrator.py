@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.calibration.dataset import Bools, Chunk, Floats, Ints, usable
+from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable
 
 ENTROPY_FLOOR: Final = 1e-8
 """Smallest normalised entropy; below it float64 sums next to 1 have no digits left."""

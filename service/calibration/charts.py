@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from service.calibration.calibrator import Calibrator, log_softmax
-from service.calibration.dataset import Dataset, Floats
-from service.calibration.metrics import Ordered, risk_coverage
-from service.calibration.scores import Scores
+from service.datasets.dataset import Dataset, Floats
+from service.measures.metrics import Ordered, risk_coverage
+from service.measures.scores import Scores
 
 BEFORE: Final = "#a3a9b5"
 AFTER: Final = "#2458c5"

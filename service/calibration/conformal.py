@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from service.calibration.dataset import Floats, Ints
 from service.conformal import By, Conformal, Score, Table
+from service.datasets.dataset import Floats, Ints
 
 TUNING_SHARE: Final = 0.2
 MOST_TUNING_LOGITS: Final = 500_000

@@ -16,8 +16,8 @@ from service.calibration.calibrator import (
     EntropyTemperature,
     log_entropy,
 )
-from service.calibration.dataset import Chunk, Dataset, Floats, usable
 from service.calibration.temperature import moments, softmax_share
+from service.datasets.dataset import Chunk, Dataset, Floats, usable
 
 RIDGE: Final = 10.0
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from service.calibration.dataset import Chunk, Dataset, Floats, usable
+from service.datasets.dataset import Chunk, Dataset, Floats, usable
 from service.errors import FitError
 
 LOGITS: Final = 100_000

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from service.calibration.calibrator import ENTROPY_FLOOR, LOG_TEMPERATURE_BOUND, Calibrator
-from service.calibration.dataset import Floats
+from service.datasets.dataset import Floats
 from service.heads.stages import EntropyLine, Stages
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.calibration import temperature
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset, Floats
+from service.datasets.dataset import Dataset, Floats
 from service.errors import DataError, FitError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from service.calibration import affine, entropy, evidence, temperature
 from service.calibration.affine import Affine, Form, Shape
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset
 from service.calibration.threads import one_thread
+from service.datasets.dataset import Dataset
 from service.errors import FitError
 
 Method = Literal["temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy"]

@@ -11,13 +11,13 @@ import numpy as np
 from service.calibration import conformal, groups, methods, select, temperature
 from service.calibration.affine import Form
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset, Floats
 from service.calibration.methods import FORMS, Method, Plan
-from service.calibration.metrics import intervals, measure
-from service.calibration.scores import Scores, score
 from service.calibration.select import Choice
 from service.conformal import SCORES, By, Conformal, Score
+from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
+from service.measures.metrics import intervals, measure
+from service.measures.scores import Scores, score
 
 MOST_SCORED: Final = 20_000_000
 """Logits of the rows that are answered out of fold, in memory as float64."""
@@ -90,9 +90,10 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     progress("metrics")
     test = parts.get("test")
     if test is not None and test is not data:
-        before, after, where = score(test), score(test, calibrator.of), "test"
+        before, after, where = score(test, Calibrator().of), score(test, calibrator.of), "test"
     else:
-        before, after = score(rows), score(replace(rows, logits=logs, mask=None))
+        before = score(rows, Calibrator().of)
+        after = score(replace(rows, logits=logs, mask=None), Calibrator().of)
     return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept)
 
 

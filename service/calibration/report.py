@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from service.calibration import charts
-from service.calibration.metrics import classwise_errors
 from service.calibration.proof import Proof, candidates
 from service.conformal import Conformal
+from service.measures.metrics import classwise_errors
 from service.metadata import Metadata
 
 ALPHAS: Final = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)

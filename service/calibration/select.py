@@ -14,9 +14,9 @@ import numpy as np
 from service.calibration import methods
 from service.calibration.affine import Form
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset, Floats, Ints
 from service.calibration.methods import FORMS, MULTIPLIERS, Method, Plan
 from service.calibration.threads import one_thread
+from service.datasets.dataset import Dataset, Floats, Ints
 from service.errors import FitError
 
 N_FOLDS: Final = 3

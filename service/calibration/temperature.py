@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.calibration import evidence
-from service.calibration.dataset import Dataset, Floats, Ints, taking_part
+from service.datasets.dataset import Dataset, Floats, Ints, taking_part
 from service.errors import FitError
 
 TOLERANCE: Final = 1e-6  # of beta, relative

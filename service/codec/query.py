@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.conformal import Conformal
-from service.rows import Input, Rows
+from service.engine.rows import Input, Rows
 
 DEFAULT_OUTPUTS = ("probabilities",)
 

@@ -10,10 +10,10 @@ from onnx import ModelProto, TensorProto, helper
 
 from service import __version__
 from service.errors import UsedWrongly
-from service.heads.calibrators import calibrated, grouped, mixed
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph, ints, scalar
-from service.heads.lanes import Width
+from service.heads.nodes import calibrated, grouped, mixed
 from service.heads.stages import Stages
+from service.heads.width import Width
 from service.metadata import Metadata
 
 

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.api.answer import Answer, Face, Framing
-from service.codec.asked import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
-from service.codec.infer import Inference, inference
-from service.codec.inferred import data_of, datatype, response, shape, told
+from service.codec.infer.decode import Inference, inference
+from service.codec.infer.encode import data_of, datatype, response, shape, told
+from service.codec.infer.header import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
+from service.codec.infer.tensors import BINARY_ONLY, DTYPES
 from service.codec.query import Served
-from service.codec.tensors import BINARY_ONLY, DTYPES
+from service.engine.rows import Arrays
 from service.errors import InvalidValue
-from service.rows import Arrays
 from service.rpc.messages import ModelInferRequest, ModelInferResponse
+from service.transports.gate import Answer, Face, Framing
 
 CONTENTS: Final = {
     "BOOL": "bool_contents",

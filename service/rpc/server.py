@@ -18,11 +18,8 @@ import orjson
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
-from service.api.answer import Answer, Gate, Target, refusal
-from service.api.exchange import LARGE_BODY, Exchange, Predict
-from service.api.protocol import Serving
+from service.api.protocol.routes import Serving
 from service.errors import AnsweredError, CannotStart, Malformed, NotReady, RunFailed
-from service.logs import access, tagged
 from service.rpc.infer import INFER
 from service.rpc.messages import (
     HEALTH,
@@ -33,6 +30,9 @@ from service.rpc.messages import (
     asked_and_answered,
 )
 from service.rpc.operations import OPERATIONS, Operation
+from service.telemetry.logs import access, tagged
+from service.transports.exchange import LARGE_BODY, Exchange, Predict
+from service.transports.gate import Answer, Gate, Target, refusal
 
 logger = logging.getLogger(__name__)
 

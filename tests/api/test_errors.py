@@ -269,7 +269,7 @@ def test_a_fault_of_our_own_gets_500_and_a_log(
     running: Running, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(f"service.api.predict.{place}", lambda *_: 1 / 0)
+        patch.setattr(f"service.transports.predict.{place}", lambda *_: 1 / 0)
         response = running.predict({"logits": [1]})
     refused(response, 500, "internal_error", "the service failed to")
     assert "ZeroDivisionError" in caplog.text
@@ -283,7 +283,7 @@ def test_a_fault_behind_another_route_gets_500_in_the_same_shape(
         patch.setattr("service.api.operations.line", lambda *_: 1 / 0)
         response = running.client.get("/v1/models")
     refused(response, 500, "internal_error", "the service failed to handle this request")
-    assert [r.name for r in caplog.records if r.levelno >= logging.ERROR] == ["service.api.mistakes"]
+    assert [r.name for r in caplog.records if r.levelno >= logging.ERROR] == ["service.api.errors"]
     assert running.client.get("/v1/models").status_code == 200  # on the same connection
 
 

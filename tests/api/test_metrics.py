@@ -7,9 +7,9 @@ import httpx
 import numpy as np
 import pytest
 
-from service.telemetry import SAMPLED
+from service.telemetry.counts import SAMPLED
 from tests.conftest import Running
-from tests.test_telemetry import scraped, workers
+from tests.telemetry.test_counts import scraped, workers
 
 SOFTMAX = ("softmax", "1")
 

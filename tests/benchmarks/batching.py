@@ -54,7 +54,7 @@ def expensive(folder: Path) -> Work:
     from onnx import helper, numpy_helper
 
     from service.heads.attach import attach
-    from service.heads.files import write
+    from service.heads.publish import write
     from service.heads.stages import Stages
     from service.metadata import Metadata
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from service.batching import Batcher, Entry
-from service.codec.careful import decode_careful
-from service.codec.decode import decode, decode_fast
-from service.codec.encode import encode
+from service.codec.predict.careful import decode_careful
+from service.codec.predict.decode import decode, decode_fast
+from service.codec.predict.encode import encode
 from service.codec.query import Query
-from service.head import Head
+from service.engine.batcher import Batcher, Entry
+from service.engine.head import Head
+from service.engine.rows import Rows, joined, wants
 from service.repository import Model
-from service.rows import Rows, joined, wants
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.work import inputs, made

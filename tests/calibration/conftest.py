@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.calibration.dataset import Dataset
+from service.datasets.dataset import Dataset
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "logits"
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from service.calibration import affine, methods
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset
 from service.calibration.methods import FORMS, Plan
 from service.calibration.select import negative_logs
+from service.datasets.dataset import Dataset
 from tests.calibration.conftest import drawn
 
 PLANS = [

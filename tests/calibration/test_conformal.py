@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import betabinom
 
-from service.calibration import conformal, files, methods
+from service.calibration import conformal, methods
 from service.calibration.calibrator import Calibrator
 from service.calibration.methods import Plan
 from service.conformal import SCORES, Conformal, Table
+from service.datasets import files
 from tests.calibration.conftest import drawn, published, published_names
 
 

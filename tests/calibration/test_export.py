@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.calibration import export, files, groups, methods
+from service.calibration import export, groups, methods
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset
 from service.calibration.methods import FORMS, Plan
+from service.datasets import files
+from service.datasets.dataset import Dataset
 from tests.calibration.conftest import drawn, published, published_names
 from tests.calibration.test_affine import PLANS, skewed
 from tests.heads.running import head, run

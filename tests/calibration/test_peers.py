@@ -5,10 +5,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from service.calibration import metrics, scores, temperature
+from service.calibration import temperature
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset
 from service.conformal import Conformal, Table
+from service.datasets.dataset import Dataset
+from service.measures import metrics, scores
 from tests.calibration.conftest import drawn
 
 
@@ -26,7 +27,7 @@ def answers(data: Dataset) -> np.ndarray:
 def test_netcal_gives_the_same_ece_and_mce():
     netcal = peer("netcal.metrics")
     data = drawn(4000)
-    found, p = metrics.measure(scores.score(data)), answers(data)
+    found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
     assert found["ece"] == pytest.approx(netcal.ECE(15).measure(p, data.labels), abs=1e-6)
     assert found["mce"] == pytest.approx(netcal.MCE(15).measure(p, data.labels), abs=1e-6)
 
@@ -37,7 +38,7 @@ def test_relplot_gives_the_same_smooth_ece():
     data = drawn(4000)
     p = answers(data)
     correct = (p.argmax(axis=1) == data.labels).astype(float)
-    found = metrics.measure(scores.score(data))["smooth_ece"]
+    found = metrics.measure(scores.score(data, Calibrator().of))["smooth_ece"]
     assert found == pytest.approx(relplot.smECE(p.max(axis=1), correct), abs=1e-6)
 
 
@@ -45,7 +46,7 @@ def test_relplot_gives_the_same_smooth_ece():
 def test_scikit_learn_gives_the_same_brier_score_and_likelihood():
     sklearn = peer("sklearn.metrics")
     data = drawn(4000)
-    found, p = metrics.measure(scores.score(data)), answers(data)
+    found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
     assert found["nll"] == pytest.approx(sklearn.log_loss(data.labels, p), abs=1e-9)
     assert found["brier"] == pytest.approx(((p - np.eye(5)[data.labels]) ** 2).sum(axis=1).mean(), abs=1e-12)
 

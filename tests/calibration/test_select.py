@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.calibration import files, methods, select
+from service.calibration import methods, select
 from service.calibration.calibrator import Calibrator
-from service.calibration.dataset import Dataset
 from service.calibration.methods import Plan
 from service.calibration.select import AUTO, Candidate, choose
+from service.datasets import files
+from service.datasets.dataset import Dataset
 from service.errors import FitError
 from tests.calibration.conftest import drawn, published
 from tests.calibration.test_affine import skewed

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from service.calibration import files, temperature
-from service.calibration.dataset import Dataset
+from service.calibration import temperature
+from service.datasets import files
+from service.datasets.dataset import Dataset
 from service.errors import FitError
 from tests.calibration.conftest import drawn, published, published_names
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.rows import Input
+from service.engine.rows import Input
 
 
 @dataclass

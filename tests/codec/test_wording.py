@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from service.api.protocol import IndexQuery, LoadQuery
+from service.api.protocol.routes import IndexQuery, LoadQuery
 from service.codec import wording
-from service.codec.contract import PredictRequest
+from service.codec.predict.contract import PredictRequest
 
 WRONG: tuple[Any, ...] = (
     *(None, True, 0, -1, 1.5, 1e39, -(10**300), float("nan"), float("inf"), 4_000_000),

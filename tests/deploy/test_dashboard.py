@@ -21,7 +21,7 @@ from service.api.metrics import WARNINGS
 from tests.conftest import ROOT, Running
 from tests.deploy.conftest import Tool
 from tests.deploy.queries import ALERTS, Asked, Prometheus, alerts, dashboard, filled, panels, rules, watching
-from tests.test_telemetry import workers
+from tests.telemetry.test_counts import workers
 
 GRAFANA = Path(__file__).with_name("grafana")
 PROVISIONING = ROOT / "deploy" / "grafana" / "provisioning"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from service import __version__
-from service.head import Head
+from service.commands.serve import GRACE_S
+from service.engine.head import Head
 from service.repository import Repository
-from service.serve import GRACE_S
 from service.settings import Settings
 from tests.conftest import ROOT, Running, serving
 from tests.deploy.conftest import Tool

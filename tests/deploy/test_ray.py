@@ -18,11 +18,11 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.api.infer import PATH, binary, framed, tensor, wanted
 from tests.api.wrong import INVALID, NOT_JSON
 from tests.benchmarks.processes import family, free_port
 from tests.conftest import LANES, ROOT, serving
 from tests.processes import environment
+from tests.transports.infer import PATH, binary, framed, tensor, wanted
 
 SERVE = ROOT / ".venv" / "ray" / "bin" / "serve"
 START_S = 180

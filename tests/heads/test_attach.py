@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.attach import attach
-from service.heads.files import write
+from service.heads.publish import write
 from service.heads.reference import expected
 from service.heads.stages import Stages
 from service.metadata import Metadata

@@ -5,11 +5,11 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from service.heads.attach import attach
-from service.heads.files import checked
+from service.heads.publish import checked
 from service.heads.stages import Stages
 from service.metadata import Metadata
 from tests.heads.running import head, run, session
-from tests.heads.test_calibrators import stages
+from tests.heads.test_nodes import stages
 
 LAYERS = ("Gemm", "Gemm transB", "MatMul", "MatMul Add")
 

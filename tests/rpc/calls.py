@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 
-from service.codec.tensors import DTYPES
+from service.codec.infer.tensors import DTYPES
+from service.commands.serve import reserve
 from service.rpc.infer import CONTENTS
 from service.rpc.messages import INFERENCE, ModelInferRequest, asked_and_answered
-from service.serve import reserve
-from tests.api.infer import unbytes
 from tests.conftest import Running, serving
+from tests.transports.infer import unbytes
 
 OPTIONS = (
     ("grpc.max_send_message_length", -1),

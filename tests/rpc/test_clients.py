@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.api.test_protocol_clients import KSERVE, MASK, ROWS
+from tests.api.protocol.test_clients import KSERVE, MASK, ROWS
 from tests.conftest import ROOT
 from tests.rpc.calls import Caller, calling
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.asked import OUTPUTS
-from service.codec.tensors import DTYPES
+from service.codec.infer.header import OUTPUTS
+from service.codec.infer.tensors import DTYPES
 from service.heads.attach import attach
-from service.heads.files import write
+from service.heads.publish import write
 from service.heads.stages import Stages
 from service.metadata import Metadata
-from tests.api.infer import binary, outputs, post, wanted
 from tests.heads.classifiers import linear, made
 from tests.rpc.calls import Caller, Given, arrays, bfloats, calling, request
+from tests.transports.infer import binary, outputs, post, wanted
 
 RANDOM = np.random.default_rng(4)
 ROWS = (3 * RANDOM.standard_normal((3, 5))).astype(np.float32)

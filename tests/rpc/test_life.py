@@ -311,7 +311,7 @@ def test_without_the_extra_it_is_exit_code_3() -> None:
 def test_without_the_option_neither_grpc_nor_protobuf_is_loaded() -> None:
     code = """
 import sys
-from service.serve import *
+from service.commands.serve import *
 with_grpc = create_app(Settings(models="models"))
 print(sorted({"grpc", "google.protobuf", "service.rpc"} & sys.modules.keys()))
 """

@@ -1,0 +1,52 @@
+"""Errors that the framework makes, in the one shape that all errors have."""
+
+import logging
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from service.errors import AnsweredError, MethodNotAllowed, NotFound, RunFailed
+from service.transports.gate import refusal
+
+logger = logging.getLogger(__name__)
+
+INTERNAL: Final = "internal_error"
+
+
+def translate(app: FastAPI) -> None:
+    """Give every error of `app` the shape."""
+    app.add_exception_handler(AnsweredError, ours)
+    app.add_exception_handler(HTTPException, from_http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def respond(error: AnsweredError) -> Response:
+    """The response that an error is."""
+    answer = refusal(error)
+    extra = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, extra, media_type=answer.content_type.decode())
+
+
+async def ours(_: Request, error: Exception) -> Response:
+    """An error of this service."""
+    return respond(error if isinstance(error, AnsweredError) else RunFailed(str(error)))
+
+
+async def from_http(request: Request, error: Exception) -> Response:
+    """Starlette's 404 and 405, and whatever else it raises."""
+    status = getattr(error, "status_code", 500)
+    if status == MethodNotAllowed.status:
+        allow = (getattr(error, "headers", None) or {}).get("Allow", "")
+        return respond(MethodNotAllowed(f"{request.method} is not what this path takes; {allow} is", allow=allow))
+    if status == NotFound.status:
+        return respond(NotFound("nothing lives at this path; /docs shows what does"))
+    answer = respond(RunFailed("the request could not be handled", code="http_error"))
+    answer.status_code = status
+    return answer
+
+
+async def unexpected(_: Request, error: Exception) -> Response:
+    """A fault of our own; the log has it."""
+    logger.error("a request could not be handled", exc_info=error)
+    return respond(RunFailed("the service failed to handle this request", code=INTERNAL))

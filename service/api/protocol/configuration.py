@@ -1,0 +1,58 @@
+"""What a model takes and gives, as the Open Inference Protocol's metadata and Triton's model configuration say it."""
+
+from typing import Any
+
+import numpy as np
+
+from service.codec.infer.encode import OUTPUT_TENSORS
+from service.codec.infer.tensors import NAMES
+from service.repository import Model
+from service.settings import Settings
+
+Described = tuple[str, str, list[int]]  # name, datatype, shape with the batch axis; -1 is any size
+
+
+def tensors(model: Model) -> tuple[list[Described], list[Described]]:
+    """The required inputs, and the outputs."""
+    inputs = [
+        (name, NAMES[np.dtype(dtype)], [-1, *(-1 if size is None else size for size in shape)])
+        for name, (dtype, shape) in model.inputs.items()
+    ]
+    if model.takes_logits:
+        inputs = [("logits", "FP32", [-1, model.classes or -1])]
+    outputs = [
+        (name, NAMES[dtype], [-1, model.classes or -1] if per_class else [-1])
+        for name, (dtype, per_class) in OUTPUT_TENSORS.items()
+    ]
+    return inputs, outputs
+
+
+def configuration(model: Model, settings: Settings) -> dict[str, Any]:
+    """A model's configuration in the fields of Triton's ModelConfig; sizes without the batch axis."""
+    inputs, outputs = tensors(model)
+    return {
+        "name": model.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "version_policy": {"all": {}},
+        "max_batch_size": settings.max_queue_rows,
+        "input": [
+            {"name": name, "data_type": f"TYPE_{kind}", "format": "FORMAT_NONE", **sizes(shape), "optional": False}
+            for name, kind, shape in inputs
+        ],
+        "output": [{"name": name, "data_type": f"TYPE_{kind}", **sizes(shape)} for name, kind, shape in outputs],
+        "instance_group": [
+            {"name": model.name, "kind": "KIND_CPU" if model.head.provider == "cpu" else "KIND_GPU", "count": 1}
+        ],
+        "default_model_filename": "model.onnx",
+        "dynamic_batching": {
+            "preferred_batch_size": [settings.max_batch_rows],
+            "max_queue_delay_microseconds": int(1e3 * settings.max_wait_ms),
+        },
+        "parameters": {"temperature": {"string_value": repr(model.temperature)}},
+    }
+
+
+def sizes(shape: list[int]) -> dict[str, Any]:
+    """Axes behind the batch axis; Triton says of a tensor without any that it has one of size 1, reshaped."""
+    return {"dims": shape[1:]} if shape[1:] else {"dims": [1], "reshape": {"shape": []}}

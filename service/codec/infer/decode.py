@@ -1,0 +1,259 @@
+"""A body of the Open Inference Protocol's `infer` to a query: the header, the binary data behind it, and the rows."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.codec import arrays
+from service.codec.infer.header import REMEMBERED_BYTES, Asked, Wanted, asked, header_length, shown
+from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
+from service.codec.predict.careful import group_indices
+from service.codec.query import Query, Served
+from service.engine.rows import Rows, Temperature
+from service.errors import InvalidValue, Malformed
+
+try:
+    from service.codec.infer.fast import asked_fast
+except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
+
+    def asked_fast(header: bytes) -> Asked | None:  # noqa: ARG001 - the signature of the fast way
+        """Leave it to the careful way."""
+        return None
+
+
+LOGITS = ("FP32", "FP64", "FP16", "BF16")
+TEMPERATURES = ("FP32", "FP64")
+
+
+@dataclass(slots=True)
+class Inference(Query):
+    """One request; `lead` is `()` where the logits came without a batch axis."""
+
+    wanted: tuple[Wanted, ...] = ()
+
+
+def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
+    """Read a request for `model`; `length` is the header `Inference-Header-Content-Length`, if it came.
+
+    Raises:
+        NotJSON, Malformed: the body is not framed as it says.
+        InvalidValue: it is, but no request that can be answered.
+    """
+    n = header_length(length, len(body))
+    header = raw(body, model) if n == 0 and body else body if n == len(body) else body[:n]
+    said = (asked_fast(header) if len(header) > REMEMBERED_BYTES else None) or asked(header)
+    if n + said.n_bytes != len(body):
+        raise Malformed(
+            f"{len(body) - n} bytes of binary data follow the header; {said.n_bytes} were expected, as the inputs say",
+            code="bad_binary_size",
+        )
+    return inference(said, body, n, model)
+
+
+def inference(said: Asked, body: bytes, at: int, model: Served) -> Inference:
+    """The request that a header is, with the binary data that begin at byte `at` of the body.
+
+    Raises:
+        InvalidValue: it cannot be answered.
+    """
+    read = read_logits if model.takes_logits else read_inputs
+    rows, lead, classes = read(said, body, at, model)
+    groups = group_indices(said.group, rows.n, model)
+    rows = rows.grouped(groups)
+    return Inference(
+        rows,
+        said.made_of,
+        lead,
+        classes,
+        False,
+        None,
+        said.timeout_s,
+        said.id,
+        groups=groups,
+        binary=said.binary,
+        wanted=said.wanted,
+    )
+
+
+def raw(body: bytes, model: Served) -> bytes:
+    """The header for a body that is nothing but the only input's data: a raw binary request."""
+    if len(model.inputs) != 1:
+        raise Malformed(
+            f"Inference-Header-Content-Length is 0, which only a model with one input takes; {model.name} has "
+            f"{len(model.inputs)}",
+            code="bad_header_length",
+        )
+    name, (dtype, shape) = next(iter(model.inputs.items()))
+    sizes = [-1, *(-1 if size is None else size for size in shape)]
+    if model.takes_logits:
+        sizes = [-1, model.classes or -1]
+    itemsize = np.dtype(dtype).itemsize
+    n_elements, rest = divmod(len(body), itemsize)
+    fixed = int(np.prod([size for size in sizes if size != -1]))
+    if sizes.count(-1) > 1:  # the number of classes is open: one row
+        sizes[0] = 1
+    if sizes.count(-1) > 1 or rest or n_elements % fixed:
+        raise Malformed(
+            f"the body has {len(body)} bytes; a raw {NAMES[np.dtype(dtype)]} tensor of {sizes} was expected",
+            code="bad_binary_size",
+        )
+    sizes = [n_elements // fixed if size == -1 else size for size in sizes]
+    return (
+        b'{"inputs":[{"name":"%s","datatype":"%s","shape":%s,"parameters":{"binary_data_size":%d}}],'
+        b'"parameters":{"binary_data_output":true}}'
+        % (name.encode(), NAMES[np.dtype(dtype)].encode(), str(sizes).encode(), len(body))
+    )
+
+
+Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis
+
+
+class Came(NamedTuple):
+    """What came of a request's inputs: the model's own by name, and the two that every model takes."""
+
+    own: dict[str, NDArray[Any]]
+    mask: NDArray[np.bool_] | None
+    temperature: tuple[Tensor, int] | None
+
+
+def gathered(said: Asked, body: bytes, at: int, model: Served) -> Came:
+    """The inputs, read where they stand; binary data begin at byte `at` of the body."""
+    own: dict[str, NDArray[Any]] = {}
+    mask = temperature = None
+    for tensor in said.inputs:
+        if tensor.name in model.inputs:
+            own[tensor.name] = numbers(tensor, body, at) if model.takes_logits else own_input(tensor, body, at, model)
+        elif tensor.name == "mask":
+            mask = booleans(tensor, body, at)
+        elif tensor.name == "temperature":
+            temperature = tensor, at
+        else:
+            known = ", ".join([*model.inputs, "mask", "temperature"])
+            raise InvalidValue(f"there is no input {shown(tensor.name)}; {known} are known", code="unknown_input")
+        at += tensor.n_bytes or 0
+    return Came(own, mask, temperature)
+
+
+def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
+    """Rows of logits."""
+    came = gathered(said, body, at, model)
+    logits = came.own.get("logits")
+    if logits is None:
+        raise InvalidValue(f"the model {model.name} takes logits; that input was expected", code="missing_logits")
+    shape = logits.shape
+    if len(shape) > 2 or shape[-1] == 0:
+        raise InvalidValue(
+            f"logits has the shape {list(shape)}; [K] or [N, K] with at least one class was expected",
+            code="wrong_shape",
+        )
+    n, k = shape if len(shape) == 2 else (1, shape[0])
+    if k != (model.classes or k):
+        raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
+    mask = None if came.mask is None else arrays.fitted(came.mask, shape, 1).reshape(n, k)
+    temperature = temperatures(came.temperature, said, body, n)
+    if n == 0:
+        return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
+    rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
+    return rows, shape[:-1], (k,)
+
+
+def read_inputs(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
+    """Rows of a classifier's own inputs."""
+    came = gathered(said, body, at, model)
+    if missing := model.inputs.keys() - came.own.keys():
+        raise InvalidValue(f"the input {', '.join(sorted(missing))} is missing", code="missing_inputs")
+    counts = {len(values) for values in came.own.values()}
+    if len(counts) != 1:
+        raise InvalidValue("the inputs have different numbers of rows; the same was expected", code="wrong_shape")
+    n = counts.pop()
+    mask = came.mask
+    if mask is not None:
+        if model.classes is None:
+            raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
+        mask = arrays.fitted(mask, (n, model.classes), 1)
+    temperature = temperatures(came.temperature, said, body, n)
+    empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
+    own = {name: came.own[name] for name in model.inputs}
+    return Rows(own, mask, temperature, empty), (n,), (model.classes or 0,)
+
+
+def numbers(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
+    """Logits, float32 or float64, of the tensor's shape."""
+    expect(tensor, LOGITS)
+    if tensor.n_bytes is not None:
+        values = from_bytes(tensor, body, at)
+        return values.astype(np.float32) if values.dtype == np.float16 else values
+    if isinstance(tensor.data, np.ndarray):
+        return tensor.data.reshape(tensor.shape)
+    leaves = leaves_of(tensor)
+    return arrays.as_numbers(tensor.shape, leaves, tensor.name) if leaves else np.zeros(tensor.shape)
+
+
+def booleans(tensor: Tensor, body: bytes, at: int) -> NDArray[np.bool_]:
+    """A mask, of the tensor's shape."""
+    expect(tensor, ("BOOL",))
+    if tensor.n_bytes is not None:
+        return from_bytes(tensor, body, at)
+    if isinstance(tensor.data, np.ndarray):
+        return tensor.data.reshape(tensor.shape)
+    return arrays.as_booleans(tensor.shape, leaves_of(tensor), tensor.name)
+
+
+def temperatures(came: tuple[Tensor, int] | None, said: Asked, body: bytes, n: int) -> Temperature | None:
+    """The input `temperature`, `[N]`, `[N, 1]` or `[1]`, or the parameter of that name; at most one of them."""
+    if came is None:
+        return said.temperature
+    tensor, at = came
+    if said.temperature is not None:
+        raise InvalidValue("temperature came as an input and as a parameter; one of them was expected")
+    expect(tensor, TEMPERATURES)
+    if tensor.shape not in ((n,), (n, 1), (1,), (1, 1)):
+        raise InvalidValue(
+            f"temperature has the shape {list(tensor.shape)}; [1], or [{n}] or [{n}, 1] for {n} rows, was expected",
+            code="wrong_shape",
+        )
+    if tensor.n_bytes is not None:
+        column = from_bytes(tensor, body, at)
+        if column.size == 1 and 0 < (only := float(column.item())) < math.inf:  # the usual case, fast
+            return only
+    else:
+        column = arrays.as_numbers(tensor.shape, leaves_of(tensor), "temperature")
+    with np.errstate(over="ignore"):
+        column = column.astype(np.float32 if tensor.datatype == "FP32" else np.float64).astype(np.float64)
+    good = (column > 0) & np.isfinite(column)
+    if not good.all():
+        row = int((~good).argmax())
+        found = f"{column.reshape(-1)[row]:g}"
+        raise InvalidValue(
+            f"temperature[{row}] is {found}; a finite number above 0 was expected", code="bad_temperature", row=row
+        )
+    return float(column.reshape(-1)[0]) if column.size == 1 else column.reshape(n, 1)
+
+
+def own_input(tensor: Tensor, body: bytes, at: int, model: Served) -> NDArray[Any]:
+    """An input of a classifier, as it declares it."""
+    dtype, shape = model.inputs[tensor.name]
+    expect(tensor, (NAMES[np.dtype(dtype)],))
+    sizes = tensor.shape[1:]
+    if len(sizes) != len(shape) or any(size not in (None, got) for size, got in zip(shape, sizes, strict=True)):
+        expected = ["N", *("any" if size is None else size for size in shape)]
+        raise InvalidValue(
+            f"{tensor.name} has the shape {list(tensor.shape)}; {expected} was expected", code="wrong_shape"
+        )
+    if tensor.n_bytes is None:
+        return arrays.as_dtype(tensor.shape, leaves_of(tensor), tensor.name, dtype)
+    values = from_bytes(tensor, body, at)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InvalidValue(f"{tensor.name} has a number that is not finite", code="bad_input")
+    return values
+
+
+def expect(tensor: Tensor, datatypes: tuple[str, ...]) -> None:
+    """Refuse a tensor of another datatype."""
+    if tensor.datatype not in datatypes:
+        raise InvalidValue(
+            f"{tensor.name} is {tensor.datatype}; {' or '.join(datatypes)} was expected", code="bad_datatype"
+        )

@@ -1,0 +1,286 @@
+"""The JSON header of an Open Inference Protocol request: parsed and checked, whatever model it is for.
+
+Clients send the same short header again and again before different binary data: those are remembered.
+"""
+
+import math
+import sys
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, get_args
+
+import orjson
+
+from service.codec.arrays import said
+from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
+from service.codec.predict.contract import Output
+from service.errors import InvalidValue, Malformed, NotJSON
+
+OUTPUTS: Final = get_args(Output)
+CLASSIFIED: Final = frozenset({"probabilities", "log_probabilities"})
+REMEMBERED_BYTES: Final = 1024
+MAX_TIMEOUT_US: Final = 3_600_000_000
+MAX_ID: Final = 256
+
+
+class Wanted(NamedTuple):
+    """An output that is asked for: as binary data or JSON, or as its best `n_classes` classes if that is not 0."""
+
+    name: str
+    binary: bool
+    n_classes: int
+
+
+class Asked(NamedTuple):
+    """A header.
+
+    Attributes:
+        temperature: the request's parameter, T > 0.
+        group: the request's parameter, whose temperature all rows get.
+        wanted: the outputs, in order.
+        made_of: their names, and `top` where the ranking is needed.
+        n_bytes: how many bytes of binary data follow the header.
+        binary: all numbers come and go as binary data.
+    """
+
+    id: str | None
+    temperature: float | None
+    group: str | None
+    timeout_s: float | None
+    inputs: tuple[Tensor, ...]
+    wanted: tuple[Wanted, ...]
+    made_of: tuple[str, ...]
+    n_bytes: int
+    binary: bool
+
+
+def asked(header: bytes) -> Asked:
+    """What a header says.
+
+    Raises:
+        NotJSON: it is not JSON.
+        InvalidValue: it is, but no inference request.
+    """
+    return remembered(header) if len(header) <= REMEMBERED_BYTES else read(header)
+
+
+def read(header: bytes) -> Asked:
+    """As `asked`, without remembering."""
+    try:
+        document = orjson.loads(header)
+    except orjson.JSONDecodeError as error:
+        what = "the inference header is empty" if not header.strip() else f"the inference header is not JSON: {error}"
+        raise NotJSON(f"{what}; a JSON object was expected") from None
+    return understood(document)
+
+
+def understood(document: Any) -> Asked:
+    """What a header says, once it is parsed.
+
+    Raises:
+        InvalidValue: it is no inference request.
+    """
+    given = typed(document, dict, "the inference request", "an object with inputs")
+    parameters = parameters_of(given, "the request")
+    inputs = tuple(
+        [tensor(item, i) for i, item in enumerate(typed(given.get("inputs"), list, "inputs", "a list of tensors"))]
+    )
+    unlike(inputs, "input")
+    wanted = outputs(given.get("outputs"), flag(parameters, "binary_data_output", "the request"))
+    made_of = tuple([w.name for w in wanted])
+    if any(w.n_classes for w in wanted):
+        made_of = (*made_of, "top")
+    return Asked(
+        identifier(given.get("id")),
+        temperature(parameters.get("temperature")),
+        group(parameters.get("group")),
+        timeout(parameters.get("timeout")),
+        inputs,
+        wanted,
+        made_of,
+        sum([item.n_bytes or 0 for item in inputs]),
+        all(item.n_bytes is not None for item in inputs) and all(w.binary and not w.n_classes for w in wanted),
+    )
+
+
+remembered = lru_cache(maxsize=512)(read)
+
+
+def tensor(item: Any, i: int) -> Tensor:
+    """One input, whose binary size fits its shape."""
+    given = typed(item, dict, f"inputs[{i}]", "an object with name, shape and datatype")
+    name = typed(given.get("name"), str, f"the name of inputs[{i}]", "a string")
+    datatype = typed(given.get("datatype"), str, f"the datatype of {shown(name)}", "a string such as FP32")
+    if datatype not in DTYPES and datatype != "BYTES":
+        raise InvalidValue(
+            f"{shown(name)} has the datatype {shown(datatype)}; {', '.join(DTYPES)} are known", code="bad_datatype"
+        )
+    shape = shape_of(given.get("shape"), name)
+    parameters = parameters_of(given, shown(name))
+    refuse_shared_memory(parameters, name)
+    n_bytes = parameters.get("binary_data_size")
+    if n_bytes is None:
+        if datatype in BINARY_ONLY:
+            raise InvalidValue(f"{shown(name)} is {datatype}, which only binary data can say: those were expected")
+        return Tensor(name, datatype, shape, None, given.get("data"))
+    if type(n_bytes) is not int or n_bytes < 0:
+        raise InvalidValue(f"binary_data_size of {shown(name)} is no number of bytes", code="bad_binary_size")
+    if given.get("data") is not None:
+        raise InvalidValue(f"{shown(name)} has both data and binary_data_size; one of them was expected")
+    if datatype != "BYTES" and n_bytes != n_elements(shape) * DTYPES[datatype].itemsize:
+        needed = n_elements(shape) * DTYPES[datatype].itemsize
+        raise InvalidValue(
+            f"the binary data of {shown(name)} are {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
+            code="bad_binary_size",
+        )
+    return Tensor(name, datatype, shape, n_bytes, None)
+
+
+def shape_of(value: Any, name: str) -> tuple[int, ...]:
+    """A tensor's shape."""
+    axes = typed(value, list, f"the shape of {shown(name)}", "a list of sizes")
+    if any(type(size) is not int or not 0 <= size <= MAX_AXIS for size in axes) or not 1 <= len(axes) <= MAX_RANK:
+        raise InvalidValue(
+            f"the shape of {shown(name)} is no list of 1 to {MAX_RANK} sizes from 0 to {MAX_AXIS}", code="wrong_shape"
+        )
+    if n_elements(tuple(size or 1 for size in axes)) > sys.maxsize // 8:
+        raise InvalidValue(f"the shape of {shown(name)} is larger than any memory", code="wrong_shape")
+    return tuple(axes)
+
+
+def outputs(value: Any, binary: bool) -> tuple[Wanted, ...]:
+    """The outputs that are asked for; all there are, if none is named. `binary` where an output says nothing."""
+    if value is None or value == []:
+        return tuple([Wanted(name, binary, 0) for name in OUTPUTS])
+    wanted = []
+    for i, item in enumerate(typed(value, list, "outputs", "a list of outputs")):
+        given = typed(item, dict, f"outputs[{i}]", "an object with a name")
+        name = typed(given.get("name"), str, f"the name of outputs[{i}]", "a string")
+        if name not in OUTPUTS:
+            raise InvalidValue(
+                f"there is no output {shown(name)}; there are {', '.join(OUTPUTS)}", code="unknown_output"
+            )
+        parameters = parameters_of(given, shown(name))
+        refuse_shared_memory(parameters, name)
+        wanted.append(Wanted(name, flag(parameters, "binary_data", name, binary), n_classes(parameters, name)))
+    unlike(wanted, "output")
+    return tuple(wanted)
+
+
+def n_classes(parameters: dict[str, Any], name: str) -> int:
+    """The classification extension: how many classes instead of the tensor, 0 for the tensor."""
+    n = parameters.get("classification", 0)
+    if type(n) is not int or not 0 <= n <= MAX_AXIS:
+        raise InvalidValue(f"classification of {name} is no number of classes", code="bad_classification")
+    if n and name not in CLASSIFIED:
+        raise InvalidValue(
+            f"{name} has no classes to classify; {' and '.join(sorted(CLASSIFIED))} have", code="bad_classification"
+        )
+    return n
+
+
+def identifier(value: Any) -> str | None:
+    """The request's id, to be echoed."""
+    if value is None:
+        return None
+    name: str = typed(value, str, "id", "a string")
+    if len(name) > MAX_ID:
+        raise InvalidValue(f"id has {len(name)} characters; at most {MAX_ID} were expected")
+    return name
+
+
+def temperature(value: Any) -> float | None:
+    """The parameter `temperature`: a number, or a string that is one, as some clients' parameters are strings."""
+    if value is None:
+        return None
+    number = numeric(value)
+    if not 0 < number < math.inf:
+        found = said(value) if math.isnan(number) else f"{number:g}"
+        raise InvalidValue(
+            f"the parameter temperature is {found}; a finite number above 0 was expected", code="bad_temperature"
+        )
+    return number
+
+
+def group(value: Any) -> str | None:
+    """The parameter `group`."""
+    return None if value is None else str(typed(value, str, "the parameter group", "a string"))
+
+
+def timeout(value: Any) -> float | None:
+    """The parameter `timeout` of the schedule policy extension, microseconds, as seconds; 0 is none."""
+    if value is None:
+        return None
+    number = numeric(value)
+    if not 0 <= number <= MAX_TIMEOUT_US:
+        raise InvalidValue(f"the parameter timeout is no number of microseconds from 0 to {MAX_TIMEOUT_US}")
+    return number / 1e6 or None
+
+
+def numeric(value: Any) -> float:
+    """A number, or the number in a string; NaN for anything else."""
+    if type(value) in (int, float) or (type(value) is str and value.isascii() and "_" not in value):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    return math.nan
+
+
+def parameters_of(given: dict[str, Any], of: str) -> dict[str, Any]:
+    """The parameters of something; those that nobody here knows are let pass, as the protocol has them open."""
+    value = given.get("parameters")
+    return {} if value is None else typed(value, dict, f"parameters of {of}", "an object")
+
+
+def flag(parameters: dict[str, Any], key: str, of: str, default: bool = False) -> bool:
+    """A boolean parameter."""
+    value = parameters.get(key)
+    return default if value is None else typed(value, bool, f"{key} of {of}", "true or false")
+
+
+def refuse_shared_memory(parameters: dict[str, Any], name: str) -> None:
+    """Tensors come and go in the body here."""
+    if "shared_memory_region" in parameters:
+        raise InvalidValue(
+            f"{shown(name)} lies in shared memory, which is not served: data in the body were expected",
+            code="no_shared_memory",
+        )
+
+
+def unlike(items: "tuple[Tensor, ...] | list[Wanted]", what: str) -> None:
+    """Refuse a name that stands there twice."""
+    names = [item.name for item in items]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidValue(f"the {what} {shown(twice)} stands there twice; once was expected", code="duplicate_key")
+
+
+def typed(value: Any, kind: type, name: str, expected: str) -> Any:
+    """`value`, if it is of its kind."""
+    if type(value) is not kind:
+        found = "missing" if value is None else said(value)
+        raise InvalidValue(f"{name} is {found}; {expected} was expected", code="wrong_request")
+    return value
+
+
+def shown(name: str) -> str:
+    """A client's word in a sentence, cut and harmless."""
+    return name if name.isidentifier() and len(name) <= 40 else repr(name[:40])
+
+
+def header_length(value: bytes | None, n_bytes: int) -> int:
+    """How many of the body's `n_bytes` are the header: what `Inference-Header-Content-Length` says, all if none came.
+
+    Raises:
+        Malformed: no number, or more than there are.
+    """
+    if value is None:
+        return n_bytes
+    if not value.isdigit():
+        raise Malformed("Inference-Header-Content-Length is no number of bytes", code="bad_header_length")
+    length = int(value[:19])
+    if length > n_bytes:
+        raise Malformed(
+            f"Inference-Header-Content-Length is {length} bytes; the body has {n_bytes}", code="bad_header_length"
+        )
+    return length

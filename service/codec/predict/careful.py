@@ -1,0 +1,186 @@
+"""The careful way in, which is the contract: json, pydantic and `arrays`, and a precise error for what is wrong.
+
+Pydantic judges, and `wording` says what it minds: in the service's own words.
+"""
+
+import json
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from service.codec import arrays, wording
+from service.codec.predict.contract import PredictRequest
+from service.codec.query import Query, Served
+from service.engine.rows import Rows, Temperature
+from service.errors import InvalidValue, NotJSON
+
+CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": None}
+MAX_DIGITS: Final = 400  # more than any float64 has
+
+
+def decode_careful(body: bytes, model: Served) -> Query:
+    """Read a body of any kind, and say what is wrong with it where something is."""
+    request = described(parsed(body))
+    read = read_logits if model.takes_logits else read_inputs
+    rows, lead, classes = read(request, model)
+    groups = group_indices(request.group, rows.n, model)
+    if request.alpha is not None:
+        check_sets(request, model, groups)
+    return Query(
+        rows.grouped(groups),
+        outputs=tuple(request.outputs),
+        lead=lead,
+        classes=classes,
+        lists_temperature=isinstance(request.temperature, list),
+        top_k=request.top_k,
+        timeout_s=None if request.timeout_ms is None else request.timeout_ms / 1e3,
+        id=request.id,
+        alpha=request.alpha,
+        groups=groups,
+    )
+
+
+def parsed(body: bytes, of: str = "an object with logits") -> dict[str, Any]:
+    """The JSON object of a body; NaN and Infinity are read as what they name, for the error's sake."""
+    if not body.strip():
+        raise NotJSON("the body is empty; a JSON object was expected")
+    try:
+        document = json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer
+        )
+    except RecursionError:
+        raise NotJSON("the body is nested too deeply; a flat JSON object was expected") from None
+    except UnicodeDecodeError as error:
+        raise NotJSON(f"the body is not UTF-8 at byte {error.start}; JSON in UTF-8 was expected") from None
+    except json.JSONDecodeError as error:
+        raise NotJSON(f"the body is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidValue(f"the body is {arrays.said(document)}; {of} was expected")
+    return document
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidValue(
+            f"the key {twice[:40]!r} stands there more than once; once was expected", code="duplicate_key"
+        )
+    return found
+
+
+def integer(digits: str) -> float:
+    """An integer; one with hundreds of digits is beyond every bound, and infinity is as well."""
+    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
+
+
+def described(document: dict[str, Any]) -> PredictRequest:
+    """The document as the contract has it; the first thing that pydantic minds is the error."""
+    known = PredictRequest.model_fields
+    if unknown := [key for key in document if key not in known]:
+        raise InvalidValue(f"the key {unknown[0][:40]!r} is unknown; {', '.join(known)} are known", code="unknown_key")
+    try:
+        request = PredictRequest.model_validate(document)
+    except ValidationError as error:
+        raise InvalidValue(wording.of(error)) from None
+    if request.mask is not None and request.allowed is not None:
+        raise InvalidValue("mask and allowed came both; one of them was expected")
+    return request
+
+
+Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axes
+
+
+def read_logits(request: PredictRequest, model: Served) -> Decoded:
+    """Rows of logits, classes flattened to one axis."""
+    if request.inputs is not None or request.logits is None:
+        raise InvalidValue(f"the model {model.name} takes logits; the key logits was expected", code="missing_logits")
+    logits = arrays.numbers(request.logits)
+    n_axes = arrays.class_axes(request.axis, logits.ndim)
+    classes = logits.shape[-n_axes:]
+    flat = logits.reshape(-1, math.prod(classes))
+    n, k = flat.shape
+    if k != (model.classes or k):
+        raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
+    if request.mask is None:
+        mask = read_allowed(request, model, n, k)
+    else:
+        mask = arrays.fitted(arrays.booleans(request.mask), logits.shape, n_axes).reshape(n, k)
+    temperature = read_temperature(request, n)
+    rows = Rows.checked(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
+    return rows, logits.shape[:-n_axes], classes
+
+
+def read_inputs(request: PredictRequest, model: Served) -> Decoded:
+    """Rows of a classifier's own inputs."""
+    if request.logits is not None or request.inputs is None:
+        names = ", ".join(model.inputs)
+        raise InvalidValue(
+            f"the model {model.name} takes inputs: {names}; the key inputs was expected",
+            code="missing_inputs",
+        )
+    if request.inputs.keys() != model.inputs.keys():
+        raise InvalidValue(
+            f"inputs has {len(request.inputs)} keys; {', '.join(model.inputs)} were expected",
+            code="missing_inputs",
+        )
+    values, leads = {}, set()
+    for name, (dtype, shape) in model.inputs.items():
+        values[name], lead = arrays.tensor(request.inputs[name], f"inputs.{name}", dtype, shape)
+        leads.add(lead)
+    if len(leads) != 1:
+        raise InvalidValue("the inputs have different numbers of rows; the same was expected", code="wrong_shape")
+    lead = leads.pop()
+    n = lead[0] if lead else 1
+    mask = None
+    if request.mask is not None or request.allowed is not None:
+        if model.classes is None:
+            raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
+        mask = read_allowed(request, model, n, model.classes)
+    if request.mask is not None:
+        given = arrays.booleans(request.mask)
+        mask = arrays.fitted(given, (n, model.classes or 0), 1)
+    empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
+    return Rows(values, mask, read_temperature(request, n), empty), lead, ()
+
+
+def read_allowed(request: PredictRequest, model: Served, n: int, k: int) -> NDArray[np.bool_] | None:
+    """The mask that `allowed` names, if it came."""
+    return None if request.allowed is None else arrays.allowed_mask(request.allowed, n, k, model.labels)
+
+
+def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
+    """What stands under `temperature`, if it came."""
+    return None if request.temperature is None else arrays.temperatures(request.temperature, n)
+
+
+def group_indices(given: str | list[str] | None, n: int, model: Served) -> NDArray[np.int64] | None:
+    """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
+    if given is None:
+        return None
+    if not model.groups:
+        raise InvalidValue(
+            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
+        )
+    names = [given] * n if isinstance(given, str) else given
+    if len(names) != n:
+        raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
+    return np.array([[model.groups.get(name, 0)] for name in names], np.int64)
+
+
+def check_sets(request: PredictRequest, model: Served, groups: NDArray[np.int64] | None) -> None:
+    """Refuse an `alpha` that no guarantee could be given for."""
+    if model.conformal is None:
+        why = "was not fitted with scores for prediction sets; `calibrant fit` does it"
+        raise InvalidValue(f"the model {model.name} {why}", code="no_conformal")
+    if request.temperature is not None:
+        raise InvalidValue("alpha holds at the head's own temperature only; no temperature was expected beside it")
+    if model.conformal.by == "group" and (groups is None or not groups.all()):
+        raise InvalidValue(
+            f"the model {model.name} knows sets by group; a group that it knows was expected", code="no_group"
+        )

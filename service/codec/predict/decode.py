@@ -1,0 +1,25 @@
+"""A body of /predict to a `Query`."""
+
+from service.codec.predict.careful import decode_careful
+from service.codec.predict.small import MAX_BODY, decode_small
+from service.codec.query import Query, Served
+
+try:
+    from service.codec.predict.fast import decode_fast
+except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
+
+    def decode_fast(body: bytes, model: Served) -> Query | None:  # noqa: ARG001 - the signature of the fast way
+        """Leave it to the careful way."""
+        return None
+
+
+def decode(body: bytes, model: Served) -> Query:
+    """Read a request for `model`.
+
+    Raises:
+        NotJSON: the body is not JSON.
+        InvalidValue: it is, but no request that can be answered.
+    """
+    if len(body) <= MAX_BODY and (query := decode_small(body, model)):
+        return query
+    return decode_fast(body, model) or decode_careful(body, model)

@@ -1,0 +1,148 @@
+"""Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from random import SystemRandom
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from service.codec.query import Query, Served
+from service.conformal import Conformal
+from service.engine.rows import Answers, Arrays, Part, Rows
+from service.errors import AnsweredError
+
+NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+RANDOM: Final = SystemRandom()
+USUAL: Final = b'%b%b,"probabilities":[[%b]]}'
+USUAL_FLAT: Final = b'%b%b,"probabilities":[%b]}'
+PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})
+
+
+def encode(query: Query, arrays: Arrays, model: Served) -> bytes:
+    """The JSON answer to `query`; float32 as the shortest decimal that reads back the same, -inf as null."""
+    if query.usual and isinstance(arrays, Part) and arrays.batch.of_single_rows:
+        return encode_usual(query, arrays, model)
+    said: dict[str, Any] = {"model": model.name, "version": model.version}
+    if query.id is not None:
+        said["id"] = query.id
+    said["temperature"] = said_temperature(query, model)
+    answers = Answers(arrays)
+    for output in query.outputs:
+        if output in PER_CLASS:
+            values = arrays[output]
+            said[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
+        elif output == "prediction":
+            classes = answers.prediction().tolist()
+            said[output] = per_row([None if i < 0 else i for i in classes], query)
+            if model.labels:
+                said["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
+        else:
+            said[output] = per_row(getattr(answers, output)(), query)
+    if query.top_k is not None:
+        said["top"] = said_top(answers, query, query.top_k, model.labels)
+    if query.alpha is not None and model.conformal is not None:
+        said["prediction_set"] = said_sets(
+            arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
+        )
+    if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
+        said |= {"warnings": found} if (found := warnings(query.rows, query.groups)) else {}
+    return orjson.dumps(said, option=NUMPY)
+
+
+def encode_usual(query: Query, part: Part, model: Served) -> bytes:
+    """The same for a usual query, out of what is written once for all rows of a batch."""
+    before = opening(model.name, model.version)
+    temperature = query.rows.temperature
+    written = orjson.dumps(model.temperature if temperature is None else temperature)
+    if query.lists_temperature:
+        written = b"[%b]" % written
+    numbers = part.batch.once(written_probabilities)[part.start]
+    return (USUAL if query.lead else USUAL_FLAT) % (before, written, numbers)
+
+
+@lru_cache
+def opening(name: str, version: str) -> bytes:
+    """How an answer of this version begins, up to its temperature."""
+    return orjson.dumps({"model": name, "version": version})[:-1] + b',"temperature":'
+
+
+def written_probabilities(arrays: Arrays) -> list[bytes]:
+    """The probabilities of each row, `[N, K]`, as JSON without brackets."""
+    return orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
+
+
+def per_row(values: Any, query: Query) -> Any:
+    """One value a row, or the value where one row came without a batch axis."""
+    return values if query.lead else values[0]
+
+
+def said_temperature(query: Query, model: Served) -> Any:
+    """The temperature that was used: as it came, or the head's."""
+    given = query.rows.temperature
+    if given is None and query.groups is not None:
+        used = [model.group_temperatures[i] for i in query.groups[:, 0]]
+        return used[0] if len(set(used)) == 1 else used
+    if given is None:
+        return model.temperature
+    if isinstance(given, np.ndarray):
+        return given[:, 0].tolist()
+    return [given] if query.lists_temperature else given
+
+
+def said_top(answers: Answers, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+    """The best classes of each row with labels and probabilities, best first."""
+    best = answers.top(k)
+    probabilities = answers.arrays["probabilities"]
+    top: dict[str, Any] = {"classes": per_row([row.tolist() for row in best], query)}
+    if labels:
+        top["labels"] = per_row([[labels[i] for i in row] for row in best], query)
+    top["probabilities"] = per_row([p[row] for p, row in zip(probabilities, best, strict=True)], query)
+    return top
+
+
+def said_sets(
+    log_probabilities: NDArray[np.float32],
+    query: Query,
+    alpha: float,
+    conformal: Conformal,
+    labels: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The classes of each row's prediction set, with labels."""
+    groups = None if query.groups is None else query.groups[:, 0] - 1
+    uniforms = np.array([RANDOM.random() for _ in range(query.rows.n)]) if conformal.randomised else None
+    inside = conformal.sets(log_probabilities, alpha, groups=groups, uniforms=uniforms)
+    classes = [np.flatnonzero(row).tolist() for row in inside]
+    sets: dict[str, Any] = {"classes": per_row(classes, query)}
+    if labels:
+        sets["labels"] = per_row([[labels[i] for i in row] for row in classes], query)
+    return sets
+
+
+def warnings(rows: Rows, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+    """What was odd about rows that were answered all the same."""
+    found: list[dict[str, Any]] = []
+    if rows.empty:
+        message = "no class is left in these rows, all are masked or -inf: probabilities 0, no prediction"
+        found.append({"code": "no_class_allowed", "rows": list(rows.empty), "message": message})
+    if rows.looks_like_probabilities:
+        message = (
+            "the logits are in [0, 1] and add up to 1, as probabilities do; softmax was applied to them all the same"
+        )
+        found.append({"code": "looks_like_probabilities", "rows": list(range(rows.n)), "message": message})
+    if groups is not None and not groups.all():
+        message = "the head does not know the group of these rows: they got the common temperature"
+        found.append({"code": "unknown_group", "rows": np.flatnonzero(groups[:, 0] == 0).tolist(), "message": message})
+    return found
+
+
+def encode_error(error: AnsweredError) -> bytes:
+    """The one shape of every error."""
+    said: dict[str, Any] = {"error": str(error), "code": error.code}
+    if error.row is not None:
+        said["row"] = error.row
+    if error.class_ is not None:
+        said["class"] = error.class_
+    return orjson.dumps(said)

@@ -1,0 +1,228 @@
+"""The fast way in: simdjson reads floats straight into a buffer, one translation of its bytes reads the mask.
+
+It takes a body only when it can prove that the careful way (`careful.py`, the contract) would read the same.
+"""
+
+import sys
+from typing import Any, Final, get_args
+
+import numpy as np
+import simdjson
+from numpy.typing import NDArray
+
+from service.codec.predict.contract import Output
+from service.codec.query import DEFAULT_OUTPUTS, Query, Served
+from service.engine.rows import Row, Rows
+
+# A parser keeps the memory of the largest body that it has read; large ones get one of their own.
+LARGE_BODY: Final = 2**21
+WIDE_ROW: Final = 4096  # classes; arrays of their own are cheaper than bytes that are joined
+SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte
+KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
+OUTPUTS: Final = frozenset(get_args(Output))
+# All bytes of true, false and the space between them, but those that tell them apart: t, f, [ and ].
+NOISE: Final = b"rueals, \t\r\n"
+BOOLEANS: Final = bytes.maketrans(b"tf", b"\1\0")
+
+
+class Parsers:
+    """One parser that is used again and again, until something still refers to what it read last."""
+
+    def __init__(self) -> None:
+        self.usual = simdjson.Parser()
+
+    def parse(self, body: bytes) -> Any:
+        """The document; raises ValueError or RuntimeError where simdjson does not read it."""
+        if len(body) > LARGE_BODY:
+            return simdjson.Parser().parse(body)
+        try:
+            return self.usual.parse(body)
+        except RuntimeError:
+            self.usual = simdjson.Parser()
+            return self.usual.parse(body)
+
+
+PARSERS: Final = Parsers()
+
+
+def decode_fast(body: bytes, model: Served) -> Query | None:
+    """The query, or None where the careful way must look: an error, a null, or anything unusual."""
+    if not model.takes_logits:
+        return None
+    try:
+        document = PARSERS.parse(body)
+        keys = tuple(document)
+        return read_fast(body, document, keys, model) if usual(keys) else None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
+        # whatever simdjson stumbled over, the careful way names it; an integer beyond 64 bits is a RuntimeError
+        return None
+
+
+USUAL: Final[set[tuple[str, ...]]] = set()  # grows to the orders of some of KEYS; what is unusual is not remembered
+
+
+def usual(keys: tuple[str, ...]) -> bool:
+    """Whether these are keys of this way, each of them once."""
+    if keys in USUAL:
+        return True
+    if len(keys) <= len(KEYS) and KEYS.issuperset(keys) and len(set(keys)) == len(keys):
+        USUAL.add(keys)
+        return True
+    return False
+
+
+def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) -> Query | None:
+    """From a parsed document whose keys are known; raises, or returns None, for the careful way."""
+    listed = document["logits"]
+    n, k = 1, len(listed)
+    lead: tuple[int, ...] = ()
+    if isinstance(listed[0], simdjson.Array):
+        n, k, lead = k, len(listed[0]), (k,)
+        if any(len(row) != k for row in listed):  # not by index, which walks there from the first
+            return None
+    if k == 0 or k != (model.classes or k):
+        return None
+    logits = np.frombuffer(listed.as_buffer(of_type="d"), np.float64)
+    lists = 1 + len(lead) * n
+    mask = temperature = None
+    lists_temperature = False
+    options: dict[str, Any] = {}
+    for key in keys:
+        if key == "mask":
+            mask = mask_fast(body, n, k, len(lead))
+            lists += 1 + len(lead) * n
+        elif key == "temperature":
+            temperature = temperature_fast(document[key], n)
+            lists_temperature = isinstance(document[key], simdjson.Array)
+            lists += lists_temperature
+        elif key != "logits":
+            lists += option_fast(key, document[key], options)
+    # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
+    if count_lists(body) != lists or len(logits) != n * k:
+        return None
+    rows = rows_fast(logits, mask, temperature, model, lead)
+    query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)
+    for name, option in options.items():
+        setattr(query, name, option)
+    return query
+
+
+def rows_fast(
+    logits: NDArray[np.float64],
+    mask: bytes | NDArray[np.bool_] | None,
+    temperature: float | NDArray[np.float64] | None,
+    model: Served,
+    lead: tuple[int, ...],
+) -> Rows:
+    """The rows of flat logits: one that is usual as it came, others checked."""
+    n = lead[0] if lead else 1
+    k = len(logits) // n
+    single = n == 1 and k <= WIDE_ROW and model.masks_first
+    if single and not isinstance(mask, np.ndarray) and not isinstance(temperature, np.ndarray):
+        row = Row.usual(logits, mask, temperature)
+        if row is not None:
+            return row
+    if isinstance(mask, bytes):
+        mask = np.frombuffer(mask, np.bool_).reshape(1, k)
+    first = model.masks_first
+    return Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=first, came_as=(*lead, k))
+
+
+def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool_]:
+    """The mask, a byte for each class of one row, or bool `[N, K]`; raises ValueError unless just these stand there.
+
+    An unescaped `"mask"` in valid JSON is a whole string, and one before a colon is the key.
+    """
+    start = body.rindex(b'"mask"') + 6
+    return row_fast(body, start, k, rank) if n == 1 else booleans_fast(body, start, n, k, rank)
+
+
+def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray[np.bool_]:
+    """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError unless just these stand there.
+
+    Without the noise, `: [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
+    numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1. A `rank` of 0 is one list in no other.
+    """
+    if n == 1:
+        return np.frombuffer(row_fast(body, start, k, rank), np.bool_).reshape(1, k)
+    end = start
+    if k < SHORT_ROW:
+        end = body.index(b"]]", end) + 2
+    else:
+        for _ in range(n + 1):
+            end = body.index(b"]", end) + 1
+    left = body[start:end].translate(BOOLEANS, NOISE)
+    width = k + 2
+    framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
+    if not framed or len(left) != n * width + 3:
+        raise ValueError
+    mask = np.frombuffer(left, np.uint8, n * width, 2).reshape(n, width)[:, 1:-1]
+    if mask.max() > 1:
+        raise ValueError
+    return mask.view(np.bool_)
+
+
+def row_fast(body: bytes, start: int, k: int, rank: int) -> bytes:
+    """As `booleans_fast` for one row: a byte 0 or 1 for each class."""
+    end = body.index(b"]", start) + 1
+    if rank:
+        end = body.index(b"]", end) + 1
+    left = body[start:end].translate(BOOLEANS, NOISE)
+    above, below = (b":[[", b"]]") if rank else (b":[", b"]")
+    allowed = left[len(above) : -len(below)]
+    if not left.startswith(above) or not left.endswith(below) or len(allowed) != k:
+        raise ValueError
+    # counting is faster than an array, up to there
+    if k <= WIDE_ROW and allowed.count(0) + allowed.count(1) == k:
+        return allowed
+    if np.frombuffer(allowed, np.uint8).max() > 1:
+        raise ValueError
+    return allowed
+
+
+def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
+    """A scalar for all rows or float64 `[N, 1]`; raises ValueError for what the careful way must judge."""
+    if not isinstance(value, simdjson.Array):
+        return ranged(value, 0.0)
+    if len(value) != n:
+        raise ValueError
+    if n == 1:
+        return ranged(value[0], 0.0)
+    column = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
+    if not column.min() > 0:
+        raise ValueError
+    return column.reshape(n, 1)
+
+
+def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
+    """Put an option that is no array of numbers into `options`, and return how many lists it was."""
+    if key == "outputs":
+        options["outputs"] = outputs = tuple(value.as_list())
+        if not 0 < len(outputs) <= len(OUTPUTS) or not OUTPUTS.issuperset(outputs):
+            raise ValueError
+        return 1
+    if key == "top_k":
+        if type(value) is not int or value < 1:
+            raise ValueError
+        options["top_k"] = value
+    elif key == "timeout_ms":
+        options["timeout_s"] = ranged(value, 0.0, 3_600_000.0) / 1e3
+    else:
+        if type(value) is not str or len(value) > 256:
+            raise ValueError
+        options["id"] = value
+    return 0
+
+
+def ranged(value: Any, above: float, most: float = sys.float_info.max) -> float:
+    """A JSON number above `above`, at most `most`; raises ValueError for anything else."""
+    if type(value) not in (float, int) or not above < value <= most:
+        raise ValueError
+    return float(value)
+
+
+def count_lists(body: bytes) -> int:
+    """How many opening brackets the body has, one in a string included."""
+    if len(body) < 4096:
+        return body.count(b"[")
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord("[")))  # twice as fast from here on

@@ -1,0 +1,130 @@
+"""Write a head file: masked softmax with a temperature, alone or behind a classifier that ends in logits.
+
+For example:
+  calibrant export --name softmax                                   any number of classes
+  calibrant export --name digits --classes labels.txt --temperature 1.7
+  calibrant export --name mine --onto classifier.onnx --output logits --classes labels.txt
+"""
+
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import CannotStart, UsedWrongly
+from service.metadata import Metadata
+
+if TYPE_CHECKING:
+    from service.heads.stages import Stages
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of `calibrant export`."""
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
+    where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
+    parser.add_argument(
+        "--classes", help="how many, or a text file with one label a line (default: any number of classes)"
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="T > 0, divides the logits (default: 1)")
+    parser.add_argument(
+        "--bias",
+        type=Path,
+        metavar="FILE",
+        help="K numbers added to the logits, .npy or text (default: none)",
+    )
+    parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
+    parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
+
+
+def run(arguments: Namespace) -> int:
+    """Build, check and write what the options say; print one line.
+
+    Raises:
+        UsedWrongly: options that cannot be meant together, or a file that does not hold what it should.
+        CannotStart: onnx is not installed, or a file cannot be read or written.
+    """
+    if find_spec("onnx") is None:
+        raise CannotStart("the package onnx is not installed: pip install 'calibrant[calibration]'")
+    if (arguments.onto is None) != (arguments.output is None):
+        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
+    # onnx comes with these
+    from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.publish import publish, write
+    from service.heads.softmax import build
+    from service.heads.stages import Stages
+
+    classes, labels = read_classes(arguments.classes)
+    stages = Stages(arguments.temperature, None if arguments.bias is None else read_bias(arguments.bias))
+    metadata = story(stages, classes or stages.classes, labels)
+    if arguments.onto is None:
+        model = build(stages, metadata.classes, metadata)
+    else:
+        model = attach(arguments.onto, arguments.output, stages, metadata)
+        refuse_fixed_batch(model)
+    path = publish(model, arguments.models, arguments.name) if arguments.to is None else write(model, arguments.to)
+    print(summary(path, Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})))  # noqa: T201 - the terminal is where this belongs
+    return 0
+
+
+def story(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None) -> Metadata:
+    """What the file will say of itself."""
+    method = "bias" if stages.affine else "none" if stages.temperature == 1 else "temperature"
+    return Metadata(
+        classes=classes,
+        labels=labels,
+        calibrator={"method": method, "temperature": stages.temperature},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def summary(path: Path, metadata: Metadata) -> str:
+    """One line that says what was written."""
+    classes = f"{metadata.classes or 'any number of'} classes"
+    return f"wrote {path}: {metadata.kind}, {classes}, temperature {metadata.temperature:g}"
+
+
+def read_classes(given: str | None) -> tuple[int | None, tuple[str, ...] | None]:
+    """The number of classes, and their labels where `given` names a file of them."""
+    if given is None:
+        return None, None
+    if given.isdecimal():
+        if int(given) < 1:
+            raise UsedWrongly(f"--classes is {given}, expected 1 or more")
+        return int(given), None
+    labels = [line.strip() for line in read_text(Path(given), "--classes").splitlines()]
+    if not labels:
+        raise UsedWrongly(f"--classes: {given} is empty, expected one label a line")
+    seen: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        if not label or label in seen:
+            fault = f"repeats the label {label!r}" if label else "is empty"
+            raise UsedWrongly(f"--classes: line {number} of {given} {fault}, expected one label a line, each once")
+        seen.add(label)
+    return len(labels), tuple(labels)
+
+
+def read_bias(path: Path) -> NDArray[np.float64]:
+    """Float64 [K] from a .npy file, or from text with numbers between white space or commas."""
+    try:
+        values: Any = np.load(path) if path.suffix == ".npy" else read_text(path, "--bias").replace(",", " ").split()
+        return np.asarray(values, np.float64)
+    except OSError as error:
+        raise CannotStart(f"--bias: {path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, EOFError) as error:
+        raise UsedWrongly(f"--bias: {path} does not hold one number for each class: {error}") from error
+
+
+def read_text(path: Path, option: str) -> str:
+    """The text of a file that an option names."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise CannotStart(f"{option}: {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsedWrongly(f"{option}: {path} is not text in UTF-8") from error

@@ -1,0 +1,203 @@
+"""Fit a calibrator to logits and labels, prove it on held-out rows, and put the head into the models folder.
+
+For example:
+  calibrant fit --data validation.npz --name digits
+  calibrant fit --data rows.csv --name shop --group tenant
+  calibrant fit --data logits.npy --labels labels.npy --method temperature --to head.onnx
+
+The data: np.savez("rows.npz", logits=..., labels=...), logits [n,K] and labels [n] as indices or names, with `mask`
+[n,K], `weights` [n], `groups` [n] and `classes` [K] where there are any; `val_` and `test_` before the names keep rows
+apart. A CSV or Parquet file has a column for each class, named as the class, and a column `label`.
+"""
+
+import json
+from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from service.errors import CannotStart, UsedWrongly
+
+if TYPE_CHECKING:
+    from service.calibration.proof import Proof, Wanted
+    from service.metadata import Metadata
+
+REPORTS: Final = ("report.html", "report.json")  # beside the head
+METHODS: Final = ("auto", "temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of `calibrant fit`."""
+    parser.add_argument("--data", type=Path, required=True, help="logits and labels: .npz, .npy, .csv or .parquet")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
+    where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
+    parser.add_argument("--method", choices=METHODS, default="auto", help="the calibrator (default: auto)")
+    parser.add_argument(
+        "--laplace",
+        action=BooleanOptionalAction,
+        help="mix in the uniform distribution, with weight 1/(n+1) (default: auto decides, else no)",
+    )
+    parser.add_argument("--group", metavar="NAME", help="array or column of groups: each gets its own temperature")
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="class names in the order of the logits, one a line; labels may be of them (default: the data's)",
+    )
+    parser.add_argument(
+        "--sets",
+        choices=("all", "class", "group"),
+        default="all",
+        help="what the coverage of sets is for (default: all)",
+    )
+    parser.add_argument("--randomised", action="store_true", help="prediction sets draw lots: exact coverage")
+    parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
+    parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
+    parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="write no report beside the head")
+
+
+def run(arguments: Namespace) -> int:
+    """Fit, prove, write the head and its report, print a table.
+
+    Raises:
+        UsedWrongly: options or data that cannot be meant.
+        CannotStart: a package is not installed, or a file cannot be read or written.
+        FitError: labels that say nothing.
+    """
+    if missing := [name for name in ("onnx", "scipy", "threadpoolctl") if find_spec(name) is None]:
+        raise CannotStart(f"the package {missing[0]} is not installed: pip install 'calibrant[calibration]'")
+    if (arguments.onto is None) != (arguments.output is None):
+        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
+    if arguments.sets == "group" and arguments.group is None:
+        raise UsedWrongly("--sets group wants groups: name them with --group")
+    before = [] if arguments.to is None else there(arguments.to)
+    if arguments.report and before:
+        refuse_another_report(arguments.to, before)
+    from service.calibration.proof import prove
+    from service.commands import terminal
+    from service.commands.export import read_classes
+    from service.datasets import files
+
+    _, named = read_classes(None if arguments.classes is None else str(arguments.classes))
+    with terminal.progress(steps(arguments)) as tell:
+        tell("reading")
+        parts = files.load(
+            arguments.data,
+            arguments.labels,
+            from_probabilities=arguments.from_probabilities,
+            group=arguments.group,
+            named=named,
+        )
+        proof = prove(parts, wanted(arguments), tell)
+        tell("writing")
+        story = metadata(proof, arguments)
+        path = write(proof, story, arguments)
+        intervals = proof.intervals()
+        if arguments.report:
+            from service.calibration.report import write_report
+
+            tell("the report")
+            write_report(path, proof, story, intervals)
+    terminal.show(path, proof, intervals, replaced=path in before)
+    if not arguments.report and own_report(path):
+        terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
+    return 0
+
+
+def there(head: Path) -> list[Path]:
+    """What there is already of a head and its report."""
+    return [path for path in (head, *(head.parent / name for name in REPORTS)) if path.exists()]
+
+
+def refuse_another_report(head: Path, before: list[Path]) -> None:
+    """Let no report go that is not of `head`: who names a file may mean to replace it, but not its neighbours.
+
+    Raises:
+        UsedWrongly: the report that stands there is of another head, or does not say of which.
+    """
+    reports = [path for path in before if path != head]
+    if reports and not own_report(head):
+        raise UsedWrongly(
+            f"{reports[0]} is not the report of {head.name}, and would be lost: "
+            "name a file in another folder, or add --no-report"
+        )
+
+
+def own_report(head: Path) -> bool:
+    """Whether the report that stands beside `head` says that it is of that file."""
+    try:
+        return bool(json.loads((head.parent / REPORTS[1]).read_bytes())["head"] == head.name)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def steps(arguments: Namespace) -> int:
+    """How often the progress bar moves."""
+    return 7 + len(wanted(arguments).methods) + 2 * int(arguments.method == "auto")
+
+
+def wanted(arguments: Namespace) -> "Wanted":
+    """The options, as the fit wants them."""
+    from service.calibration.methods import FORMS
+    from service.calibration.proof import Wanted
+    from service.calibration.select import AUTO
+
+    auto = arguments.method == "auto"
+    return Wanted(
+        methods=AUTO if auto else (arguments.method,),
+        laplace=arguments.laplace if auto or arguments.laplace is not None else False,
+        grouped=arguments.group is not None,
+        by=arguments.sets,
+        randomised=arguments.randomised,
+        forms=FORMS if arguments.onto is None else ("centred",),  # which folds into the classifier's last layer
+    )
+
+
+def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
+    """The story that the head file tells; names that only count from 0 are none."""
+    from service.calibration.export import parameters
+    from service.calibration.proof import checksum
+    from service.metadata import Metadata
+
+    data = proof.fitted_on
+    counted = tuple(map(str, range(data.n_classes)))
+    calibrator: dict[str, Any] = parameters(proof.calibrator, data.group_names)
+    if proof.error is not None:
+        calibrator["temperature_error"] = proof.error
+    if arguments.from_probabilities:
+        calibrator["logits"] = "logarithms of probabilities"
+    return Metadata(
+        classes=data.n_classes,
+        labels=None if data.class_names == counted else data.class_names,
+        calibrator=calibrator,
+        metrics=proof.metrics(),
+        n_rows=data.n_rows,
+        data_sha256=checksum(arguments.data),
+        masked_fit=data.mask is not None,
+        conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
+    """Build, check and write the head; return where it is."""
+    from service.calibration.export import stages
+    from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.publish import publish
+    from service.heads.publish import write as write_file
+    from service.heads.softmax import build
+
+    own = stages(proof.calibrator)
+    if arguments.onto is None:
+        model = build(own, proof.fitted_on.n_classes, story)
+    else:
+        model = attach(arguments.onto, arguments.output, own, story)
+        refuse_fixed_batch(model)
+    if arguments.to is not None:
+        return write_file(model, arguments.to)
+    return publish(model, arguments.models, arguments.name)

@@ -1,0 +1,339 @@
+"""A head in memory: an ONNX Runtime session, checked and warm. The only importer of onnxruntime."""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the Linux wheel reports home by default
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.conformal import Conformal
+from service.engine.bound import Bound, bind
+from service.engine.pruning import pruned
+from service.engine.rows import GRAPH_OUTPUTS, LANES, Input, Row, Rows, graph_outputs, joined, wants
+from service.errors import CannotStart, HeadError, RunFailed
+from service.metadata import Metadata
+from service.telemetry.counts import SILENCE, Tally
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+DTYPES: Final[Mapping[str, type[np.generic]]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+JUST: Final = ("probabilities",)
+JUST_BITS: Final = wants(JUST)
+# Where masks have gone into the logits, and where rows are wide enough, these nodes of a head change nothing.
+MASKING: Final = {("Where", "allowed"): 1, ("Where", "seen"): 1}
+WIDENING: Final = {("Pad", "wide"): 0, ("Slice", "probabilities"): 0}
+N_PROBE_CLASSES: Final = 16
+N_PROBE_ROWS: Final = 64
+N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
+LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
+MAX_BOUND: Final = 64  # widths
+ALL_OUTPUTS: Final = (1 << len(GRAPH_OUTPUTS)) - 1
+
+
+class Head:
+    """One head file, ready to run.
+
+    Attributes:
+        metadata: what the file says of itself.
+        classes: K, or none where any number is served.
+        labels: class labels by index, or none.
+        inputs: what a request brings, name to (dtype, shape without the batch dimension; none is open).
+        temperature: the T inside the file.
+        provider: `cpu` or `cuda`, where it really runs.
+        tally: where its runs are counted.
+    """
+
+    tally: Tally = SILENCE
+
+    def __init__(self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1) -> None:
+        """Load, check and warm up.
+
+        Raises:
+            HeadError: the file is no head that can be served; the sentence says what to do.
+            CannotStart: the provider was asked for and not given.
+        """
+        self.path = path
+        self.session = open_session(path, path, provider, intra_op_threads)
+        self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
+        try:
+            self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
+            self.inputs = request_inputs(self.session)
+            self.classes = class_count(self.session, self.metadata)
+            self.conformal = stored_sets(self.metadata)
+        except HeadError as error:
+            raise HeadError(f"{path} {error}") from error
+        self.labels = self.metadata.labels
+        by_group: dict[str, float] = self.metadata.calibrator.get("group_temperatures", {})
+        self.groups = {name: i for i, name in enumerate(by_group, start=1)}  # 0 is for rows of no group
+        self.temperature = self.metadata.temperature
+        self.group_temperatures = (self.temperature, *by_group.values())
+        if provider == "auto":
+            logger.info("provider auto: %s runs on %s", path, self.provider)
+        # most requests want probabilities alone, and every node would run for them; a classifier is too large for two
+        self.short = self.session
+        self.widens = False
+        if self.takes_logits and self.provider == "cpu":
+            self.widens = self.inputs.get("logits", (np.float32, ()))[1] == (None,)
+            passing = (MASKING if self.metadata.masks_first else {}) | (WIDENING if self.widens else {})
+            self.short = open_session(path, pruned(path.read_bytes(), JUST, passing), "cpu", intra_op_threads)
+        self.bound: dict[int, Bound] = {}  # by K
+        self.run_options, self.large_run_options = run_options(), run_options()
+        self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self.seconds_per_run, self.seconds_per_number = self.warm_up()
+
+    def __repr__(self) -> str:
+        return f"<Head {self.path} K={self.classes or 'any'} T={self.temperature:g} on {self.provider}>"
+
+    @property
+    def takes_logits(self) -> bool:
+        """Whether a request brings logits; else it brings the inputs of an attached classifier."""
+        return self.metadata.kind != "classifier"
+
+    def run(self, feed: Mapping[str, NDArray[Any]], bits: int) -> dict[str, NDArray[Any]]:
+        """Run `feed` (name to `[N, ...]`) and return the graph outputs of `bits`, each `[N, ...]`.
+
+        Raises:
+            RunFailed: ONNX Runtime refused.
+        """
+        names = graph_outputs(bits)
+        try:
+            if names == JUST and self.short is not self.session and not ("mask" in feed and self.metadata.masks_first):
+                return {"probabilities": self.run_short(feed)}
+            if self.provider == "cpu":
+                outputs = self.session.run(names, feed, self.options_for(feed))
+            else:
+                outputs = self.run_bound(names, feed)
+        except Exception as error:  # onnxruntime's exceptions share no root
+            raise failed(error) from error
+        return dict(zip(names, outputs, strict=True))
+
+    def run_alone(self, rows: Rows, bits: int) -> dict[str, NDArray[Any]]:
+        """As `run`, for the rows of one request; on one thread, and what it returns is good until the next call.
+
+        Raises:
+            RunFailed: ONNX Runtime refused.
+        """
+        if type(rows) is not Row or bits != JUST_BITS or self.short is self.session:
+            return self.run(joined([rows], self.temperature), bits)
+        k = rows.n_numbers
+        try:
+            bound = self.bound.get(k)
+            if bound is None:
+                if len(self.bound) == MAX_BOUND:
+                    self.bound.clear()
+                bound = self.bound[k] = Bound(self.short, k, k + (-k % LANES if self.widens else 0))
+            return bound.run(rows, self.temperature)
+        except Exception as error:  # onnxruntime's exceptions share no root
+            raise failed(error) from error
+
+    def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """The probabilities, `[N, K]`, by the session that has nothing else."""
+        options = self.options_for(feed)
+        k = feed["logits"].shape[1] if self.widens else 0
+        if k % LANES:
+            feed = {**feed, "logits": widened(feed["logits"])}
+        (probabilities,) = self.short.run(JUST, feed, options)
+        return np.ascontiguousarray(probabilities[:, :k]) if k % LANES else np.asarray(probabilities)
+
+    def options_for(self, feed: Mapping[str, NDArray[Any]]) -> ort.RunOptions:
+        """Those of a run of this size."""
+        large = max([values.size for values in feed.values()]) > LARGE_RUN
+        return self.large_run_options if large else self.run_options
+
+    def run_bound(self, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """As `run`, by IO binding: one copy to the device, one back, none between the nodes."""
+        binding = self.session.io_binding()
+        given = {name: np.ascontiguousarray(values) for name, values in feed.items()}
+        for name, values in given.items():
+            bind(binding.bind_input, name, values)
+        for name in names:
+            binding.bind_output(name, "cpu")
+        self.session.run_with_iobinding(binding, self.run_options)
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    def cost_s(self, n_numbers: int) -> float:
+        """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""
+        return self.seconds_per_run + self.seconds_per_number * n_numbers
+
+    def probe(self, n: int, k: int) -> dict[str, NDArray[Any]]:
+        """Made-up inputs: `n` rows, `k` classes where the number is open."""
+        feed: dict[str, NDArray[Any]] = {}
+        for name, (dtype, shape) in self.inputs.items():
+            open_as = k if self.takes_logits else N_PROBE_STEPS
+            full = (n, *(open_as if size is None else size for size in shape))
+            # numpy.random would take 3 MB for this
+            waves = np.sin(np.arange(math.prod(full), dtype=np.float64)).reshape(full)
+            feed[name] = waves.astype(dtype) if np.dtype(dtype).kind == "f" else np.ones(full, dtype)
+        return feed
+
+    def warm_up(self) -> tuple[float, float]:
+        """Run one and two rows, which a fixed batch dimension does not survive, and time small and large runs.
+
+        Returns:
+            Seconds a run, and seconds a number of input on top.
+        """
+        for n in (1, 2):
+            self.check_run(n)
+        small, large = self.probe(1, N_PROBE_CLASSES), self.probe(N_PROBE_ROWS, N_PROBE_CLASSES**2)
+        seconds = [best_of(partial(self.run, feed, 1)) for feed in (small, large)]
+        numbers = [sum(values.size for values in feed.values()) for feed in (small, large)]
+        slope = max(0.0, (seconds[1] - seconds[0]) / (numbers[1] - numbers[0]))
+        return max(0.0, seconds[0] - slope * numbers[0]), slope
+
+    def check_run(self, n: int) -> None:
+        """One run of `n` rows that must answer `n` rows of every output."""
+        again = "export it again with a dynamic first dimension"
+        try:
+            outputs = self.run(self.probe(n, N_PROBE_CLASSES), ALL_OUTPUTS)
+        except RunFailed as error:
+            fixed = [i.shape[0] for i in self.session.get_inputs() if isinstance(i.shape[0], int) and i.shape[0] != n]
+            why = f"its batch dimension is fixed at {fixed[0]}" if fixed else str(error.__cause__).splitlines()[0]
+            raise HeadError(f"{self.path} cannot run {n} row{'s' * (n > 1)}, {why}: {again}") from error
+        for name, values in outputs.items():
+            if len(values) != n:
+                raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
+
+
+def failed(error: Exception) -> RunFailed:
+    """What is said of a run that ONNX Runtime refused."""
+    return RunFailed(f"the head could not run: {type(error).__name__}")
+
+
+def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `LANES`."""
+    n, k = logits.shape
+    wide = np.full((n, k + -k % LANES), -np.inf, logits.dtype)
+    wide[:, :k] = logits
+    return wide
+
+
+def run_options() -> ort.RunOptions:
+    """Compute only what is asked for."""
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    # no graph of a GPU's is captured; left out, looking for it costs a bound run 30 us (1.31)
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+def open_session(path: Path, model: Path | bytes, provider: str, intra_op_threads: int) -> ort.InferenceSession:
+    """A session of `model`, from the file `path`, on the provider that was asked for: never a silent fall-back."""
+    if not path.is_file():
+        raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads or n_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what ONNX Runtime has to say comes as exceptions
+    wanted = choose_provider(provider)
+    given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(model, options, providers=given)
+    except Exception as error:  # onnxruntime's exceptions share no root
+        reason = str(error).splitlines()[0].rpartition(":")[2].strip()
+        raise HeadError(
+            f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
+        ) from error
+    if session.get_providers()[0] != given[0]:
+        if provider == "auto":
+            logger.warning("provider auto: cuda did not start for %s", path)
+            return open_session(path, model, "cpu", intra_op_threads)
+        raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
+    return session
+
+
+def choose_provider(provider: str) -> str:
+    """`cpu` or `cuda` for `cpu`, `cuda` or `auto`.
+
+    Raises:
+        CannotStart: cuda was asked for, and this ONNX Runtime has none.
+    """
+    there = PROVIDERS["cuda"] in ort.get_available_providers()
+    if provider == "cuda" and not there:
+        raise CannotStart(
+            "provider cuda was asked for, but this ONNX Runtime has none: install onnxruntime-gpu, or take cpu"
+        )
+    if not there or provider == "cpu":
+        return "cpu"
+    ort.preload_dlls()  # CUDA's libraries may lie where pip puts them, where the loader does not look
+    return "cuda"
+
+
+def request_inputs(session: ort.InferenceSession) -> dict[str, Input]:
+    """What a request must bring: name to (dtype, shape without the batch dimension).
+
+    Raises:
+        HeadError: an input that JSON cannot bring, or outputs missing.
+    """
+    missing = set(GRAPH_OUTPUTS) - {output.name for output in session.get_outputs()}
+    if missing:
+        raise HeadError(f"has no output {', '.join(sorted(missing))}: make it with `calibrant export`")
+    inputs = {}
+    for given in session.get_inputs():
+        if given.type not in DTYPES:
+            raise HeadError(f"has the input {given.name} of type {given.type}; {', '.join(DTYPES)} can be served")
+        shape = tuple(size if isinstance(size, int) else None for size in given.shape[1:])
+        inputs[given.name] = (DTYPES[given.type], shape)
+    return inputs
+
+
+def class_count(session: ort.InferenceSession, metadata: Metadata) -> int | None:
+    """K as graph and metadata agree on it; none where it is open."""
+    size = next(output.shape[1] for output in session.get_outputs() if output.name == "probabilities")
+    classes = size if isinstance(size, int) else metadata.classes
+    for what, n in (("classes", metadata.classes), ("labels", metadata.labels and len(metadata.labels))):
+        if n is not None and n != classes:
+            raise HeadError(f"has {classes} classes in its graph and {n} {what} in its metadata")
+    return classes
+
+
+def stored_sets(metadata: Metadata) -> Conformal | None:
+    """The default scores for prediction sets, if the file has any."""
+    stored = metadata.conformal
+    if not stored:
+        return None
+    try:
+        return Conformal.from_metadata(stored[stored["default"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise HeadError(f"has conformal scores that do not read: {type(error).__name__} {error}") from error
+
+
+def best_of(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:
+    """Seconds of the fastest of up to `times` runs, fewer once `budget_s` is spent."""
+    best, spent = float("inf"), 0.0
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        took = time.perf_counter() - start
+        best, spent = min(best, took), spent + took
+        if spent > budget_s:
+            break
+    return best
+
+
+def n_cpus() -> int:
+    """CPUs that this process may use: its affinity, and its cgroup's quota rounded up."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return mine
+    return mine if quota == "max" else max(1, min(mine, -(-int(quota) // int(period))))

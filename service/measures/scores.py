@@ -1,0 +1,94 @@
+"""One pass over the rows: what every metric needs of them, a few numbers a row, never `[n,K]`."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from service.datasets.dataset import Bools, Chunk, Dataset, Floats, Ints
+
+N_BINS: Final = 15
+N_BLOCKS: Final = 50
+"""Random blocks of rows, over which the bootstrap draws what is summed over classes."""
+
+Predict = Callable[[Chunk], Floats]
+"""A chunk to its log-probabilities, float64 `[m,K]`."""
+
+
+@dataclass(frozen=True)
+class Classwise:
+    """Sums by block of rows, class and equal-width bin of the class's probability, float64 `[50,K,15]` each.
+
+    Attributes:
+        weight: of the rows in the bin.
+        probability: weighted sum of the probabilities.
+        hits: weight of the rows that belong to the class.
+    """
+
+    weight: Floats
+    probability: Floats
+    hits: Floats
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of n rows, `[n]` each, and their classwise sums.
+
+    Attributes:
+        confidence: the largest probability.
+        correct: whether the class with the largest probability is the label; the first one of equals.
+        nll: minus the log-probability of the label.
+        brier: sum over the classes of (p - y)^2, in [0,2].
+        weights: as in the data.
+        labels: as in the data.
+        predictions: the class with the largest probability.
+    """
+
+    confidence: Floats
+    correct: Bools
+    nll: Floats
+    brier: Floats
+    weights: Floats
+    labels: Ints
+    predictions: Ints
+    classwise: Classwise
+
+
+def score(data: Dataset, predict: Predict) -> Scores:
+    """Measure the rows of `data` under `predict`."""
+    sums = Classwise(*(np.zeros((N_BLOCKS, data.n_classes, N_BINS)) for _ in range(3)))
+    blocks = np.random.default_rng(0)
+    rows: list[tuple[Floats, ...]] = []
+    for chunk in data.chunks():
+        logs = predict(chunk)
+        p = np.exp(logs)
+        for block, members in _blocks(blocks.integers(0, N_BLOCKS, len(p))):
+            _add(sums, block, p[members], chunk.labels[members], chunk.weights[members])
+        prediction = logs.argmax(axis=1)
+        own = np.arange(len(p)), chunk.labels
+        brier = np.einsum("ij,ij->i", p, p) - 2 * p[own] + 1
+        rows.append((p[own[0], prediction], prediction == chunk.labels, -logs[own], brier, prediction))
+    confidence, correct, nll, brier, predictions = (np.concatenate(column) for column in zip(*rows, strict=True))
+    weights = np.ones(data.n_rows) if data.weights is None else data.weights
+    return Scores(
+        confidence, correct.astype(bool), nll, brier, weights, data.labels, predictions.astype(np.int64), sums
+    )
+
+
+def _blocks(drawn: Ints) -> Iterator[tuple[int, Ints]]:
+    """The rows of each block that occurs."""
+    order = np.argsort(drawn, kind="stable")
+    starts = np.searchsorted(drawn[order], np.arange(N_BLOCKS + 1))
+    return ((b, order[starts[b] : starts[b + 1]]) for b in range(N_BLOCKS) if starts[b] < starts[b + 1])
+
+
+def _add(sums: Classwise, block: int, p: Floats, labels: Ints, weights: Floats) -> None:
+    """Bins are (lo, hi], as everywhere. A masked class has p = 0 and adds nothing."""
+    k = p.shape[1]
+    cells = (np.ceil(p * N_BINS).astype(np.int64) - 1).clip(0) + np.arange(k) * N_BINS
+    flat, every = cells.ravel(), np.where(p > 0, weights[:, None], 0).ravel()
+    shape = (k, N_BINS)
+    sums.weight[block] += np.bincount(flat, every, k * N_BINS).reshape(shape)
+    sums.probability[block] += np.bincount(flat, every * p.ravel(), k * N_BINS).reshape(shape)
+    sums.hits[block] += np.bincount(cells[np.arange(len(p)), labels], weights, k * N_BINS).reshape(shape)

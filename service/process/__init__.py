@@ -1,0 +1,1 @@
+"""What lives around the event loop: the server, sockets, workers, memory."""

@@ -1,0 +1,163 @@
+"""The OpenAPI page: true, and whole without the internet."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+
+from tests.conftest import Running
+from tests.transports.infer import post, tensor
+
+PREDICT = ("/v1/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict")
+
+
+@pytest.fixture
+def openapi(running: Running) -> Any:
+    """The document."""
+    return running.client.get("/openapi.json").json()
+
+
+def references(node: Any) -> set[str]:
+    """Every `$ref` below a node."""
+    if isinstance(node, list):
+        return set().union(*map(references, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+    return own.union(*map(references, node.values()))
+
+
+def test_every_reference_leads_somewhere(openapi: Any) -> None:
+    assert openapi["openapi"].startswith("3.")
+    for reference in references(openapi):
+        place = openapi
+        for key in reference.removeprefix("#/").split("/"):
+            place = place[key]
+
+
+def operations(openapi: Any) -> list[tuple[str, Any]]:
+    """Every operation, with its path."""
+    return [(path, op) for path, methods in openapi["paths"].items() for op in methods.values()]
+
+
+def test_no_component_is_there_for_nobody(openapi: Any) -> None:
+    referred = {reference.rpartition("/")[2] for reference in references(openapi)}
+    assert openapi["components"]["schemas"].keys() == referred
+
+
+def test_every_error_that_is_described_has_the_one_shape(openapi: Any) -> None:
+    for path, operation in operations(openapi):
+        for code, response in operation["responses"].items():
+            if code != "200":
+                shape = openapi["components"]["schemas"][references(response).pop().rpartition("/")[2]]
+                assert {"error", "code"} <= set(shape["required"]), (path, code)
+    assert not re.search("HTTPValidationError|ValidationError", str(openapi))
+
+
+def test_fastapi_judges_nothing_so_that_its_own_shape_of_errors_never_comes(openapi: Any) -> None:
+    parameters = [p for _, operation in operations(openapi) for p in operation.get("parameters", [])]
+    kinds = {
+        kind["type"] for p in parameters if p["in"] != "header" for kind in p["schema"].get("anyOf", [p["schema"]])
+    }
+    assert kinds == {"string", "null"}  # any string is one
+    assert {p["name"] for p in parameters if p["in"] == "header"} == {"Inference-Header-Content-Length"}  # the lanes'
+
+
+def test_what_a_get_may_answer_is_described(run: Callable[..., Running], openapi: Any) -> None:
+    running, heard = run(), set()
+    for draining in (False, True):
+        running.service.draining = draining
+        for path, methods in openapi["paths"].items():
+            for name in ("softmax", "nobody") if "get" in methods and path != "/metrics" else ():
+                response = running.client.get(path.format(model=name, version=1))
+                described = methods["get"]["responses"][str(response.status_code)]
+                if found := references(described["content"]["application/json"]["schema"]):
+                    shape = openapi["components"]["schemas"][found.pop().rpartition("/")[2]]
+                    assert set(shape.get("required", ())) <= response.json().keys(), path
+                heard.add((path, str(response.status_code)))
+    gets = {path: methods["get"]["responses"] for path, methods in openapi["paths"].items() if "get" in methods}
+    assert heard == {(path, code) for path, codes in gets.items() for code in codes if path != "/metrics"}
+
+
+def test_every_operation_has_a_name_of_its_own_and_describes_its_parameters(openapi: Any) -> None:
+    names = [op["operationId"] for _, op in operations(openapi)]
+    assert len(set(names)) == len(names)
+    for path, op in operations(openapi):
+        assert re.findall(r"{(\w+)}", path) == [p["name"] for p in op.get("parameters", []) if p["in"] == "path"]
+        assert op["responses"]
+
+
+@pytest.mark.parametrize("path", PREDICT)
+def test_predict_is_described_with_all_of_its_errors(openapi: Any, path: str) -> None:
+    codes = {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"}
+    assert openapi["paths"][path]["post"]["responses"].keys() >= codes
+
+
+def test_the_examples_work(running: Running, openapi: Any) -> None:
+    request = openapi["components"]["schemas"]["PredictRequest"]
+    for path in PREDICT:
+        for example in request["examples"]:
+            response = running.client.post(path.format(model="softmax", version=1), json=example)
+            assert response.status_code == 200, response.text
+
+
+def test_the_example_answer_is_the_answer_to_the_first_example(running: Running, openapi: Any) -> None:
+    schemas = openapi["components"]["schemas"]
+    answer = running.predict(schemas["PredictRequest"]["examples"][0]).json()
+    example = schemas["PredictAnswer"]["examples"][0]
+    assert answer.pop("probabilities") == pytest.approx(example.pop("probabilities"), rel=1e-7)
+    assert answer == example
+
+
+def test_an_answer_has_no_key_that_is_not_described(running: Running, openapi: Any) -> None:
+    schemas = openapi["components"]["schemas"]
+    outputs = schemas["PredictRequest"]["properties"]["outputs"]["items"]["enum"]
+    answer = running.predict({"logits": [[1, 2], [None, None]], "outputs": outputs, "top_k": 1, "id": "x"}).json()
+    described = schemas["PredictAnswer"]["properties"].keys()
+    assert answer.keys() <= described
+    assert described - answer.keys() == {"labels", "prediction_set"}
+    error = running.predict({"logits": [1, 1e39]}).json()
+    assert error.keys() == schemas["ErrorAnswer"]["properties"].keys()
+
+
+def test_who_asks_for_more_classes_than_there_are_gets_at_most_so_many_as_is_described(
+    running: Running, openapi: Any
+) -> None:
+    schemas = openapi["components"]["schemas"]
+    assert "at most so many" in schemas["PredictRequest"]["properties"]["top_k"]["description"]
+    assert "at most so many" in schemas["InferOutputParameters"]["properties"]["classification"]["description"]
+    top = running.predict({"logits": [1, 2, 3], "mask": [True, False, True], "top_k": 9}).json()["top"]
+    assert top["classes"] == [2, 0]
+    wanted = [{"name": "probabilities", "parameters": {"classification": 9}}]
+    logits = tensor("logits", "FP32", [1, 3], data=[1, 2, 3])
+    assert post(running, {"inputs": [logits], "outputs": wanted}).json()["outputs"][0]["shape"] == [1, 3]
+
+
+def test_the_page_and_all_it_loads_come_from_here(running: Running) -> None:
+    page = running.client.get("/docs").text
+    loaded = re.findall(r"""(?:src|href|url)\s*[:=]\s*["']([^"']+)["']""", page)
+    assert len(loaded) >= 3
+    for address in loaded:
+        assert not urlsplit(address).netloc, address
+        response = running.client.get(urljoin("/docs", address))
+        assert response.status_code == 200, address
+        assert len(response.content) > 100
+
+
+def test_what_the_page_loads_loads_nothing_from_elsewhere(running: Running) -> None:
+    style = running.client.get("/docs/swagger-ui.css").text
+    assert not re.findall(r"url\(\s*[\"']?https?:|@import", style)
+
+
+def test_with_keys_the_page_asks_for_one_where_one_is_wanted(run: Callable[..., Running], openapi: Any) -> None:
+    assert "securitySchemes" not in openapi["components"]
+    guarded = run(api_keys="sesame")
+    described = guarded.client.get("/openapi.json").json()
+    assert described["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            status = guarded.client.request(method, path).status_code
+            assert ("security" in operation) == (status == 401), path
+            assert status != 401 or "401" in operation["responses"], path

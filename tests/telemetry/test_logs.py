@@ -1,0 +1,75 @@
+"""The log: JSON where it is wanted, with the request's id, and a line a request only where that is wanted."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from service.telemetry.logs import JSONLines, tagged
+from tests.conftest import Running
+
+
+def line(record: logging.LogRecord) -> dict[str, str]:
+    """A record as JSON."""
+    text = JSONLines().format(record)
+    assert "\n" not in text
+    said: dict[str, str] = json.loads(text)
+    return said
+
+
+def test_a_record_is_one_json_object() -> None:
+    record = logging.LogRecord("a.b", logging.WARNING, "", 0, "%d ö\n%s", (5, "x"), None)
+    record.created = 0.25
+    said = line(record)
+    assert said == {
+        "time": "1970-01-01T00:00:00.250+00:00",
+        "level": "warning",
+        "logger": "a.b",
+        "message": "5 ö\nx",
+    }
+
+
+def test_an_exception_and_the_request_s_id_are_in_it() -> None:
+    try:
+        int("why")
+    except ValueError:
+        record = logging.LogRecord("a", logging.ERROR, "", 0, "m", (), sys.exc_info())
+    for key, value in tagged(b"r-1").items():
+        setattr(record, key, value)
+    said = line(record)
+    assert said["request_id"] == "r-1"
+    assert "ValueError: invalid literal" in said["exception"]
+
+
+@pytest.mark.service_fault
+def test_a_fault_is_logged_with_the_id_that_the_client_has(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("service.transports.infer.decode_infer", lambda *_: 1 / 0)
+        response = running.client.post("/v2/models/softmax/infer", json={})
+    assert response.status_code == 500
+    (record,) = (r for r in caplog.records if r.levelno >= logging.ERROR)
+    assert line(record)["request_id"] == response.headers["x-request-id"]
+
+
+def test_the_access_log_is_off_by_default_and_a_line_a_request_when_on(
+    run: Callable[..., Running], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert run().predict({"logits": [1]}).status_code == 200
+    assert not [r for r in caplog.records if r.name == "calibrant.access"]
+    running = run(access_log=True)
+    answers = [
+        running.predict({"logits": [1]}),
+        running.predict({"logits": []}),
+        running.client.get("/v2/models/softmax"),
+        running.client.get("/nowhere", headers={"x-request-id": "mine"}),
+    ]
+    records = [r for r in caplog.records if r.name == "calibrant.access"]
+    said = [line(record) for record in records]
+    assert [s["request_id"] for s in said] == [a.headers["x-request-id"] for a in answers]
+    assert [s["status"] for s in said] == [200, 422, 200, 404]
+    assert said[0]["message"] == "POST /v1/models/softmax/predict 200"
