@@ -1,7 +1,7 @@
 """`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableSequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from service.api.protocol.routes import protocol
 from service.engine.batcher import Batcher, Observer
 from service.engine.head import Head
 from service.errors import CannotStart
+from service.readiness import Readiness
 from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
@@ -26,22 +27,6 @@ from service.transports.exchange import Exchange, Predict
 from service.transports.gate import Gate
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
-
-
-class Readiness:
-    """A byte for each process behind the port: ready or not. One process has one of its own."""
-
-    def __init__(self, ready: MutableSequence[int] | None = None, slot: int = 0) -> None:
-        self.ready = [0] if ready is None else ready
-        self.slot = slot
-
-    def __call__(self) -> bool:
-        """Whether all are ready."""
-        return all(self.ready)
-
-    def set(self, ready: bool) -> None:
-        """Say it of this process."""
-        self.ready[self.slot] = ready
 
 
 class Tracing(NamedTuple):

@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from service.app import Service, create_app
-from service.commands.serve import Server
+from service.process.server import Server
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ instead of its proxy in Python: about ten times as many small requests. `serve s
 
 from ray import serve
 
-from service.api.operations import check_ready
 from service.app import Service, create_app
+from service.readiness import check_ready
 from service.settings import load
 from service.telemetry import logs
 

@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from service.codec import wording
-from service.codec.predict.careful import parsed
+from service.codec.objects import parsed
 from service.errors import InvalidValue, NotJSON
 from service.transports.asgi import Gone, read
 from service.transports.gate import Gate

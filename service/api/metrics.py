@@ -16,7 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
-from service.api.operations import State, is_ready
+from service.readiness import State, is_ready
 from service.repository import Model
 from service.telemetry.counts import Histogram, Telemetry, Totals
 

@@ -1,29 +1,13 @@
 """What operators ask: is it alive, is it ready, what does it serve."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.codec.predict.contract import ErrorAnswer
-from service.engine.batcher import Batcher
-from service.errors import NotReady
+from service.readiness import State, check_ready
 from service.repository import Repository
-
-
-class State(Protocol):
-    """What of the running service these answers are made of."""
-
-    repository: Repository
-    batcher: Batcher | None
-    draining: bool
-
-    @property
-    def readiness(self) -> Callable[[], bool]:
-        """Whether every process behind the port is ready."""
-
-    default_model: str
 
 
 class Alive(BaseModel):
@@ -104,25 +88,6 @@ def operations(state: State) -> APIRouter:
         return told(state.repository, model, version)
 
     return router
-
-
-def check_ready(state: State) -> None:
-    """Raise NotReady unless every process behind the port answers."""
-    if state.draining:
-        raise NotReady("the service is stopping")
-    if state.batcher is None or not state.batcher.alive:
-        raise NotReady("the batcher is not running")
-    if not state.readiness():
-        raise NotReady("one of the workers is not ready")
-
-
-def is_ready(state: State) -> bool:
-    """Whether `/readyz` answers 200."""
-    try:
-        check_ready(state)
-    except NotReady:
-        return False
-    return True
 
 
 def versions(repository: Repository, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,3 +65,6 @@ class Query:
             return self.outputs
         top = () if self.top_k is None else ("top",)
         return (*self.outputs, *top, *(() if self.alpha is None else ("prediction_set",)))
+
+
+Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from service.codec import arrays
-from service.codec.predict.contract import Output
+from service.codec.query import Output
 
 OUTPUTS: Final = ", ".join(get_args(Output))
 EXPECTED: Final = {

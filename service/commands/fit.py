@@ -80,7 +80,7 @@ def run(arguments: Namespace) -> int:
         refuse_another_report(arguments.to, before)
     from service.calibration.proof import prove
     from service.commands import terminal
-    from service.commands.export import read_classes
+    from service.commands.class_names import read_classes
     from service.datasets import files
 
     _, named = read_classes(None if arguments.classes is None else str(arguments.classes))

@@ -1,45 +1,23 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
-import ctypes
-import gc
-import logging
-import multiprocessing
 import os
-import shutil
-import signal
-import socket
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 # numpy's BLAS would start a thread a core for products that are never large here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import uvicorn
 
-from service.app import Readiness, Service, create_app
-from service.errors import CannotStart, CommandError
+from service.app import Service, create_app
+from service.errors import CannotStart
+from service.process.server import Server, work
+from service.process.sockets import listen, reserve
 from service.process.workers import Workers
 from service.settings import PREFIX, Settings, load
 from service.telemetry import logs
-from service.transports.fast import FastLane, OrdinaryLane
-
-logger = logging.getLogger(__name__)
-
-BACKLOG: Final = 2048
-KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
-GRACE_S: Final = 30  # for what is in flight at shutdown
-M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
-M_MMAP_THRESHOLD: Final = -3
-LARGE_BLOCK: Final = 4 * 2**20  # bytes
-KEPT: Final = 32 * 2**20  # bytes; 16 MB do for sixteen clients with bodies of 1 MB, 8 MB do not
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,130 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
-
-
-def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
-    """One of several workers."""
-    logs.configure(settings.log_level, settings.log_format)
-    try:
-        service = create_app(settings, Readiness(ready, slot), counts, replaces=True)
-    except CommandError as error:
-        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
-        sys.exit(error.exit_code)
-    server = Server(service)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=follow, args=(server, parent), daemon=True).start()
-    server.run(sockets=[listening])
-    if parent is not None and not parent.is_alive():
-        shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
-
-
-def follow(server: uvicorn.Server, parent: Any) -> None:
-    """Stop when the parent has died without a word."""
-    parent.join()
-    server.should_exit = True
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
-
-    def __init__(self, service: Service) -> None:
-        config = uvicorn.Config(
-            service,
-            http=FastLane if service.settings.fast_lane else OrdinaryLane,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,  # the lanes write it, with the request's id
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACE_S,
-            backlog=BACKLOG,
-        )
-        super().__init__(config)
-        self.service = service
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and spare the garbage collector what lives for ever."""
-        return_large_blocks()
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM; uvicorn would raise them again at the end, which makes the exit code theirs."""
-        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        before = {number: signal.signal(number, self.stop) for number in handled}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM drains first; Ctrl-C, or a second SIGTERM, does not wait."""
-        delay_s = self.service.settings.drain_delay_s
-        wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
-        self.service.draining = True
-        if wait:
-            timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
-            timer.daemon = True  # a second signal may end the process before
-            timer.start()
-        else:
-            self.handle_exit(number, frame)
-
-
-def return_large_blocks() -> None:
-    """Let the C library give blocks of a few MB back at once: glibc learns to keep those it has seen, up to 32 MB.
-
-    What is smaller stays at the end of the heap, up to `KEPT`: given back after one request, it came anew for the
-    next, and a tenth of the time of a request of 64x1000 went into page faults.
-    """
-    with suppress(OSError, AttributeError):  # another C library has no mallopt
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket that listens: now, so that of two that start at once only one gets through.
-
-    Raises:
-        CannotStart: the port is taken, or the address is not this machine's.
-    """
-    return bound(host, port, socket.SO_REUSEADDR, "--port (CALIBRANT_PORT)", listens=True)
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen; it keeps the port for those that do, a socket a process.
-
-    Raises:
-        CannotStart: as `listen`.
-    """
-    option = "--grpc (CALIBRANT_GRPC)"
-    # the socket that stays shares the port with anybody who shares: make sure first that there is nobody
-    with bound(host, port, socket.SO_REUSEADDR, option, listens=True) as first:
-        port = first.getsockname()[1]
-    return bound(host, port, socket.SO_REUSEPORT, option, listens=False)
-
-
-def bound(host: str, port: int, how: int, option: str, *, listens: bool) -> socket.socket:
-    """A bound socket."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, how, 1)
-        found.bind((host, port))
-        if listens:
-            found.listen(BACKLOG)
-    except OSError as error:
-        raise CannotStart(
-            f"cannot listen on {host}:{port} ({error.strerror}): take another with {option} or --host"
-        ) from error
-    return found
 
 
 def announce(service: Service, host: str, port: int) -> None:

@@ -13,15 +13,16 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.engine.rows import Batch, Part, Rows, graph_outputs, joined
+from service.engine.answers import Batch, Part
+from service.engine.entry import Entry, Piece, rows_of
+from service.engine.feed import joined
+from service.engine.rows import Rows
+from service.engine.runner import Arrays, Runner
 from service.errors import AnsweredError, DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
 
 logger = logging.getLogger(__name__)
@@ -30,23 +31,6 @@ N_HAND_OVERS: Final = 25
 TOO_LATE: Final = "the deadline passed before the answer was there"
 # Wide rows fill a batch sooner: one that is larger gains nothing more, and takes memory and other people's time.
 MAX_BATCH_NUMBERS: Final = 2**18
-
-Arrays = dict[str, NDArray[Any]]
-
-
-class Runner(Protocol):
-    """What a batch runs on."""
-
-    temperature: float
-
-    def run(self, feed: Arrays, bits: int, /) -> Arrays:
-        """Name to `[N, ...]` for name to `[N, ...]`; may be called from several threads."""
-
-    def run_alone(self, rows: Rows, bits: int, /) -> Arrays:
-        """The same for the rows of one request, called on the loop; good until the next call."""
-
-    def cost_s(self, n_numbers: int, /) -> float:
-        """What a run over so many input numbers is expected to take, seconds."""
 
 
 class Observer(Protocol):
@@ -61,92 +45,6 @@ class Nobody:
 
     def ran(self, runner: Runner, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Nothing happens."""
-
-
-class Entry:
-    """One request's rows on their way: the only place that knows whether they are still wanted.
-
-    `done(entry)` is called once, on the loop, with either `answers` or `error` set; never after `abandon`.
-    """
-
-    __slots__ = (
-        "answers",
-        "bits",
-        "deadline",
-        "done",
-        "error",
-        "n_received",
-        "n_sent",
-        "parts",
-        "queue_s",
-        "rows",
-        "run_s",
-        "submitted",
-        "tag",
-    )
-
-    def __init__(
-        self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float, tag: Any = None
-    ) -> None:
-        self.rows = rows
-        self.bits = bits
-        self.done: Callable[[Entry], None] | None = done
-        self.deadline = deadline
-        self.answers: Mapping[str, NDArray[Any]] | None = None
-        self.error: AnsweredError | None = None
-        self.parts: list[Part] | None = None
-        self.n_sent = 0
-        self.n_received = 0
-        self.tag = tag  # whatever the observer shall see of it
-        self.submitted = clock()
-        self.queue_s = 0.0
-        self.run_s = 0.0
-
-    def __repr__(self) -> str:
-        state = "waiting" if self.done else "settled"
-        return f"<Entry {self.n_sent} of {self.rows.n} rows sent, {state}>"
-
-    def abandon(self) -> None:
-        """Nobody waits any more: what is queued of it is dropped at its turn."""
-        self.done = None
-
-    def answer(self, answers: Mapping[str, NDArray[Any]]) -> None:
-        """Answer, unless that has been done."""
-        self.answers = answers
-        self.settle()
-
-    def fail(self, error: AnsweredError) -> None:
-        """Answer with an error, unless it is answered."""
-        self.error = error
-        self.settle()
-
-    def settle(self) -> None:
-        """Call `done`, the first time only. What it raises is its own fault and stays its own."""
-        done, self.done = self.done, None
-        if done is not None:
-            try:
-                done(self)
-            except Exception:
-                logger.exception("an answer could not be delivered")
-
-    def receive(self, part: Part) -> None:
-        """Take the answers to the next rows of an entry that was cut; with the last of them it is answered."""
-        if self.parts is None:
-            self.parts = []
-        self.parts.append(part)
-        self.n_received += part.stop - part.start
-        if self.n_received == self.rows.n:
-            # a part has more outputs than were asked for where its batch-mates wanted them
-            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
-
-
-Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a batch
-
-
-def rows_of(piece: Piece) -> Rows:
-    """What to run."""
-    entry, start, stop = piece
-    return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)
 
 
 def check_lengths(arrays: Arrays, n_rows: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.rows import Row, with_minus_infinity
+from service.engine.rows import with_minus_infinity
+from service.engine.single import Row
 
 NEGATIVE_INFINITY: Final = float("-inf")
 FEW: Final = 50  # classes; numpy is faster from here on

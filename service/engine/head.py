@@ -2,30 +2,29 @@
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the Linux wheel reports home by default
-
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.conformal import Conformal
 from service.engine.bound import Bound, bind
+from service.engine.feed import joined
+from service.engine.outputs import GRAPH_OUTPUTS, graph_outputs, wants
 from service.engine.pruning import pruned
-from service.engine.rows import GRAPH_OUTPUTS, LANES, Input, Row, Rows, graph_outputs, joined, wants
-from service.errors import CannotStart, HeadError, RunFailed
+from service.engine.rows import LANES, Input, Rows
+from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, run_options
+from service.engine.single import Row
+from service.errors import HeadError, RunFailed
 from service.metadata import Metadata
 from service.telemetry.counts import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
-PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -153,7 +152,7 @@ class Head:
         (probabilities,) = self.short.run(JUST, feed, options)
         return np.ascontiguousarray(probabilities[:, :k]) if k % LANES else np.asarray(probabilities)
 
-    def options_for(self, feed: Mapping[str, NDArray[Any]]) -> ort.RunOptions:
+    def options_for(self, feed: Mapping[str, NDArray[Any]]) -> RunOptions:
         """Those of a run of this size."""
         large = max([values.size for values in feed.values()]) > LARGE_RUN
         return self.large_run_options if large else self.run_options
@@ -226,58 +225,7 @@ def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return wide
 
 
-def run_options() -> ort.RunOptions:
-    """Compute only what is asked for."""
-    options = ort.RunOptions()
-    options.only_execute_path_to_fetches = True
-    # no graph of a GPU's is captured; left out, looking for it costs a bound run 30 us (1.31)
-    options.add_run_config_entry("gpu_graph_id", "-1")
-    return options
-
-
-def open_session(path: Path, model: Path | bytes, provider: str, intra_op_threads: int) -> ort.InferenceSession:
-    """A session of `model`, from the file `path`, on the provider that was asked for: never a silent fall-back."""
-    if not path.is_file():
-        raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads or n_cpus()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what ONNX Runtime has to say comes as exceptions
-    wanted = choose_provider(provider)
-    given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
-    try:
-        session = ort.InferenceSession(model, options, providers=given)
-    except Exception as error:  # onnxruntime's exceptions share no root
-        reason = str(error).splitlines()[0].rpartition(":")[2].strip()
-        raise HeadError(
-            f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
-        ) from error
-    if session.get_providers()[0] != given[0]:
-        if provider == "auto":
-            logger.warning("provider auto: cuda did not start for %s", path)
-            return open_session(path, model, "cpu", intra_op_threads)
-        raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
-    return session
-
-
-def choose_provider(provider: str) -> str:
-    """`cpu` or `cuda` for `cpu`, `cuda` or `auto`.
-
-    Raises:
-        CannotStart: cuda was asked for, and this ONNX Runtime has none.
-    """
-    there = PROVIDERS["cuda"] in ort.get_available_providers()
-    if provider == "cuda" and not there:
-        raise CannotStart(
-            "provider cuda was asked for, but this ONNX Runtime has none: install onnxruntime-gpu, or take cpu"
-        )
-    if not there or provider == "cpu":
-        return "cpu"
-    ort.preload_dlls()  # CUDA's libraries may lie where pip puts them, where the loader does not look
-    return "cuda"
-
-
-def request_inputs(session: ort.InferenceSession) -> dict[str, Input]:
+def request_inputs(session: InferenceSession) -> dict[str, Input]:
     """What a request must bring: name to (dtype, shape without the batch dimension).
 
     Raises:
@@ -295,7 +243,7 @@ def request_inputs(session: ort.InferenceSession) -> dict[str, Input]:
     return inputs
 
 
-def class_count(session: ort.InferenceSession, metadata: Metadata) -> int | None:
+def class_count(session: InferenceSession, metadata: Metadata) -> int | None:
     """K as graph and metadata agree on it; none where it is open."""
     size = next(output.shape[1] for output in session.get_outputs() if output.name == "probabilities")
     classes = size if isinstance(size, int) else metadata.classes
@@ -327,13 +275,3 @@ def best_of(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1)
         if spent > budget_s:
             break
     return best
-
-
-def n_cpus() -> int:
-    """CPUs that this process may use: its affinity, and its cgroup's quota rounded up."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return mine
-    return mine if quota == "max" else max(1, min(mine, -(-int(quota) // int(period))))

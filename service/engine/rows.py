@@ -3,10 +3,8 @@
 What passes `Rows.checked` can be run beside anybody else's rows: a bad request never reaches a batch.
 """
 
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from typing import Any, Final, Self, TypeGuard, TypeVar, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,41 +19,10 @@ MINUS_INFINITY_BITS: Final = np.float32(-np.inf).view(np.uint32)
 LANES: Final = 2
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 
-# The outputs of a head's graph, in the order of their bits in a `wants`.
-GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsumexp")
-# What can be asked for, and the graph outputs that it is made of.
-MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "probabilities": ("probabilities",),
-    "log_probabilities": ("log_probabilities",),
-    "prediction": ("scores",),
-    "confidence": ("probabilities",),
-    "entropy": ("probabilities", "log_probabilities"),
-    "logsumexp": ("logsumexp",),
-    "top": ("scores", "probabilities"),
-    "prediction_set": ("log_probabilities",),
-}
 
-Made = TypeVar("Made")
 Temperature = float | NDArray[np.float64]
-Numbers = Union["array[float]", NDArray[np.float32]]  # read as buffers
 Arrays = Mapping[str, NDArray[Any]]
 Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
-
-
-@lru_cache(maxsize=256)
-def wants(outputs: tuple[str, ...]) -> int:
-    """The graph outputs that `outputs` are made of, as bits."""
-    bits = 0
-    for output in outputs:
-        for name in MADE_OF[output]:
-            bits |= 1 << GRAPH_OUTPUTS.index(name)
-    return bits
-
-
-@cache
-def graph_outputs(bits: int) -> tuple[str, ...]:
-    """The names behind the bits of a `wants`."""
-    return tuple(name for i, name in enumerate(GRAPH_OUTPUTS) if bits >> i & 1)
 
 
 class Rows:
@@ -154,57 +121,6 @@ class Rows:
         )
 
 
-class Row(Rows):
-    """One row of logits for a head that masks first: those of a batch become one array, and are masked, at once.
-
-    Attributes:
-        numbers: float32, K of them; what is not allowed is finite, too.
-        allowed: the mask, a byte 0 or 1 each; none allows all.
-    """
-
-    __slots__ = ("allowed", "numbers")
-
-    def __init__(
-        self, numbers: Numbers, allowed: bytes | None, temperature: float | None, empty: Sequence[int]
-    ) -> None:
-        k = len(numbers)
-        self.numbers = numbers
-        self.allowed = allowed
-        self.mask = None
-        self.temperature = temperature
-        self.empty = empty
-        self.looks_like_probabilities = False
-        self.n = 1
-        self.n_numbers = k
-        self.shape = (k, -1)
-
-    @classmethod
-    def usual(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
-        """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.checked`."""
-        power = np.vdot(logits, logits)
-        if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
-            return None
-        empty = () if allowed is None or 1 in allowed else (0,)
-        return cls(logits.astype(np.float32), allowed, temperature, empty)
-
-    @property
-    def inputs(self) -> Arrays:  # type: ignore[override]
-        """As of any rows."""
-        return {"logits": joined_row_logits([self])}
-
-
-def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
-    """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
-    k = many[0].n_numbers
-    numbers: list[Any] = [row.numbers for row in many]
-    logits = np.frombuffer(b"".join(numbers), np.float32)
-    masks = [row.allowed for row in many]
-    if masks.count(None) < len(masks):
-        allowed = b"".join([mask or b"\1" * k for mask in masks])
-        logits = with_minus_infinity(logits, np.frombuffer(allowed, np.bool_))
-    return logits.reshape(-1, k)
-
-
 def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np.float32]:
     """`values` `[N, K]` as float32, with -inf passed through.
 
@@ -256,142 +172,3 @@ def looks_like_probabilities(logits: NDArray[Any]) -> bool:
     if logits.shape[1] < 2 or not (logits >= 0).all():
         return False
     return bool((np.abs(logits.sum(axis=1) - 1) <= SUM_TOLERANCE).all())
-
-
-def joined(many: Sequence[Rows], default_temperature: float) -> dict[str, NDArray[Any]]:
-    """One feed for a run over all rows of `many`, in order: name to array.
-
-    A row without a temperature gets `default_temperature`; a row without a mask may choose every class.
-    """
-    feed: dict[str, NDArray[Any]] = {}
-    if any(rows.temperature is not None for rows in many):
-        feed["temperature"] = joined_temperatures(many, default_temperature)
-    if only_single(many):
-        feed["logits"] = joined_row_logits(many)
-        return feed
-    for name, values in many[0].inputs.items():
-        feed[name] = values if len(many) == 1 else np.concatenate([rows.inputs[name] for rows in many])
-    masks = [rows.mask for rows in many if rows.mask is not None]
-    if masks:
-        k = masks[0].shape[1]
-        feed["mask"] = np.concatenate(
-            [np.ones((rows.n, k), np.bool_) if rows.mask is None else rows.mask for rows in many]
-        )
-    return feed
-
-
-def only_single(many: Sequence[Rows]) -> TypeGuard[Sequence[Row]]:
-    """Whether each is a `Row`."""
-    return {*map(type, many)} == {Row}
-
-
-def joined_temperatures(many: Sequence[Rows], default: float) -> NDArray[np.float64]:
-    """float64 `[N, 1]` over all rows of `many`."""
-    if len(many) == 1 and isinstance(many[0].temperature, np.ndarray):
-        return many[0].temperature
-    column: list[float] = []
-    for rows in many:
-        given = rows.temperature
-        if given is None:
-            given = default
-        if isinstance(given, np.ndarray):
-            column += given[:, 0].tolist()
-        elif rows.n == 1:
-            column.append(given)
-        else:
-            column += [given] * rows.n
-    return np.array(column, np.float64).reshape(-1, 1)
-
-
-class Batch:
-    """What a head said of all rows of a batch, and what is made of it for all of them together.
-
-    Attributes:
-        arrays: the head's outputs by name, each `[N, ...]`.
-        of_single_rows: every request in it is one row.
-    """
-
-    __slots__ = ("arrays", "made", "of_single_rows")
-
-    def __init__(self, arrays: Arrays, *, of_single_rows: bool) -> None:
-        self.arrays = arrays
-        self.of_single_rows = of_single_rows
-        self.made: dict[Callable[[Arrays], Any], Any] = {}
-
-    def once(self, make: "Callable[[Arrays], Made]") -> "Made":
-        """What `make` makes of the arrays; made for the first who asks, the same for the others."""
-        if make not in self.made:
-            self.made[make] = make(self.arrays)
-        made: Made = self.made[make]
-        return made
-
-
-class Part(Mapping[str, NDArray[Any]]):
-    """One request's share of a batch: output name to the rows from `start` to `stop`."""
-
-    __slots__ = ("batch", "start", "stop")
-
-    def __init__(self, batch: Batch, start: int, stop: int) -> None:
-        self.batch = batch
-        self.start = start
-        self.stop = stop
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.batch.arrays[name][self.start : self.stop]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.batch.arrays)
-
-    def __len__(self) -> int:
-        return len(self.batch.arrays)
-
-
-class Answers:
-    """What a head said of N rows; the rest is derived here, once, when asked for.
-
-    Attributes:
-        arrays: the head's outputs by name, each `[N, ...]`.
-    """
-
-    __slots__ = ("arrays",)
-
-    def __init__(self, arrays: Arrays) -> None:
-        self.arrays = arrays
-
-    def prediction(self) -> NDArray[np.int64]:
-        """The best class, int64 `[N]`; -1 where no class is left. Ranked in float64, before the temperature."""
-        scores = self.arrays["scores"]
-        best: NDArray[np.int64] = scores.argmax(axis=1)
-        best[np.isneginf(scores.max(axis=1))] = -1
-        return best
-
-    def confidence(self) -> NDArray[np.float32]:
-        """The largest probability, float32 `[N]`; 0 where no class is left."""
-        return np.asarray(self.arrays["probabilities"].max(axis=1))
-
-    def entropy(self) -> NDArray[np.float32]:
-        """Shannon entropy in nats, float32 `[N]`, summed in float64; 0 log 0 is 0."""
-        p = self.arrays["probabilities"].astype(np.float64)
-        log_p = np.where(p > 0, self.arrays["log_probabilities"], 0.0)
-        # + 0.0 turns the -0.0 of a certain row into 0.0
-        return np.asarray(-(p * log_p).sum(axis=1) + 0.0, np.float32)
-
-    def logsumexp(self) -> NDArray[np.float32]:
-        """Logarithm of the sum of exp(logit / T) over the allowed classes, float32 `[N]`; -inf where none is left."""
-        return np.asarray(self.arrays["logsumexp"][:, 0])
-
-    def top(self, k: int) -> list[NDArray[np.int64]]:
-        """The best classes of each row, best first: at most k, and none that may not be chosen."""
-        scores = self.arrays["scores"]
-        k = min(k, scores.shape[1])
-        # equal scores keep the order of the classes, as argmax does
-        if k < scores.shape[1]:
-            edge = np.partition(scores, -k, axis=1)[:, -k, np.newaxis]
-            candidates = [np.flatnonzero(row) for row in scores >= edge]
-        else:
-            candidates = [np.arange(scores.shape[1])] * len(scores)
-        best = []
-        for row, some in zip(scores, candidates, strict=True):
-            ranked = some[np.argsort(-row[some], kind="stable")][:k]
-            best.append(ranked[row[ranked] > -np.inf])
-        return best

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from service.api.protocol.answers import ServerMetadata, Serving, counted, described, indexed, reload, why_not
 from service.api.protocol.configuration import configuration
-from service.api.protocol.routes import ServerMetadata, Serving, counted, described, indexed, reload, why_not
 from service.errors import NotFound
 from service.repository import Model
 from service.rpc.messages import HEALTH, INFERENCE

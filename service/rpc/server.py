@@ -18,7 +18,7 @@ import orjson
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
-from service.api.protocol.routes import Serving
+from service.api.protocol.answers import Serving
 from service.errors import AnsweredError, CannotStart, Malformed, NotReady, RunFailed
 from service.rpc.infer import INFER
 from service.rpc.messages import (

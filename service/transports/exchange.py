@@ -3,20 +3,22 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from service.codec.query import Query
-from service.engine.batcher import Batcher, Entry
-from service.engine.rows import Arrays, wants
+from service.engine.batcher import Batcher
+from service.engine.entry import Entry
+from service.engine.outputs import wants
+from service.engine.rows import Arrays
 from service.errors import AnsweredError, RunFailed
 from service.repository import Model, Repository
 from service.telemetry.counts import Telemetry
 from service.telemetry.logs import tagged
 from service.transports.compression import accepted, coding, pack, unpack
 from service.transports.gate import Answer, Framing, Headers, Reply, Target, refusal
+from service.transports.turns import Turns
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
@@ -24,8 +26,6 @@ clock = time.perf_counter
 # From here on, decoding or encoding takes about half a millisecond, and waits for a turn of its own.
 LARGE_BODY: Final = 2**18
 LARGE_ANSWER: Final = 2**15
-# So many turns of the loop take a small request from its bytes to its answer, on the longer of the two lanes.
-N_TURNS: Final = 5
 PLAIN: Final = Framing()
 
 
@@ -83,35 +83,6 @@ def framing(headers: Headers) -> Framing:
         elif name == b"content-encoding":
             encoding = value
     return Framing(length, encoding, accept)
-
-
-class Turns:
-    """Work that holds the loop for milliseconds: one piece a turn of the loop, and small requests get between."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[Callable[[], None]] = deque()
-
-    def take(self, work: Callable[[], None]) -> None:
-        """Do `work` when its turn comes; it raises nothing."""
-        self.waiting.append(work)
-        if len(self.waiting) == 1:
-            self.let_others()
-
-    def let_others(self, n_turns: int = N_TURNS) -> None:
-        """Come back after whatever the loop finds ready now, and what that leads to."""
-        if n_turns:
-            asyncio.get_running_loop().call_soon(self.let_others, n_turns - 1)
-        else:
-            self.next()
-
-    def next(self) -> None:
-        """Do one piece, and let others before the next."""
-        try:
-            self.waiting[0]()
-        finally:
-            self.waiting.popleft()
-            if self.waiting:
-                self.let_others()
 
 
 class Exchange:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from service.codec.predict.encode import encode_error
+from service.codec.errors import encode_error
 from service.codec.query import Query, Served
 from service.errors import AnsweredError, BodyTooLarge, InvalidValue, Unauthorized, UnsupportedMediaType
 from service.repository import Model

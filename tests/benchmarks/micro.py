@@ -15,9 +15,12 @@ from service.codec.predict.careful import decode_careful
 from service.codec.predict.decode import decode, decode_fast
 from service.codec.predict.encode import encode
 from service.codec.query import Query
-from service.engine.batcher import Batcher, Entry
+from service.engine.batcher import Batcher
+from service.engine.entry import Entry
+from service.engine.feed import joined
 from service.engine.head import Head
-from service.engine.rows import Rows, joined, wants
+from service.engine.outputs import wants
+from service.engine.rows import Rows
 from service.repository import Model
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import ROOT

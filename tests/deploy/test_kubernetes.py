@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from service import __version__
-from service.commands.serve import GRACE_S
 from service.engine.head import Head
+from service.process.server import GRACE_S
 from service.repository import Repository
 from service.settings import Settings
 from tests.conftest import ROOT, Running, serving

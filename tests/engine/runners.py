@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.batcher import Batcher, Entry
-from service.engine.rows import Rows, joined, wants
+from service.engine.batcher import Batcher
+from service.engine.entry import Entry
+from service.engine.feed import joined
+from service.engine.outputs import wants
+from service.engine.rows import Rows
 
 PROBABILITIES = wants(("probabilities",))
 ENTROPY = wants(("entropy",))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from service.engine.batcher import Batcher, Entry, Group
+from service.engine.batcher import Batcher, Group
+from service.engine.entry import Entry
 from service.engine.rows import Rows
 from service.errors import DeadlinePassed, NotReady, RunFailed
 from tests.engine.runners import ENTROPY, NEVER_INLINE, PROBABILITIES, Client, Fake, Held, said, with_batcher

@@ -14,8 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head, choose_provider, n_cpus
-from service.engine.rows import GRAPH_OUTPUTS, Answers, Row, Rows, joined, wants
+from service.engine.answers import Answers
+from service.engine.feed import joined
+from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
+from service.engine.outputs import GRAPH_OUTPUTS, wants
+from service.engine.rows import Rows
+from service.engine.session import choose_provider, n_cpus
+from service.engine.single import Row
 from service.errors import CannotStart, HeadError, RunFailed
 from service.heads.publish import write
 from service.heads.softmax import build

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.head import JUST, MASKING, WIDENING, Head
+from service.engine.outputs import GRAPH_OUTPUTS, wants
 from service.engine.pruning import encoded, fields, pruned, varint
-from service.engine.rows import GRAPH_OUTPUTS, wants
 from service.heads.softmax import build
 from service.heads.stages import Stages
 from service.metadata import Metadata

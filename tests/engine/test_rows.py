@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.rows import GRAPH_OUTPUTS, MADE_OF, Answers, Row, Rows, graph_outputs, joined, wants
+from service.engine.answers import Answers
+from service.engine.feed import joined
+from service.engine.outputs import GRAPH_OUTPUTS, MADE_OF, graph_outputs, wants
+from service.engine.rows import Rows
+from service.engine.single import Row
 from service.errors import InvalidValue
 
 BAD = [np.nan, np.inf, 3.5e38, -3.5e38, 1e300, -1e300]

@@ -84,7 +84,7 @@ def test_a_dead_worker_is_replaced_and_not_ready_says_so_meanwhile(command: Comm
 
 BROKEN = """
 import socket, sys
-from service.workers import Workers
+from service.process.workers import Workers
 def work(slot, ready, listening):
     sys.exit(7)
 if __name__ == "__main__":

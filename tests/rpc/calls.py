@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from service.codec.infer.tensors import DTYPES
-from service.commands.serve import reserve
+from service.process.sockets import reserve
 from service.rpc.infer import CONTENTS
 from service.rpc.messages import INFERENCE, ModelInferRequest, asked_and_answered
 from tests.conftest import Running, serving

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.transports.exchange import N_TURNS, Turns
+from service.transports.turns import N_TURNS, Turns
 
 
 def test_whoever_comes_during_a_piece_is_through_before_the_next() -> None:

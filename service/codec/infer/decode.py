@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.codec import arrays
+from service.codec.groups import group_indices
 from service.codec.infer.header import REMEMBERED_BYTES, Asked, Wanted, asked, header_length, shown
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
-from service.codec.predict.careful import group_indices
 from service.codec.query import Query, Served
 from service.engine.rows import Rows, Temperature
 from service.errors import InvalidValue, Malformed

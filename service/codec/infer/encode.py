@@ -16,7 +16,8 @@ from service.codec.infer.decode import Inference
 from service.codec.infer.header import Wanted
 from service.codec.infer.tensors import NAMES, as_bytes
 from service.codec.query import Served
-from service.engine.rows import Answers, Arrays
+from service.engine.answers import Answers
+from service.engine.rows import Arrays
 
 # What there is to ask for: its dtype, and whether it has a class axis.
 OUTPUT_TENSORS: Final[dict[str, tuple[np.dtype[Any], bool]]] = {

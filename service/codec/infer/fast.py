@@ -13,7 +13,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.infer.header import Asked, understood
-from service.codec.predict.fast import PARSERS, booleans_fast, count_lists
+from service.codec.simd import PARSERS, booleans_fast, count_lists
 from service.errors import InvalidValue
 
 FLOATS: Final = frozenset({"FP32", "FP64"})

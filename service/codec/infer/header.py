@@ -12,7 +12,7 @@ import orjson
 
 from service.codec.arrays import said
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
-from service.codec.predict.contract import Output
+from service.codec.query import Output
 from service.errors import InvalidValue, Malformed, NotJSON
 
 OUTPUTS: Final = get_args(Output)

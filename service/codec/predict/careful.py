@@ -3,22 +3,20 @@
 Pydantic judges, and `wording` says what it minds: in the service's own words.
 """
 
-import json
 import math
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.codec import arrays, wording
+from service.codec.groups import group_indices
+from service.codec.objects import parsed
 from service.codec.predict.contract import PredictRequest
 from service.codec.query import Query, Served
 from service.engine.rows import Rows, Temperature
-from service.errors import InvalidValue, NotJSON
-
-CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": None}
-MAX_DIGITS: Final = 400  # more than any float64 has
+from service.errors import InvalidValue
 
 
 def decode_careful(body: bytes, model: Served) -> Query:
@@ -41,42 +39,6 @@ def decode_careful(body: bytes, model: Served) -> Query:
         alpha=request.alpha,
         groups=groups,
     )
-
-
-def parsed(body: bytes, of: str = "an object with logits") -> dict[str, Any]:
-    """The JSON object of a body; NaN and Infinity are read as what they name, for the error's sake."""
-    if not body.strip():
-        raise NotJSON("the body is empty; a JSON object was expected")
-    try:
-        document = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer
-        )
-    except RecursionError:
-        raise NotJSON("the body is nested too deeply; a flat JSON object was expected") from None
-    except UnicodeDecodeError as error:
-        raise NotJSON(f"the body is not UTF-8 at byte {error.start}; JSON in UTF-8 was expected") from None
-    except json.JSONDecodeError as error:
-        raise NotJSON(f"the body is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidValue(f"the body is {arrays.said(document)}; {of} was expected")
-    return document
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys differ."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InvalidValue(
-            f"the key {twice[:40]!r} stands there more than once; once was expected", code="duplicate_key"
-        )
-    return found
-
-
-def integer(digits: str) -> float:
-    """An integer; one with hundreds of digits is beyond every bound, and infinity is as well."""
-    return int(digits) if len(digits) < MAX_DIGITS else float(digits)
 
 
 def described(document: dict[str, Any]) -> PredictRequest:
@@ -157,20 +119,6 @@ def read_allowed(request: PredictRequest, model: Served, n: int, k: int) -> NDAr
 def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     """What stands under `temperature`, if it came."""
     return None if request.temperature is None else arrays.temperatures(request.temperature, n)
-
-
-def group_indices(given: str | list[str] | None, n: int, model: Served) -> NDArray[np.int64] | None:
-    """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
-    if given is None:
-        return None
-    if not model.groups:
-        raise InvalidValue(
-            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
-        )
-    names = [given] * n if isinstance(given, str) else given
-    if len(names) != n:
-        raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
-    return np.array([[model.groups.get(name, 0)] for name in names], np.int64)
 
 
 def check_sets(request: PredictRequest, model: Served, groups: NDArray[np.int64] | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, WithJsonSchema
 
-Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
+from service.codec.query import Output
 
 NUMBER: Final = {"type": ["number", "null"]}
 

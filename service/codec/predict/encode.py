@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from service.codec.query import Query, Served
 from service.conformal import Conformal
-from service.engine.rows import Answers, Arrays, Part, Rows
-from service.errors import AnsweredError
+from service.engine.answers import Answers, Part
+from service.engine.rows import Arrays, Rows
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 RANDOM: Final = SystemRandom()
@@ -136,13 +136,3 @@ def warnings(rows: Rows, groups: NDArray[np.int64] | None = None) -> list[dict[s
         message = "the head does not know the group of these rows: they got the common temperature"
         found.append({"code": "unknown_group", "rows": np.flatnonzero(groups[:, 0] == 0).tolist(), "message": message})
     return found
-
-
-def encode_error(error: AnsweredError) -> bytes:
-    """The one shape of every error."""
-    said: dict[str, Any] = {"error": str(error), "code": error.code}
-    if error.row is not None:
-        said["row"] = error.row
-    if error.class_ is not None:
-        said["class"] = error.class_
-    return orjson.dumps(said)

@@ -10,39 +10,13 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from service.codec.predict.contract import Output
-from service.codec.query import DEFAULT_OUTPUTS, Query, Served
-from service.engine.rows import Row, Rows
+from service.codec.query import DEFAULT_OUTPUTS, Output, Query, Served
+from service.codec.simd import PARSERS, WIDE_ROW, booleans_fast, count_lists, row_fast
+from service.engine.rows import Rows
+from service.engine.single import Row
 
-# A parser keeps the memory of the largest body that it has read; large ones get one of their own.
-LARGE_BODY: Final = 2**21
-WIDE_ROW: Final = 4096  # classes; arrays of their own are cheaper than bytes that are joined
-SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
 OUTPUTS: Final = frozenset(get_args(Output))
-# All bytes of true, false and the space between them, but those that tell them apart: t, f, [ and ].
-NOISE: Final = b"rueals, \t\r\n"
-BOOLEANS: Final = bytes.maketrans(b"tf", b"\1\0")
-
-
-class Parsers:
-    """One parser that is used again and again, until something still refers to what it read last."""
-
-    def __init__(self) -> None:
-        self.usual = simdjson.Parser()
-
-    def parse(self, body: bytes) -> Any:
-        """The document; raises ValueError or RuntimeError where simdjson does not read it."""
-        if len(body) > LARGE_BODY:
-            return simdjson.Parser().parse(body)
-        try:
-            return self.usual.parse(body)
-        except RuntimeError:
-            self.usual = simdjson.Parser()
-            return self.usual.parse(body)
-
-
-PARSERS: Final = Parsers()
 
 
 def decode_fast(body: bytes, model: Served) -> Query | None:
@@ -137,49 +111,6 @@ def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool
     return row_fast(body, start, k, rank) if n == 1 else booleans_fast(body, start, n, k, rank)
 
 
-def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray[np.bool_]:
-    """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError unless just these stand there.
-
-    Without the noise, `: [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
-    numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1. A `rank` of 0 is one list in no other.
-    """
-    if n == 1:
-        return np.frombuffer(row_fast(body, start, k, rank), np.bool_).reshape(1, k)
-    end = start
-    if k < SHORT_ROW:
-        end = body.index(b"]]", end) + 2
-    else:
-        for _ in range(n + 1):
-            end = body.index(b"]", end) + 1
-    left = body[start:end].translate(BOOLEANS, NOISE)
-    width = k + 2
-    framed = left[:2] == b":[" and left[2:-1:width] == b"[" * n and left[1 + width :: width] == b"]" * n
-    if not framed or len(left) != n * width + 3:
-        raise ValueError
-    mask = np.frombuffer(left, np.uint8, n * width, 2).reshape(n, width)[:, 1:-1]
-    if mask.max() > 1:
-        raise ValueError
-    return mask.view(np.bool_)
-
-
-def row_fast(body: bytes, start: int, k: int, rank: int) -> bytes:
-    """As `booleans_fast` for one row: a byte 0 or 1 for each class."""
-    end = body.index(b"]", start) + 1
-    if rank:
-        end = body.index(b"]", end) + 1
-    left = body[start:end].translate(BOOLEANS, NOISE)
-    above, below = (b":[[", b"]]") if rank else (b":[", b"]")
-    allowed = left[len(above) : -len(below)]
-    if not left.startswith(above) or not left.endswith(below) or len(allowed) != k:
-        raise ValueError
-    # counting is faster than an array, up to there
-    if k <= WIDE_ROW and allowed.count(0) + allowed.count(1) == k:
-        return allowed
-    if np.frombuffer(allowed, np.uint8).max() > 1:
-        raise ValueError
-    return allowed
-
-
 def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
     """A scalar for all rows or float64 `[N, 1]`; raises ValueError for what the careful way must judge."""
     if not isinstance(value, simdjson.Array):
@@ -219,10 +150,3 @@ def ranged(value: Any, above: float, most: float = sys.float_info.max) -> float:
     if type(value) not in (float, int) or not above < value <= most:
         raise ValueError
     return float(value)
-
-
-def count_lists(body: bytes) -> int:
-    """How many opening brackets the body has, one in a string included."""
-    if len(body) < 4096:
-        return body.count(b"[")
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord("[")))  # twice as fast from here on

@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from service.codec.query import DEFAULT_OUTPUTS, Query, Served
-from service.engine.rows import Row
+from service.engine.single import Row
 
 MAX_BODY: Final = 900  # measured: from about 50 classes on, the buffers of `fast.py` win
 KEYS: Final = frozenset({"logits", "mask", "temperature"})

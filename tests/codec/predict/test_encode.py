@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.predict.encode import encode, encode_error
+from service.codec.errors import encode_error
+from service.codec.predict.encode import encode
 from service.codec.query import Query
-from service.engine.rows import Batch, Part, Rows
+from service.engine.answers import Batch, Part
+from service.engine.rows import Rows
 from service.errors import InvalidValue, NotJSON
 from tests.codec.served import ANY, THREE, Stub
 

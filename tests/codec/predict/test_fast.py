@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from service.codec.errors import encode_error
 from service.codec.predict.careful import decode_careful
-from service.codec.predict.encode import encode_error
 from service.codec.predict.small import decode_small
 from service.codec.query import Query
 from service.errors import AnsweredError
@@ -17,6 +17,7 @@ from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE, Stub
 
 pytest.importorskip("simdjson", reason="it has no wheel for this Python")
 
+from service.codec import simd
 from service.codec.predict import fast
 
 
@@ -284,17 +285,17 @@ def test_only_usual_keys_are_remembered() -> None:
 
 
 def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:
-    held = fast.PARSERS.parse(b'{"logits":[1,2]}')["logits"]
+    held = simd.PARSERS.parse(b'{"logits":[1,2]}')["logits"]
     assert agree(b'{"logits":[3,4]}', ANY)
     assert held[0] == 1
 
 
 def test_a_large_body_leaves_no_memory_in_the_parser() -> None:
-    usual = fast.PARSERS.usual
+    usual = simd.PARSERS.usual
     body = json.dumps({"logits": [0.25] * 400_000}).encode()
-    assert len(body) > fast.LARGE_BODY
+    assert len(body) > simd.LARGE_BODY
     assert agree(body, ANY)
-    assert fast.PARSERS.usual is usual
+    assert simd.PARSERS.usual is usual
 
 
 @pytest.mark.parametrize("n_spaces", [0, 5000])

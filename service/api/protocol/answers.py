@@ -1,0 +1,157 @@
+"""The answers of the Open Inference Protocol beside `infer`, over HTTP and gRPC alike."""
+
+from typing import Literal, Protocol
+
+from pydantic import BaseModel
+
+from service import __version__
+from service.api.protocol.configuration import tensors
+from service.api.protocol.statistics import ModelStatistics, statistics
+from service.codec.predict.contract import ErrorAnswer
+from service.errors import InvalidValue, NotReady
+from service.readiness import State, check_ready
+from service.repository import Model
+from service.settings import Settings
+from service.telemetry.counts import Telemetry, Totals
+from service.transports.gate import Gate
+
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+]
+
+
+class Serving(State, Protocol):
+    """What of the running service these answers are made of."""
+
+    settings: Settings
+    telemetry: Telemetry
+    gate: Gate
+
+
+class ServerMetadata(BaseModel):
+    """Who answers."""
+
+    name: str = "calibrant"
+    version: str = __version__
+    extensions: list[str] = EXTENSIONS
+
+
+class Health(BaseModel):
+    """Of the server."""
+
+    live: bool = True
+    ready: bool
+
+
+class UnreadyHealth(ErrorAnswer, Health):
+    """Of a server that is not ready."""
+
+
+class ModelReady(BaseModel):
+    """Of a model."""
+
+    name: str
+    ready: bool = True
+
+
+class TensorMetadata(BaseModel):
+    """An input or an output; -1 is an axis of any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """What a model takes and gives; only required inputs are listed, `mask` and `temperature` may come as well."""
+
+    name: str
+    versions: list[str]
+    platform: str = "onnxruntime_onnx"
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class ModelNames(BaseModel):
+    """What is served."""
+
+    models: list[str]
+
+
+class Statistics(BaseModel):
+    """Of each version."""
+
+    model_stats: list[ModelStatistics]
+
+
+class IndexLine(BaseModel):
+    """One version of a model in the repository."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str = ""
+
+
+def why_not(state: Serving) -> NotReady | None:
+    """Why the service is not ready, if it is not."""
+    try:
+        check_ready(state)
+    except NotReady as error:
+        return error
+    return None
+
+
+def described(state: Serving, model: Model) -> ModelMetadata:
+    """A model's metadata."""
+    inputs, outputs = tensors(model)
+    return ModelMetadata(
+        name=model.name,
+        versions=[other.version for other in state.repository.models[model.name].values()],
+        inputs=[TensorMetadata(name=name, datatype=kind, shape=shape) for name, kind, shape in inputs],
+        outputs=[TensorMetadata(name=name, datatype=kind, shape=shape) for name, kind, shape in outputs],
+    )
+
+
+def counted(state: Serving, every: list[Model]) -> Statistics:
+    """The statistics of some models."""
+    totals: Totals = state.telemetry.totals()
+    return Statistics(model_stats=[statistics(model.name, model.version, totals) for model in every])
+
+
+def indexed(state: Serving, *, only_ready: bool) -> list[IndexLine]:
+    """The repository's index."""
+    lines = [
+        IndexLine(name=model.name, version=model.version, state="READY")
+        for versions in state.repository.models.values()
+        for model in versions.values()
+    ]
+    if only_ready:
+        return lines
+    there = {f"{line.name}/{line.version}" for line in lines}
+    for key, why in state.repository.failures.items():
+        if key not in there:
+            name, _, version = key.rpartition("/")
+            lines.append(IndexLine(name=name, version=version, state="UNAVAILABLE", reason=why))
+    unloaded = [
+        IndexLine(name=n, version="", state="UNAVAILABLE", reason="unloaded") for n in state.repository.unloaded
+    ]
+    return lines + unloaded
+
+
+async def reload(state: Serving, model: str, *, served: bool) -> dict[str, str]:
+    """Load or unload a model, in the only process there is."""
+    if state.settings.workers > 1:
+        raise InvalidValue(
+            f"{state.settings.workers} workers serve the models: put a file into the models folder, or remove it, and "
+            "all of them follow",
+            code="several_workers",
+        )
+    await state.repository.reload(model, served=served)
+    return {}

@@ -1,0 +1,21 @@
+"""Group names to indices."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.codec.query import Served
+from service.errors import InvalidValue
+
+
+def group_indices(given: str | list[str] | None, n: int, model: Served) -> NDArray[np.int64] | None:
+    """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
+    if given is None:
+        return None
+    if not model.groups:
+        raise InvalidValue(
+            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
+        )
+    names = [given] * n if isinstance(given, str) else given
+    if len(names) != n:
+        raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
+    return np.array([[model.groups.get(name, 0)] for name in names], np.int64)

@@ -1,0 +1,103 @@
+"""One request's rows on their way through the queue."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.answers import Part
+from service.engine.outputs import graph_outputs
+from service.engine.rows import Rows
+from service.errors import AnsweredError
+
+logger = logging.getLogger(__name__)
+clock = time.perf_counter
+
+
+class Entry:
+    """One request's rows on their way: the only place that knows whether they are still wanted.
+
+    `done(entry)` is called once, on the loop, with either `answers` or `error` set; never after `abandon`.
+    """
+
+    __slots__ = (
+        "answers",
+        "bits",
+        "deadline",
+        "done",
+        "error",
+        "n_received",
+        "n_sent",
+        "parts",
+        "queue_s",
+        "rows",
+        "run_s",
+        "submitted",
+        "tag",
+    )
+
+    def __init__(
+        self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float, tag: Any = None
+    ) -> None:
+        self.rows = rows
+        self.bits = bits
+        self.done: Callable[[Entry], None] | None = done
+        self.deadline = deadline
+        self.answers: Mapping[str, NDArray[Any]] | None = None
+        self.error: AnsweredError | None = None
+        self.parts: list[Part] | None = None
+        self.n_sent = 0
+        self.n_received = 0
+        self.tag = tag  # whatever the observer shall see of it
+        self.submitted = clock()
+        self.queue_s = 0.0
+        self.run_s = 0.0
+
+    def __repr__(self) -> str:
+        state = "waiting" if self.done else "settled"
+        return f"<Entry {self.n_sent} of {self.rows.n} rows sent, {state}>"
+
+    def abandon(self) -> None:
+        """Nobody waits any more: what is queued of it is dropped at its turn."""
+        self.done = None
+
+    def answer(self, answers: Mapping[str, NDArray[Any]]) -> None:
+        """Answer, unless that has been done."""
+        self.answers = answers
+        self.settle()
+
+    def fail(self, error: AnsweredError) -> None:
+        """Answer with an error, unless it is answered."""
+        self.error = error
+        self.settle()
+
+    def settle(self) -> None:
+        """Call `done`, the first time only. What it raises is its own fault and stays its own."""
+        done, self.done = self.done, None
+        if done is not None:
+            try:
+                done(self)
+            except Exception:
+                logger.exception("an answer could not be delivered")
+
+    def receive(self, part: Part) -> None:
+        """Take the answers to the next rows of an entry that was cut; with the last of them it is answered."""
+        if self.parts is None:
+            self.parts = []
+        self.parts.append(part)
+        self.n_received += part.stop - part.start
+        if self.n_received == self.rows.n:
+            # a part has more outputs than were asked for where its batch-mates wanted them
+            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
+
+
+Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a batch
+
+
+def rows_of(piece: Piece) -> Rows:
+    """What to run."""
+    entry, start, stop = piece
+    return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)

@@ -1,0 +1,79 @@
+"""ONNX Runtime sessions: provider, threads and options."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the Linux wheel reports home by default
+
+import onnxruntime as ort
+from onnxruntime import InferenceSession as InferenceSession  # the two names that others use as types
+from onnxruntime import RunOptions as RunOptions
+
+from service.errors import CannotStart, HeadError
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def run_options() -> RunOptions:
+    """Compute only what is asked for."""
+    options = RunOptions()
+    options.only_execute_path_to_fetches = True
+    # no graph of a GPU's is captured; left out, looking for it costs a bound run 30 us (1.31)
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    return options
+
+
+def open_session(path: Path, model: Path | bytes, provider: str, intra_op_threads: int) -> InferenceSession:
+    """A session of `model`, from the file `path`, on the provider that was asked for: never a silent fall-back."""
+    if not path.is_file():
+        raise HeadError(f"{path} is not a file; a head file was expected, as `calibrant export` makes it")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = intra_op_threads or n_cpus()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what ONNX Runtime has to say comes as exceptions
+    wanted = choose_provider(provider)
+    given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    try:
+        session = ort.InferenceSession(model, options, providers=given)
+    except Exception as error:  # onnxruntime's exceptions share no root
+        reason = str(error).splitlines()[0].rpartition(":")[2].strip()
+        raise HeadError(
+            f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
+        ) from error
+    if session.get_providers()[0] != given[0]:
+        if provider == "auto":
+            logger.warning("provider auto: cuda did not start for %s", path)
+            return open_session(path, model, "cpu", intra_op_threads)
+        raise CannotStart(f"provider {provider} was asked for, but ONNX Runtime gave {session.get_providers()[0]}")
+    return session
+
+
+def choose_provider(provider: str) -> str:
+    """`cpu` or `cuda` for `cpu`, `cuda` or `auto`.
+
+    Raises:
+        CannotStart: cuda was asked for, and this ONNX Runtime has none.
+    """
+    there = PROVIDERS["cuda"] in ort.get_available_providers()
+    if provider == "cuda" and not there:
+        raise CannotStart(
+            "provider cuda was asked for, but this ONNX Runtime has none: install onnxruntime-gpu, or take cpu"
+        )
+    if not there or provider == "cpu":
+        return "cpu"
+    ort.preload_dlls()  # CUDA's libraries may lie where pip puts them, where the loader does not look
+    return "cuda"
+
+
+def n_cpus() -> int:
+    """CPUs that this process may use: its affinity, and its cgroup's quota rounded up."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return mine
+    return mine if quota == "max" else max(1, min(mine, -(-int(quota) // int(period))))

@@ -1,0 +1,68 @@
+"""One row of logits as bytes until its batch is joined."""
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Self, TypeGuard, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.rows import SAFE_POWER, SUM_TOLERANCE, Arrays, Rows, with_minus_infinity
+
+Numbers = Union["array[float]", NDArray[np.float32]]  # read as buffers
+
+
+class Row(Rows):
+    """One row of logits for a head that masks first: those of a batch become one array, and are masked, at once.
+
+    Attributes:
+        numbers: float32, K of them; what is not allowed is finite, too.
+        allowed: the mask, a byte 0 or 1 each; none allows all.
+    """
+
+    __slots__ = ("allowed", "numbers")
+
+    def __init__(
+        self, numbers: Numbers, allowed: bytes | None, temperature: float | None, empty: Sequence[int]
+    ) -> None:
+        k = len(numbers)
+        self.numbers = numbers
+        self.allowed = allowed
+        self.mask = None
+        self.temperature = temperature
+        self.empty = empty
+        self.looks_like_probabilities = False
+        self.n = 1
+        self.n_numbers = k
+        self.shape = (k, -1)
+
+    @classmethod
+    def usual(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
+        """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.checked`."""
+        power = np.vdot(logits, logits)
+        if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
+            return None
+        empty = () if allowed is None or 1 in allowed else (0,)
+        return cls(logits.astype(np.float32), allowed, temperature, empty)
+
+    @property
+    def inputs(self) -> Arrays:  # type: ignore[override]
+        """As of any rows."""
+        return {"logits": joined_row_logits([self])}
+
+
+def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
+    """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
+    k = many[0].n_numbers
+    numbers: list[Any] = [row.numbers for row in many]
+    logits = np.frombuffer(b"".join(numbers), np.float32)
+    masks = [row.allowed for row in many]
+    if masks.count(None) < len(masks):
+        allowed = b"".join([mask or b"\1" * k for mask in masks])
+        logits = with_minus_infinity(logits, np.frombuffer(allowed, np.bool_))
+    return logits.reshape(-1, k)
+
+
+def only_single(many: Sequence[Rows]) -> TypeGuard[Sequence[Row]]:
+    """Whether each is a `Row`."""
+    return {*map(type, many)} == {Row}

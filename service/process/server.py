@@ -1,0 +1,105 @@
+"""uvicorn's server as this service runs it, in one process or in a worker."""
+
+import gc
+import logging
+import multiprocessing
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+
+from service.app import Service, create_app
+from service.errors import CommandError
+from service.process.memory import return_large_blocks
+from service.process.sockets import BACKLOG
+from service.readiness import Readiness
+from service.settings import Settings
+from service.telemetry import logs
+from service.transports.fast import FastLane, OrdinaryLane
+
+logger = logging.getLogger(__name__)
+
+KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
+GRACE_S: Final = 30  # for what is in flight at shutdown
+
+
+def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
+    """One of several workers."""
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        service = create_app(settings, Readiness(ready, slot), counts, replaces=True)
+    except CommandError as error:
+        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
+        sys.exit(error.exit_code)
+    server = Server(service)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=follow, args=(server, parent), daemon=True).start()
+    server.run(sockets=[listening])
+    if parent is not None and not parent.is_alive():
+        shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
+
+
+def follow(server: uvicorn.Server, parent: Any) -> None:
+    """Stop when the parent has died without a word."""
+    parent.join()
+    server.should_exit = True
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
+
+    def __init__(self, service: Service) -> None:
+        config = uvicorn.Config(
+            service,
+            http=FastLane if service.settings.fast_lane else OrdinaryLane,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,  # the lanes write it, with the request's id
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            backlog=BACKLOG,
+        )
+        super().__init__(config)
+        self.service = service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and spare the garbage collector what lives for ever."""
+        return_large_blocks()
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM; uvicorn would raise them again at the end, which makes the exit code theirs."""
+        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, self.stop) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM drains first; Ctrl-C, or a second SIGTERM, does not wait."""
+        delay_s = self.service.settings.drain_delay_s
+        wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
+        self.service.draining = True
+        if wait:
+            timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
+            timer.daemon = True  # a second signal may end the process before
+            timer.start()
+        else:
+            self.handle_exit(number, frame)

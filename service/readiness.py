@@ -1,0 +1,57 @@
+"""Whether the service is ready, and what that depends on."""
+
+from collections.abc import Callable, MutableSequence
+from typing import Protocol
+
+from service.engine.batcher import Batcher
+from service.errors import NotReady
+from service.repository import Repository
+
+
+class State(Protocol):
+    """What of the running service these answers are made of."""
+
+    repository: Repository
+    batcher: Batcher | None
+    draining: bool
+
+    @property
+    def readiness(self) -> Callable[[], bool]:
+        """Whether every process behind the port is ready."""
+
+    default_model: str
+
+
+def check_ready(state: State) -> None:
+    """Raise NotReady unless every process behind the port answers."""
+    if state.draining:
+        raise NotReady("the service is stopping")
+    if state.batcher is None or not state.batcher.alive:
+        raise NotReady("the batcher is not running")
+    if not state.readiness():
+        raise NotReady("one of the workers is not ready")
+
+
+def is_ready(state: State) -> bool:
+    """Whether `/readyz` answers 200."""
+    try:
+        check_ready(state)
+    except NotReady:
+        return False
+    return True
+
+
+class Readiness:
+    """A byte for each process behind the port: ready or not. One process has one of its own."""
+
+    def __init__(self, ready: MutableSequence[int] | None = None, slot: int = 0) -> None:
+        self.ready = [0] if ready is None else ready
+        self.slot = slot
+
+    def __call__(self) -> bool:
+        """Whether all are ready."""
+        return all(self.ready)
+
+    def set(self, ready: bool) -> None:
+        """Say it of this process."""
+        self.ready[self.slot] = ready
