@@ -18,7 +18,8 @@ from service.conformal import Conformal
 from service.engine.head import Head
 from service.engine.rows import Input
 from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
-from service.telemetry.counts import SILENCE, Off, Tally, Telemetry
+from service.telemetry.counts import Off, Telemetry
+from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 

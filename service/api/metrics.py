@@ -1,8 +1,8 @@
 """GET /metrics: the counts of all workers, as Prometheus reads them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -18,19 +18,10 @@ from prometheus_client.exposition import choose_encoder
 from service import __version__
 from service.readiness import State, is_ready
 from service.repository import Model
-from service.telemetry.counts import Histogram, Telemetry, Totals
+from service.telemetry.counts import NO_MODEL, Telemetry, Totals
+from service.telemetry.tally import SILENCE, TABLE, ByLabel, Count, Distribution, Histogram, Latest, Tally
 
 MODEL: Final = ("model", "version")
-SECONDS: Final = {
-    "decode": "Seconds from the body to rows.",
-    "queue": "Seconds that a request waited for its batch.",
-    "run": "Seconds that the batch of a request ran.",
-    "encode": "Seconds from arrays to the answer.",
-}
-# said as 0 before they come first: a rate needs something to start from
-CODES: Final = (200, 429, 500, 503, 504)
-REASONS: Final = ("deadline_passed", "internal_error", "not_ready", "queue_full", "run_failed")
-WARNINGS: Final = ("looks_like_probabilities", "no_class_allowed", "unknown_group")
 
 
 class Collector:
@@ -44,8 +35,7 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """Every family there is."""
         totals = self.telemetry.totals()
-        yield from counters(totals)
-        yield from histograms(totals)
+        yield from counts(totals)
         yield from self.gauges(totals)
         models = [model for versions in self.state.repository.models.values() for model in versions.values()]
         yield from calibration(models)
@@ -111,55 +101,41 @@ def processes(pids: Iterable[int]) -> Iterator[Metric]:
     return iter(families.values())
 
 
-def counters(totals: Totals) -> Iterator[Metric]:
-    """What only grows."""
-    requests = CounterMetricFamily("calibrant_requests", "Requests answered.", labels=[*MODEL, "code"])
-    rows = CounterMetricFamily("calibrant_rows", "Rows answered.", labels=MODEL)
-    batches = CounterMetricFamily("calibrant_batches", "Batches run.", labels=MODEL)
-    rejected = CounterMetricFamily(
-        "calibrant_rejected", "Requests refused, by the code of the error.", labels=["reason"]
-    )
-    warned = CounterMetricFamily(
-        "calibrant_warnings", "Answers that carried a warning, by its code.", labels=[*MODEL, "code"]
-    )
-    for key, tally in totals.tallies.items():
-        for code, n in sorted((dict.fromkeys(CODES, 0) | tally.codes).items()):
-            requests.add_metric([*key, str(code)], n)
-        if key != ("", ""):
-            rows.add_metric(key, tally.n_rows)
-            batches.add_metric(key, tally.batch_rows.count)
-            for warning, n in sorted((dict.fromkeys(WARNINGS, 0) | tally.warned).items()):
-                warned.add_metric([*key, warning], n)
-    for reason, n in sorted((dict.fromkeys(REASONS, 0) | totals.rejected).items()):
-        rejected.add_metric([reason], n)
-    return iter((requests, rows, batches, rejected, warned))
+def counts(totals: Totals) -> Iterator[Metric]:
+    """Everything that is declared for Prometheus, in the order of the table."""
+    for name, count in TABLE.items():
+        if count.metric:
+            yield family(count, [(labels, getattr(tally, name)) for labels, tally in tallies(count, totals)])
 
 
-def histograms(totals: Totals) -> Iterator[Metric]:
-    """What is spread."""
-    rows = HistogramMetricFamily("calibrant_batch_rows", "Rows in a batch.", labels=MODEL)
-    batch_s = HistogramMetricFamily("calibrant_batch_seconds", "Seconds that a batch ran.", labels=MODEL)
-    request_s = HistogramMetricFamily(
-        "calibrant_request_seconds", "Seconds that a request took: the sum of its four phases.", labels=MODEL
-    )
-    confidence = HistogramMetricFamily(
-        "calibrant_confidence",
-        "The largest probability of a row, for a sample: the first rows of the first answers of every moment.",
-        labels=MODEL,
-    )
-    phases = {
-        phase: HistogramMetricFamily(f"calibrant_{phase}_seconds", what, labels=MODEL)
-        for phase, what in SECONDS.items()
-    }
+def tallies(count: Count, totals: Totals) -> Iterator[tuple[Sequence[str], Tally]]:
+    """The tallies that a count has series of, each behind its labels."""
+    if count.scope == "service":
+        yield (), totals.tallies.get(NO_MODEL, SILENCE)
+        return
     for key, tally in totals.tallies.items():
-        if key != ("", ""):
-            rows.add_metric(key, buckets(tally.batch_rows), tally.batch_rows.sum)
-            batch_s.add_metric(key, buckets(tally.batch_s), tally.batch_s.sum)
-            request_s.add_metric(key, buckets(tally.request_s), tally.request_s.sum)
-            confidence.add_metric(key, buckets(tally.confidence), tally.confidence.sum)
-            for phase, family in phases.items():
-                family.add_metric(key, buckets(tally.phases[phase]), tally.phases[phase].sum)
-    return iter((rows, batch_s, request_s, confidence, *phases.values()))
+        if key != NO_MODEL or count.scope == "request":
+            yield key, tally
+
+
+def family(count: Count, series: Iterable[tuple[Sequence[str], Any]]) -> Metric:
+    """The family of a count, of its values behind their labels."""
+    name, labels = f"calibrant_{count.metric}", () if count.scope == "service" else MODEL
+    if isinstance(count, Distribution):
+        histogram = HistogramMetricFamily(name, count.help, labels=labels)
+        for key, value in series:
+            histogram.add_metric(key, buckets(value), value.sum)
+        return histogram
+    if isinstance(count, ByLabel):
+        by_label = CounterMetricFamily(name, count.help, labels=[*labels, count.label])
+        for key, value in series:
+            for label, n in sorted((dict.fromkeys(count.zeros, 0) | value).items()):
+                by_label.add_metric([*key, str(label)], n)
+        return by_label
+    number = (GaugeMetricFamily if isinstance(count, Latest) else CounterMetricFamily)(name, count.help, labels=labels)
+    for key, value in series:
+        number.add_metric(key, value)
+    return number
 
 
 def buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -21,7 +21,7 @@ from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open
 from service.engine.single import Row
 from service.errors import HeadError, RunFailed
 from service.metadata import Metadata
-from service.telemetry.counts import SILENCE, Tally
+from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from service.codec.query import Query
 from service.engine.rows import Arrays
-from service.telemetry.counts import SAMPLED, Tally
+from service.telemetry.tally import SAMPLED, Tally
 
 
 def notice(query: Query, arrays: Arrays, tally: Tally) -> None:

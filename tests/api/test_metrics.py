@@ -6,12 +6,67 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 import pytest
+from prometheus_client.core import Metric
 
-from service.telemetry.counts import SAMPLED
+from service.api.metrics import counts
+from service.telemetry.counts import NO_MODEL, Totals
+from service.telemetry.tally import SAMPLED, TABLE, ByLabel, Count, Distribution, Latest, Sum, Tally, nothing
 from tests.conftest import Running
 from tests.telemetry.test_counts import scraped, workers
 
 SOFTMAX = ("softmax", "1")
+OF_VERSION = ("model", "version")
+FAMILIES = [
+    ("calibrant_requests", "counter", (*OF_VERSION, "code")),
+    ("calibrant_rows", "counter", OF_VERSION),
+    ("calibrant_batches", "counter", OF_VERSION),
+    ("calibrant_rejected", "counter", ("reason",)),
+    ("calibrant_warnings", "counter", (*OF_VERSION, "code")),
+    ("calibrant_batch_rows", "histogram", OF_VERSION),
+    ("calibrant_batch_seconds", "histogram", OF_VERSION),
+    ("calibrant_request_seconds", "histogram", OF_VERSION),
+    ("calibrant_confidence", "histogram", OF_VERSION),
+    ("calibrant_decode_seconds", "histogram", OF_VERSION),
+    ("calibrant_queue_seconds", "histogram", OF_VERSION),
+    ("calibrant_run_seconds", "histogram", OF_VERSION),
+    ("calibrant_encode_seconds", "histogram", OF_VERSION),
+]
+
+
+def labels(family: Metric) -> tuple[str, ...]:
+    """The labels of a family's samples, but for the bound of a bucket."""
+    (found,) = {tuple(name for name in sample.labels if name != "le") for sample in family.samples}
+    return found
+
+
+def test_families_labels_and_their_order_are_what_dashboards_know() -> None:
+    totals = Totals({NO_MODEL: Tally(nothing), SOFTMAX: Tally(nothing)})
+    assert [(family.name, family.type, labels(family)) for family in counts(totals)] == FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("count", "value", "samples"),
+    [
+        (Sum("Tests.", "tests"), 3, {"calibrant_tests_total": 6}),
+        (Latest("Tests.", "tests"), 3, {"calibrant_tests": 3}),
+        (ByLabel("Tests.", "tests", label="code", zeros=(7,)), [[8, 3]], {"calibrant_tests_total": 6}),
+        (
+            Distribution("Tests.", "tests", bounds=(1.0,)),
+            {"counts": [2, 1], "sum": 4.5},
+            {"calibrant_tests_bucket": 6, "calibrant_tests_count": 6, "calibrant_tests_sum": 9},
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Count) else "",
+)
+def test_a_count_needs_but_its_line(
+    monkeypatch: pytest.MonkeyPatch, count: Count, value: object, samples: dict[str, float]
+) -> None:
+    monkeypatch.setitem(TABLE, "tests", count)
+    tally = Tally(nothing)
+    for _ in range(2):
+        tally.merge(Tally(nothing).state() | {"tests": value})
+    family = list(counts(Totals({SOFTMAX: tally})))[-1]
+    assert (family.documentation, {sample.name: sample.value for sample in family.samples}) == ("Tests.", samples)
 
 
 def test_what_alerts_start_from_is_there_before_anything_has_happened(run: Callable[..., Running]) -> None:

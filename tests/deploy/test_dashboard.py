@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from service.api.metrics import WARNINGS
+from service.telemetry.tally import WARNINGS
 from tests.conftest import ROOT, Running
 from tests.deploy.conftest import Tool
 from tests.deploy.queries import ALERTS, Asked, Prometheus, alerts, dashboard, filled, panels, rules, watching

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from service.telemetry.counts import INTERVAL_S, Histogram, Off, Tally, Telemetry, Totals, start
+from service.telemetry.counts import INTERVAL_S, NO_MODEL, Off, Telemetry, Totals, start
+from service.telemetry.tally import Tally
 from tests.api.bodies import held
 from tests.conftest import ROOT, Running
 
@@ -100,13 +100,6 @@ def test_counts_survive_a_swap_of_the_model() -> None:
     assert isinstance(Off().of("m", "1"), Tally)
 
 
-def test_a_histogram_puts_each_value_below_its_bound() -> None:
-    histogram = Histogram((1.0, 2.0, 4.0))
-    histogram.add(np.array([0.5, 1.0, 1.5, 4.0, 9.0]))
-    assert histogram.counts.tolist() == [2, 1, 1, 1]
-    assert histogram.sum == 16.0
-
-
 def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None:
     async def count() -> Totals:
         telemetry = Telemetry(tmp_path)
@@ -127,7 +120,7 @@ def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None
     assert tally.n_rows == 9
     assert tally.phases["queue"].sum == pytest.approx(0.6)
     assert tally.sizes == {3: 3}
-    assert totals.rejected == {"bad_logit": 3}
+    assert totals.tallies[NO_MODEL].rejected == {"bad_logit": 3}
     assert totals.n_waiting == 5
 
 

@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel
 
-from service.telemetry.counts import SILENCE, Histogram, Totals
+from service.telemetry.counts import Totals
+from service.telemetry.tally import SILENCE, Histogram
 
 
 class Duration(BaseModel):
@@ -56,7 +57,7 @@ def statistics(name: str, version: str, totals: Totals) -> ModelStatistics:
         version=version,
         last_inference=tally.last_ms,
         inference_count=tally.n_rows,
-        execution_count=tally.batch_rows.count,
+        execution_count=tally.n_batches,
         inference_stats=InferenceStatistics(
             success=Duration(count=tally.codes[200], ns=sum(phase.ns for phase in phases.values())),
             fail=Duration(count=n_failed, ns=tally.n_failed_ns),
