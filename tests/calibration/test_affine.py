@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.calibration import affine, methods
+from service.calibration.affine import Shape
 from service.calibration.calibrator import Calibrator
 from service.calibration.methods import FORMS, Plan
 from service.calibration.select import negative_logs
@@ -34,7 +35,7 @@ def skewed(n: int = 2000, seed: int = 0, masked: bool = False) -> Dataset:
 @pytest.mark.parametrize("shape", ["bias", "vector", "matrix"])
 @pytest.mark.parametrize("laplace", [0.0, 0.05])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_gradient_is_the_slope_of_the_value(shape, laplace, masked):
+def test_the_gradient_is_the_slope_of_the_value(shape: Shape, laplace: float, masked: bool) -> None:
     data = skewed(60, masked=masked)
     x = affine.inputs(data, 2.0, "centred", masks_first=masked)
     problem = affine._Problem(x, shape, 0.1, 0.2, laplace)
@@ -54,14 +55,14 @@ def test_the_gradient_is_the_slope_of_the_value(shape, laplace, masked):
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_a_fit_does_better_than_the_simpler_one_on_its_own_rows(plan):
+def test_a_fit_does_better_than_the_simpler_one_on_its_own_rows(plan: Plan) -> None:
     data = skewed()
     fitted = negative_logs(methods.fit(data, replace(plan, multiplier=0.01)), data).mean()
     assert fitted <= negative_logs(methods.fit(data, Plan("temperature")), data).mean() + 1e-9
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_adding_a_number_to_a_row_changes_nothing(plan):
+def test_adding_a_number_to_a_row_changes_nothing(plan: Plan) -> None:
     data = skewed(300)
     calibrator = methods.fit(data, plan)
     shifted = data.logits.astype(np.float64) + np.linspace(-50, 50, 300)[:, None]
@@ -70,14 +71,14 @@ def test_adding_a_number_to_a_row_changes_nothing(plan):
 
 
 @pytest.mark.parametrize("plan", [Plan("temperature"), Plan("entropy")], ids=str)
-def test_temperatures_keep_the_ranking(plan):
+def test_temperatures_keep_the_ranking(plan: Plan) -> None:
     data = skewed(500)
     ranked = methods.fit(data, plan).log_probabilities(data.logits, None).argsort(axis=1)
     assert (ranked == data.logits.argsort(axis=1)).all()
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_a_mask_only_takes_classes_away_from_a_fit_without_masks(plan):
+def test_a_mask_only_takes_classes_away_from_a_fit_without_masks(plan: Plan) -> None:
     data = skewed(300)
     calibrator = methods.fit(data, plan)
     mask = np.random.default_rng(1).random(data.logits.shape) < 0.7
@@ -89,7 +90,7 @@ def test_a_mask_only_takes_classes_away_from_a_fit_without_masks(plan):
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf, 1e30])
-def test_a_fit_with_masks_never_reads_what_is_masked(plan, garbage):
+def test_a_fit_with_masks_never_reads_what_is_masked(plan: Plan, garbage: float) -> None:
     data = skewed(300, masked=True)
     assert data.mask is not None
     calibrator = methods.fit(data, plan)
@@ -100,7 +101,7 @@ def test_a_fit_with_masks_never_reads_what_is_masked(plan, garbage):
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
-def test_a_class_without_a_score_poisons_no_other(plan):
+def test_a_class_without_a_score_poisons_no_other(plan: Plan) -> None:
     data = skewed(300)
     calibrator = methods.fit(data, plan)
     logits = data.logits.copy()
@@ -110,7 +111,7 @@ def test_a_class_without_a_score_poisons_no_other(plan):
     assert np.allclose(np.exp(logs).sum(axis=1), 1)
 
 
-def test_a_matrix_without_off_diagonal_is_a_scale():
+def test_a_matrix_without_off_diagonal_is_a_scale() -> None:
     data = skewed(200)
     scale, bias = np.array([1.0, 2, 0.5, 1]), np.array([0.1, 0, 0, -1])
     one = Calibrator("vector", scale=scale, bias=bias).log_probabilities(data.logits, None)
@@ -118,7 +119,7 @@ def test_a_matrix_without_off_diagonal_is_a_scale():
     assert np.allclose(one, other, atol=1e-12)
 
 
-def test_a_centred_fit_folds_into_a_linear_head():
+def test_a_centred_fit_folds_into_a_linear_head() -> None:
     data = skewed(400)
     fitted = methods.fit(data, Plan("matrix", "centred"))
     assert fitted.matrix is not None
@@ -128,19 +129,19 @@ def test_a_centred_fit_folds_into_a_linear_head():
     assert np.allclose(folded, fitted.log_probabilities(data.logits, None), atol=1e-9)
 
 
-def test_a_stronger_ridge_leaves_smaller_parameters():
+def test_a_stronger_ridge_leaves_smaller_parameters() -> None:
     x = affine.inputs(skewed(), 2.0, "centred", masks_first=False)
     sizes = [np.abs(affine.fit(x, "vector", m).v).sum() for m in (0.01, 1, 100)]
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_fit_is_deterministic():
+def test_a_fit_is_deterministic() -> None:
     data = skewed(500)
     one, two = (methods.fit(data, Plan("matrix+entropy", "log_softmax")) for _ in range(2))
     assert (one.log_probabilities(data.logits, None) == two.log_probabilities(data.logits, None)).all()
 
 
-def test_weights_count_as_rows_where_the_ridge_is_small():
+def test_weights_count_as_rows_where_the_ridge_is_small() -> None:
     data = skewed(400)
     twice = Dataset.checked(np.tile(data.logits, (2, 1)), np.tile(data.labels, 2), weights=np.full(800, 0.5))
     one, two = (methods.fit(rows, Plan("vector", "centred", 1e-9)) for rows in (data, twice))
@@ -151,7 +152,7 @@ def test_weights_count_as_rows_where_the_ridge_is_small():
 
 @settings(max_examples=15)
 @given(laplace=st.floats(1e-6, 0.5), seed=st.integers(0, 99))
-def test_the_laplace_mix_sums_to_1_and_leaves_a_share_to_every_allowed_class(laplace, seed):
+def test_the_laplace_mix_sums_to_1_and_leaves_a_share_to_every_allowed_class(laplace: float, seed: int) -> None:
     data = drawn(50, 4, seed=seed, masked=True)
     assert data.mask is not None
     p = np.exp(Calibrator(laplace=laplace).log_probabilities(data.logits, data.mask))
@@ -161,7 +162,7 @@ def test_the_laplace_mix_sums_to_1_and_leaves_a_share_to_every_allowed_class(lap
     assert (p[~data.mask] == 0).all()
 
 
-def test_the_laplace_mix_decides_on_saturated_probabilities():
+def test_the_laplace_mix_decides_on_saturated_probabilities() -> None:
     data = drawn(1000)
     saturated = data.logits.copy()
     wrong = np.arange(0, 1000, 50)

@@ -11,7 +11,7 @@ from scipy.stats import betabinom
 from service.calibration import conformal, methods
 from service.calibration.calibrator import Calibrator
 from service.calibration.methods import Plan
-from service.conformal import SCORES, Conformal, Table
+from service.conformal import SCORES, By, Conformal, Score, Table
 from service.datasets import files
 from tests.calibration.conftest import drawn, published, published_names
 
@@ -24,7 +24,7 @@ def logs(n: int = 1000, k: int = 6, seed: int = 0, masked: bool = False) -> tupl
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("randomised", [False, True])
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1, 0.2])
-def test_the_sets_cover_as_often_as_they_promise(score, randomised, alpha):
+def test_the_sets_cover_as_often_as_they_promise(score: Score, randomised: bool, alpha: float) -> None:
     n, m, hits, splits = 500, 500, 0, 100
     log_p, labels = logs(n + m, masked=True)
     for seed in range(splits):
@@ -39,7 +39,7 @@ def test_the_sets_cover_as_often_as_they_promise(score, randomised, alpha):
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
-def test_the_coverage_of_one_split_is_beta_binomial(alpha):
+def test_the_coverage_of_one_split_is_beta_binomial(alpha: float) -> None:
     log_p, labels = logs(4000)
     n, m = 400, 600
     inside = []
@@ -55,7 +55,7 @@ def test_the_coverage_of_one_split_is_beta_binomial(alpha):
 
 @pytest.mark.parametrize("name", [name for name in published_names() if "1000" not in name])
 @pytest.mark.parametrize("score", SCORES)
-def test_published_logits_are_covered(name, score):
+def test_published_logits_are_covered(name: str, score: Score) -> None:
     parts = files.load(published() / f"{name}.npz")
     fitted = methods.fit(parts["val"], Plan("temperature"))
     log_p, labels = fitted.log_probabilities(parts["test"].logits, None), parts["test"].labels
@@ -70,7 +70,7 @@ def test_published_logits_are_covered(name, score):
 
 
 @pytest.mark.parametrize("by", ["class", "group"])
-def test_mondrian_sets_cover_each_class_or_group(by):
+def test_mondrian_sets_cover_each_class_or_group(by: By) -> None:
     log_p, labels = logs(12_000, 3)
     groups = (np.arange(12_000) % 2).astype(np.int64)
     log_p = np.where((groups == 1)[:, None], log_p * 0.3, log_p)
@@ -83,7 +83,7 @@ def test_mondrian_sets_cover_each_class_or_group(by):
         assert 0.87 < covered[members == one].mean() < 0.93
 
 
-def test_a_masked_class_is_in_no_set():
+def test_a_masked_class_is_in_no_set() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
     log_p = Calibrator().log_probabilities(data.logits, data.mask)
@@ -95,27 +95,27 @@ def test_a_masked_class_is_in_no_set():
 
 @settings(max_examples=30)
 @given(a=st.floats(0.01, 0.98), score=st.sampled_from(SCORES))
-def test_a_larger_alpha_never_has_a_larger_set(a, score):
+def test_a_larger_alpha_never_has_a_larger_set(a: float, score: Score) -> None:
     log_p, labels = logs(300)
     fitted = conformal.fit(log_p, labels, score)
     assert not (fitted.sets(log_p, a + 0.01) & ~fitted.sets(log_p, a)).any()
 
 
-def test_too_few_rows_for_an_alpha_give_every_class():
+def test_too_few_rows_for_an_alpha_give_every_class() -> None:
     log_p, labels = logs(20)
     assert conformal.fit(log_p, labels, "lac").sets(log_p, 0.01).all()
 
 
 @settings(max_examples=30)
 @given(alpha=st.floats(0.001, 0.99), n=st.integers(2001, 8000))
-def test_a_thinned_table_never_covers_less(alpha, n):
+def test_a_thinned_table_never_covers_less(alpha: float, n: int) -> None:
     scores = np.random.default_rng(n).random(n)
     thin, full = Table.of(scores), Table.of(scores, most=n)
     assert len(thin.values) <= 2000
     assert full.threshold(alpha) - 1e-12 <= thin.threshold(alpha) <= full.threshold(alpha * 0.97) + 1e-9
 
 
-def test_a_temperature_of_their_own_makes_aps_sets_smaller():
+def test_a_temperature_of_their_own_makes_aps_sets_smaller() -> None:
     data = files.load(published() / "cifar100_vgg19_bn_chenyaofo.npz")
     fitted = methods.fit(data["val"], Plan("temperature"))
     log_p, labels = fitted.log_probabilities(data["test"].logits, None), data["test"].labels
@@ -128,7 +128,7 @@ def test_a_temperature_of_their_own_makes_aps_sets_smaller():
 
 
 @pytest.mark.parametrize("n", [1000, 4000])
-def test_what_is_stored_reads_back_as_it_was(n):
+def test_what_is_stored_reads_back_as_it_was(n: int) -> None:
     log_p, labels = logs(n)
     for score in SCORES:
         fitted = conformal.fit(log_p, labels, score, by="class")

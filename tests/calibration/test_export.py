@@ -34,7 +34,7 @@ def furthest(calibrator: Calibrator, data: Dataset, *, masked: bool) -> float:
 @pytest.mark.parametrize("plan", [replace(plan, laplace=mix) for plan in PLANS for mix in (0.0, 1e-3)], ids=str)
 @pytest.mark.parametrize("masked_fit", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_head_equals_the_model(plan, masked_fit, masked):
+def test_the_head_equals_the_model(plan: Plan, masked_fit: bool, masked: bool) -> None:
     data = skewed(400, masked=masked_fit)
     assert furthest(methods.fit(data, plan), data, masked=masked) < 4e-6
 
@@ -42,14 +42,14 @@ def test_the_head_equals_the_model(plan, masked_fit, masked):
 @pytest.mark.parametrize("name", published_names())
 @pytest.mark.parametrize("plan", RICHEST, ids=lambda plan: f"{plan.method} {plan.form}")
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_head_equals_the_model_on_published_logits(name, plan, masked):
+def test_the_head_equals_the_model_on_published_logits(name: str, plan: Plan, masked: bool) -> None:
     data = files.load(published() / f"{name}.npz")["val"].take(slice(None, None, 5))
     if data.n_classes > 128 and plan.shape == "matrix":
         plan = replace(plan, method="vector+entropy")
     assert furthest(methods.fit(data, plan), data, masked=masked) < 4e-6
 
 
-def test_groups_have_their_own_temperature():
+def test_groups_have_their_own_temperature() -> None:
     parts = [drawn(1500, temperature=t, seed=seed) for seed, t in enumerate((1.0, 2.0, 4.0))]
     names = np.repeat(["a", "b", "c"], 1500)
     data = Dataset.checked(
@@ -65,13 +65,13 @@ def test_groups_have_their_own_temperature():
     assert np.allclose(found, wanted, rtol=6e-8, atol=4e-6)
 
 
-def test_a_group_of_few_rows_stays_near_the_common_temperature():
+def test_a_group_of_few_rows_stays_near_the_common_temperature() -> None:
     logs = groups.shrunk(np.array([1.0, 0.1, -0.1, 0.05]), np.array([1.0, 0.02, 0.02, 0.02]))
     assert abs(logs[0]) < 0.1
     assert logs[1] > 0.05
 
 
-def test_groups_of_equal_temperature_are_pooled():
+def test_groups_of_equal_temperature_are_pooled() -> None:
     data = drawn(3000)
     rows = Dataset.checked(data.logits, data.labels, groups=np.arange(3000) % 5)
     factors = groups.fit(rows, methods.fit(rows, Plan("temperature"))).group_temperatures

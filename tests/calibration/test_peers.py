@@ -24,7 +24,7 @@ def answers(data: Dataset) -> np.ndarray:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_netcal_gives_the_same_ece_and_mce():
+def test_netcal_gives_the_same_ece_and_mce() -> None:
     netcal = peer("netcal.metrics")
     data = drawn(4000)
     found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
@@ -33,7 +33,7 @@ def test_netcal_gives_the_same_ece_and_mce():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_relplot_gives_the_same_smooth_ece():
+def test_relplot_gives_the_same_smooth_ece() -> None:
     relplot = peer("relplot")
     data = drawn(4000)
     p = answers(data)
@@ -43,7 +43,7 @@ def test_relplot_gives_the_same_smooth_ece():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_scikit_learn_gives_the_same_brier_score_and_likelihood():
+def test_scikit_learn_gives_the_same_brier_score_and_likelihood() -> None:
     sklearn = peer("sklearn.metrics")
     data = drawn(4000)
     found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
@@ -52,7 +52,7 @@ def test_scikit_learn_gives_the_same_brier_score_and_likelihood():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_probmetrics_finds_the_same_temperature():
+def test_probmetrics_finds_the_same_temperature() -> None:
     calibrators = peer("probmetrics.calibrators")
     torch = peer("torch")
     distributions = peer("probmetrics.distributions")
@@ -67,7 +67,7 @@ def test_probmetrics_finds_the_same_temperature():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.2])
-def test_mapie_gives_the_same_sets(alpha):
+def test_mapie_gives_the_same_sets(alpha: float) -> None:
     mapie = peer("mapie.classification")
     data = drawn(2000)
     p = answers(data)

@@ -27,7 +27,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize("name", REACHED)
-def test_auto_reaches_the_studys_best(name):
+def test_auto_reaches_the_studys_best(name: str) -> None:
     parts = files.load(published() / f"{name}.npz")
     plan = choose(parts["val"], AUTO, laplace=None).plan
     assert plan is not None
@@ -35,19 +35,19 @@ def test_auto_reaches_the_studys_best(name):
     assert found <= REACHED[name] + 0.002
 
 
-def test_logits_that_need_a_temperature_get_one():
+def test_logits_that_need_a_temperature_get_one() -> None:
     choice = choose(drawn(3000), AUTO, laplace=None)
     assert choice.plan is not None
     assert choice.plan.method == "temperature"
 
 
-def test_stretched_and_shifted_classes_get_a_vector():
+def test_stretched_and_shifted_classes_get_a_vector() -> None:
     choice = choose(skewed(4000), AUTO, laplace=None)
     assert choice.plan is not None
     assert choice.plan.method == "vector"
 
 
-def test_the_comparison_is_paired_row_by_row():
+def test_the_comparison_is_paired_row_by_row() -> None:
     noise = np.random.default_rng(0).exponential(size=1000)
     rows = [noise + 0.01, noise]
     found = [
@@ -60,25 +60,25 @@ def test_the_comparison_is_paired_row_by_row():
     assert best.method == "bias"
 
 
-def test_nothing_is_accepted_that_makes_the_likelihood_worse():
+def test_nothing_is_accepted_that_makes_the_likelihood_worse() -> None:
     choice = choose(drawn(400, temperature=1.0, seed=3), ["matrix"], laplace=False)
     before = choice.before
     assert all(one.nll >= before for one in choice.candidates) == (choice.plan is None)
 
 
-def test_the_logits_as_they_are_win_over_a_fit_to_noise(monkeypatch):
+def test_the_logits_as_they_are_win_over_a_fit_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     worse = Calibrator("vector", scale=np.full(5, 9.0), bias=np.zeros(5))
     monkeypatch.setattr(methods, "fit", lambda *_: worse)
     assert choose(drawn(500), ["vector"], laplace=False).plan is None
 
 
-def test_fewer_than_50_rows_get_a_temperature_without_cross_validation():
+def test_fewer_than_50_rows_get_a_temperature_without_cross_validation() -> None:
     choice = choose(drawn(40), AUTO, laplace=None)
     assert choice.plan == Plan("temperature")
     assert choice.candidates == ()
 
 
-def test_shuffled_labels_are_an_error_for_every_method():
+def test_shuffled_labels_are_an_error_for_every_method() -> None:
     data = drawn(600)
     shuffled = replace(data, labels=np.random.default_rng(0).permutation(data.labels))
     for wanted in (AUTO, ["vector"], ["entropy"]):
@@ -86,7 +86,7 @@ def test_shuffled_labels_are_an_error_for_every_method():
             choose(shuffled, wanted, laplace=None)
 
 
-def test_a_biased_head_without_a_temperature_is_mended_by_a_bias():
+def test_a_biased_head_without_a_temperature_is_mended_by_a_bias() -> None:
     data = drawn(2000, 2)
     logits = data.logits + np.array([40, 0], np.float32)
     keep = (data.labels == 1) | (np.arange(2000) % 20 == 0)
@@ -96,14 +96,14 @@ def test_a_biased_head_without_a_temperature_is_mended_by_a_bias():
     assert choice.plan.method != "temperature"
 
 
-def test_a_matrix_for_many_classes_is_refused():
+def test_a_matrix_for_many_classes_is_refused() -> None:
     random = np.random.default_rng(0)
     data = Dataset.checked(random.standard_normal((60, 200)), random.integers(0, 200, 60))
     with pytest.raises(FitError, match="expected at most 128 classes, not 200"):
         choose(data, ["matrix"], laplace=False)
 
 
-def test_out_of_fold_rows_are_answered_by_a_fit_that_has_not_seen_them():
+def test_out_of_fold_rows_are_answered_by_a_fit_that_has_not_seen_them() -> None:
     data = drawn(90)
     seen: list[set[int]] = []
 

@@ -42,18 +42,18 @@ def reference(data: Dataset) -> float:
 
 
 @pytest.mark.parametrize("name", published_names())
-def test_published_logits_give_the_printed_temperature(name):
+def test_published_logits_give_the_printed_temperature(name: str) -> None:
     data = files.load(published() / f"{name}.npz")["val"]
     assert round(temperature.fit(data).value, 4) == PRINTED[name]
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_fit_equals_a_reference_row_by_row(masked):
+def test_the_fit_equals_a_reference_row_by_row(masked: bool) -> None:
     data = drawn(800, masked=masked)
     assert temperature.fit(data).value == pytest.approx(reference(data), rel=1e-5)
 
 
-def test_a_weight_of_2_is_the_row_twice():
+def test_a_weight_of_2_is_the_row_twice() -> None:
     data = drawn(600)
     weights = np.where(np.arange(600) < 100, 2.0, 1.0)
     twice = Dataset.checked(
@@ -63,7 +63,7 @@ def test_a_weight_of_2_is_the_row_twice():
     assert temperature.fit(weighted).value == pytest.approx(temperature.fit(twice).value, rel=1e-6)
 
 
-def test_what_stands_under_the_mask_does_not_matter():
+def test_what_stands_under_the_mask_does_not_matter() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
     spoilt = np.where(data.mask, data.logits, np.float32(np.nan))
@@ -71,7 +71,7 @@ def test_what_stands_under_the_mask_does_not_matter():
     assert temperature.fit(again) == temperature.fit(data)
 
 
-def test_a_class_without_a_score_is_a_masked_class():
+def test_a_class_without_a_score_is_a_masked_class() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
     without = Dataset.checked(np.where(data.mask, data.logits, np.float32(-np.inf)), data.labels)
@@ -80,27 +80,27 @@ def test_a_class_without_a_score_is_a_masked_class():
 
 @settings(max_examples=20)
 @given(factor=st.floats(0.001, 1000), shift=st.floats(-100, 100))
-def test_logits_times_a_factor_have_that_factor_times_the_temperature(factor, shift):
+def test_logits_times_a_factor_have_that_factor_times_the_temperature(factor: float, shift: float) -> None:
     data = drawn(400)
     logits = data.logits.astype(np.float64) * factor + shift
     other = Dataset.checked(logits, data.labels)
     assert temperature.fit(other).value == pytest.approx(temperature.fit(data).value * factor, rel=1e-5)
 
 
-def test_the_standard_error_covers_the_truth():
+def test_the_standard_error_covers_the_truth() -> None:
     fits = [temperature.fit(drawn(1000, temperature=2.0, seed=seed)) for seed in range(60)]
     inside = [abs(fit.value - 2.0) < 1.96 * fit.error for fit in fits]
     assert 0.85 <= np.mean(inside) <= 1
 
 
-def test_single_precision_sums_agree_with_double(monkeypatch):
+def test_single_precision_sums_agree_with_double(monkeypatch: pytest.MonkeyPatch) -> None:
     data = drawn(3000, 20)
     double = temperature.fit(data).value
     monkeypatch.setattr(temperature, "SINGLE_PRECISION_FROM", 0)
     assert temperature.fit(data).value == pytest.approx(double, rel=2e-6)
 
 
-def test_shuffled_labels_are_an_error():
+def test_shuffled_labels_are_an_error() -> None:
     for seed in range(5):
         data = drawn(1000, seed=seed)
         shuffled = Dataset.checked(data.logits, np.random.default_rng(seed).permutation(data.labels))
@@ -108,18 +108,18 @@ def test_shuffled_labels_are_an_error():
             temperature.fit(shuffled)
 
 
-def test_labels_of_one_class_are_an_error():
+def test_labels_of_one_class_are_an_error() -> None:
     with pytest.raises(FitError, match="every label is 3, expected labels of at least 2 classes"):
         temperature.fit(Dataset.checked(drawn(100).logits, np.full(100, 3)))
 
 
-def test_rows_that_are_all_right_are_an_error():
+def test_rows_that_are_all_right_are_an_error() -> None:
     data = drawn(100)
     with pytest.raises(FitError, match="every row is right"):
         temperature.fit(Dataset.checked(data.logits, data.logits.argmax(axis=1)))
 
 
-def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error():
+def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error() -> None:
     data = drawn(2000, 2)
     logits = data.logits + np.array([40, 0], np.float32)
     rare = data.labels == 1
@@ -128,12 +128,12 @@ def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error():
         temperature.fit(Dataset.checked(logits[keep], data.labels[keep]))
 
 
-def test_saturated_logits_have_a_temperature():
+def test_saturated_logits_have_a_temperature() -> None:
     data = drawn(2000)
     assert temperature.fit(Dataset.checked(data.logits * 1e4, data.labels)).value == pytest.approx(2e4, rel=0.1)
 
 
-def test_thirty_rows_are_enough_for_a_temperature_with_a_wide_error():
+def test_thirty_rows_are_enough_for_a_temperature_with_a_wide_error() -> None:
     fit = temperature.fit(drawn(30))
     assert 0.5 < fit.value < 8
     assert fit.error > 0.1

@@ -21,7 +21,7 @@ class Stub:
     inputs: Mapping[str, Input] = field(default_factory=lambda: {"logits": (np.float32, (None,))})
     takes_logits: bool = True
     masks_first: bool = True
-    groups: dict[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
     group_temperatures: Sequence[float] = (1.0,)
     conformal: Any = None
 

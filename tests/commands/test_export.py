@@ -15,23 +15,23 @@ from tests.heads import classifiers
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, empty."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def export(*options):
+def export(*options: object) -> int:
     """Run the command with these options."""
     return main(["export", *map(str, options)])
 
 
-def story(path):
+def story(path: Path | str) -> Metadata:
     """What the file says of itself."""
     return Metadata.from_props({prop.key: prop.value for prop in onnx.load(path).metadata_props})
 
 
-def test_a_name_gets_the_next_version_in_the_models_folder(folder, capsys):
+def test_a_name_gets_the_next_version_in_the_models_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And one line says what was written."""
     assert export("--name", "mine") == 0
     assert export("--name", "mine", "--models", "models", "--temperature", "1.7") == 0
@@ -42,7 +42,7 @@ def test_a_name_gets_the_next_version_in_the_models_folder(folder, capsys):
     assert Stages.read(onnx.load(folder / "models/mine/2/model.onnx")).temperature == 1.7
 
 
-def test_a_file_can_be_named_instead(folder):
+def test_a_file_can_be_named_instead(folder: Path) -> None:
     """Nothing else is made."""
     assert export("--to", "head.onnx", "--classes", "10") == 0
     assert [entry.name for entry in folder.iterdir()] == ["head.onnx"]
@@ -54,7 +54,7 @@ def test_a_file_can_be_named_instead(folder):
     [([], "none"), (["--temperature", "2"], "temperature"), (["--bias", "bias.txt"], "bias")],
     ids=str,
 )
-def test_the_file_tells_how_it_calibrates(folder, options, method):
+def test_the_file_tells_how_it_calibrates(folder: Path, options: list[str], method: str) -> None:
     """The method, the temperature, and when it was made."""
     (folder / "bias.txt").write_text("0.5, -1\n2e-1\n")
     assert export("--to", "head.onnx", *options) == 0
@@ -65,7 +65,7 @@ def test_the_file_tells_how_it_calibrates(folder, options, method):
     assert told.masks_first == (method != "bias")
 
 
-def test_labels_come_from_a_file_one_a_line(folder):
+def test_labels_come_from_a_file_one_a_line(folder: Path) -> None:
     """Windows line ends and a byte order mark do no harm."""
     (folder / "labels.txt").write_bytes("\ufeffcat\r\ndög\r\n10\r\n".encode())
     assert export("--to", "head.onnx", "--classes", "labels.txt") == 0
@@ -73,7 +73,7 @@ def test_labels_come_from_a_file_one_a_line(folder):
 
 
 @pytest.mark.parametrize("name", ["bias.npy", "bias.txt"])
-def test_a_bias_comes_from_numpy_or_from_text(folder, name):
+def test_a_bias_comes_from_numpy_or_from_text(folder: Path, name: str) -> None:
     """One number for each class; it tells the number of classes too."""
     bias = np.array([0.1, -2.0, 3.0])
     if name.endswith(".npy"):
@@ -85,7 +85,7 @@ def test_a_bias_comes_from_numpy_or_from_text(folder, name):
     assert story("head.onnx").classes == 3
 
 
-def test_a_head_goes_onto_a_classifier(folder, capsys):
+def test_a_head_goes_onto_a_classifier(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its number of classes is the classifier's."""
     onnx.save(classifiers.linear(), folder / "classifier.onnx")
     assert export("--name", "mine", "--onto", "classifier.onnx", "--output", "logits") == 0
@@ -93,7 +93,7 @@ def test_a_head_goes_onto_a_classifier(folder, capsys):
     assert story("models/mine/1/model.onnx").kind == "classifier"
 
 
-def test_the_same_options_give_the_same_graph(folder):
+def test_the_same_options_give_the_same_graph(folder: Path) -> None:
     """Only the moment differs."""
     files = []
     for name in ("one.onnx", "two.onnx"):
@@ -136,7 +136,9 @@ def test_the_same_options_give_the_same_graph(folder):
         ),
     ],
 )
-def test_what_cannot_be_meant_is_one_sentence_and_an_exit_code(folder, capsys, options, code, sentence):
+def test_what_cannot_be_meant_is_one_sentence_and_an_exit_code(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, sentence: str
+) -> None:
     """What was wrong and what was expected; nothing is written."""
     onnx.save(classifiers.linear(), folder / "classifier.onnx")
     for name, text in (("empty", ""), ("twice", "a\nb\na\n"), ("gap", "a\n\nb\n"), ("bias", "1 2")):
@@ -153,7 +155,7 @@ def test_what_cannot_be_meant_is_one_sentence_and_an_exit_code(folder, capsys, o
 
 
 @pytest.mark.parametrize("options", [[], ["--name", "a", "--to", "b"], ["--name", "a", "--temperature", "warm"]])
-def test_options_that_do_not_read_end_with_one_sentence(options, capsys):
+def test_options_that_do_not_read_end_with_one_sentence(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and where to read on."""
     assert export(*options) == 2
     said = capsys.readouterr().err
@@ -162,7 +164,9 @@ def test_options_that_do_not_read_end_with_one_sentence(options, capsys):
     assert said.count("\n") == 1
 
 
-def test_a_classifier_that_takes_one_number_of_rows_is_refused_before_it_is_written(folder, capsys):
+def test_a_classifier_that_takes_one_number_of_rows_is_refused_before_it_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It could not be served, and the next start would stop at it."""
     onnx.save(classifiers.linear(n=1), folder / "classifier.onnx")
     assert export("--name", "mine", "--onto", "classifier.onnx", "--output", "logits") == 3
@@ -171,14 +175,16 @@ def test_a_classifier_that_takes_one_number_of_rows_is_refused_before_it_is_writ
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_missing_onnx_is_said_with_what_to_install(capsys, monkeypatch):
+def test_a_missing_onnx_is_said_with_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Serving does not need it."""
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert export("--name", "mine") == 3
     assert "pip install 'calibrant[calibration]'" in capsys.readouterr().err
 
 
-def test_the_help_needs_no_onnx():
+def test_the_help_needs_no_onnx() -> None:
     """It is imported when a head is built, not before."""
     code = "import sys; sys.modules['onnx'] = None; from service.cli import main; main(['export', '--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -186,7 +192,7 @@ def test_the_help_needs_no_onnx():
     assert "--onto" in done.stdout
 
 
-def test_the_shipped_softmax_is_what_the_command_makes(folder):
+def test_the_shipped_softmax_is_what_the_command_makes(folder: Path) -> None:
     """Any number of classes, T = 1; only the moment differs."""
     shipped = onnx.load(Path(__file__).parents[2] / "models/softmax/1/model.onnx")
     assert export("--name", "softmax") == 0

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def fitted(folder: Path, *options: str) -> Metadata:
     return Head(newest / "model.onnx").metadata
 
 
-def test_a_fit_writes_the_next_version_with_everything_in_its_metadata(tmp_path, capsys):
+def test_a_fit_writes_the_next_version_with_everything_in_its_metadata(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = saved(tmp_path / "rows.npz", drawn(1000), drawn(1000, seed=1))
     story = fitted(tmp_path, "--data", str(path))
     assert story.calibrator["method"] == "temperature"
@@ -50,7 +53,7 @@ def test_a_fit_writes_the_next_version_with_everything_in_its_metadata(tmp_path,
     assert (tmp_path / "models" / "own" / "2" / "model.onnx").is_file()
 
 
-def test_the_report_stands_beside_the_head_and_needs_no_other_file(tmp_path):
+def test_the_report_stands_beside_the_head_and_needs_no_other_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "rows.npz", skewed(600))
     story = fitted(tmp_path, "--data", str(path), "--method", "vector+entropy")
     folder = tmp_path / "models" / "own" / "1"
@@ -68,7 +71,9 @@ def written_to(head: Path, data: Path, *options: str) -> int:
     return main(["fit", "--data", str(data), "--method", "temperature", "--to", str(head), *options])
 
 
-def test_a_head_that_is_named_replaces_itself_and_its_own_report_and_says_so(tmp_path, capsys):
+def test_a_head_that_is_named_replaces_itself_and_its_own_report_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, head = saved(tmp_path / "rows.npz", drawn(200)), tmp_path / "head.onnx"
     assert written_to(head, path) == 0
     assert f"wrote {head}\n" in capsys.readouterr().out
@@ -78,7 +83,7 @@ def test_a_head_that_is_named_replaces_itself_and_its_own_report_and_says_so(tmp
 
 
 @pytest.mark.parametrize("lost", ["report.json", "report.html", "neither"])
-def test_the_report_of_another_head_is_not_lost(tmp_path, capsys, lost):
+def test_the_report_of_another_head_is_not_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str) -> None:
     path = saved(tmp_path / "rows.npz", drawn(200))
     assert written_to(tmp_path / "cold.onnx", path) == 0
     (tmp_path / lost).unlink(missing_ok=True)
@@ -92,14 +97,16 @@ def test_the_report_of_another_head_is_not_lost(tmp_path, capsys, lost):
     assert before.items() < {file.name: file.read_bytes() for file in tmp_path.iterdir()}.items()
 
 
-def test_a_head_that_is_replaced_without_a_report_leaves_an_old_one_and_says_whose_it_is(tmp_path, capsys):
+def test_a_head_that_is_replaced_without_a_report_leaves_an_old_one_and_says_whose_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, head = saved(tmp_path / "rows.npz", drawn(200)), tmp_path / "head.onnx"
     assert written_to(head, path) == 0
     assert written_to(head, path, "--no-report") == 0
     assert f"{tmp_path / 'report.html'} is of the head that head.onnx was before" in capsys.readouterr().err
 
 
-def test_evaluate_measures_the_head_as_the_fit_did(tmp_path, capsys):
+def test_evaluate_measures_the_head_as_the_fit_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", skewed(600), skewed(500, seed=1))
     story = fitted(tmp_path, "--data", str(path), "--method", "matrix", "--no-report")
     capsys.readouterr()
@@ -110,7 +117,7 @@ def test_evaluate_measures_the_head_as_the_fit_did(tmp_path, capsys):
         assert found[name]["value"] == pytest.approx(story.metrics["after"][name], abs=2e-6), name
 
 
-def test_a_masked_fit_says_so_and_evaluates_masked(tmp_path, capsys):
+def test_a_masked_fit_says_so_and_evaluates_masked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", drawn(800, masked=True), drawn(800, seed=1, masked=True))
     story = fitted(tmp_path, "--data", str(path), "--method", "bias", "--no-report")
     assert story.masked_fit
@@ -122,13 +129,15 @@ def test_a_masked_fit_says_so_and_evaluates_masked(tmp_path, capsys):
     assert found["nll"]["value"] == pytest.approx(story.metrics["after"]["nll"], abs=2e-6)
 
 
-def test_class_names_become_labels(tmp_path):
+def test_class_names_become_labels(tmp_path: Path) -> None:
     names = np.array(["a", "b", "c", "d", "e"])
     path = saved(tmp_path / "rows.npz", drawn(300), classes=names)
     assert fitted(tmp_path, "--data", str(path), "--no-report").labels == tuple(names)
 
 
-def test_labels_of_the_classes_that_are_given_are_fitted_and_measured_on(tmp_path, capsys):
+def test_labels_of_the_classes_that_are_given_are_fitted_and_measured_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, names = drawn(300), np.array(["ant", "bee", "cat", "dog", "eel"])
     (tmp_path / "labels.txt").write_text("\n".join(names))
     path = tmp_path / "rows.npz"
@@ -149,7 +158,7 @@ def test_labels_of_the_classes_that_are_given_are_fitted_and_measured_on(tmp_pat
         assert capsys.readouterr().err.endswith(wrong)
 
 
-def test_groups_become_an_input_of_the_head(tmp_path, capsys):
+def test_groups_become_an_input_of_the_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = drawn(1200)
     groups = np.repeat(["x", "y"], 600)
     data = replace(data, logits=data.logits * np.where(groups == "x", 1, 2)[:, None].astype(np.float32))
@@ -166,7 +175,7 @@ def test_groups_become_an_input_of_the_head(tmp_path, capsys):
     assert nll[1] < nll[0] - 0.005
 
 
-def test_the_sets_in_the_file_keep_their_promise(tmp_path):
+def test_the_sets_in_the_file_keep_their_promise(tmp_path: Path) -> None:
     path = saved(tmp_path / "rows.npz", skewed(1500))
     story = fitted(tmp_path, "--data", str(path), "--method", "vector", "--no-report")
     fresh = skewed(1500, seed=5)
@@ -176,7 +185,7 @@ def test_the_sets_in_the_file_keep_their_promise(tmp_path):
         assert sets[np.arange(1500), fresh.labels].mean() > 0.875
 
 
-def test_a_head_goes_onto_a_classifier(tmp_path):
+def test_a_head_goes_onto_a_classifier(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     weights = random.standard_normal((3, 4)).astype(np.float32)
     graph = onnx.helper.make_graph(
@@ -197,7 +206,7 @@ def test_a_head_goes_onto_a_classifier(tmp_path):
     assert story.calibrator["folded"]
 
 
-def test_from_probabilities_takes_their_logarithms_and_says_so(tmp_path):
+def test_from_probabilities_takes_their_logarithms_and_says_so(tmp_path: Path) -> None:
     data = drawn(400)
     p = np.exp(data.logits) / np.exp(data.logits).sum(axis=1, keepdims=True)
     path = saved(tmp_path / "rows.npz", replace(data, logits=p))
@@ -217,7 +226,14 @@ def test_from_probabilities_takes_their_logarithms_and_says_so(tmp_path):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["auto", "temperature", "matrix+entropy"])
-def test_what_cannot_be_fitted_is_one_sentence_and_an_exit_code(tmp_path, capsys, spoil, code, sentence, method):
+def test_what_cannot_be_fitted_is_one_sentence_and_an_exit_code(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Dataset], Dataset],
+    code: int,
+    sentence: str,
+    method: str,
+) -> None:
     path = saved(tmp_path / "rows.npz", spoil(drawn(400)))
     options = ["--data", str(path), "--method", method, "--to", str(tmp_path / "head.onnx")]
     assert main(["fit", *options]) == code
@@ -227,7 +243,7 @@ def test_what_cannot_be_fitted_is_one_sentence_and_an_exit_code(tmp_path, capsys
 
 @pytest.mark.parametrize("method", ["auto", "temperature", "bias", "vector", "matrix", "entropy", "matrix+entropy"])
 @pytest.mark.parametrize("rows", ["saturated", "few", "without a score"])
-def test_strange_logits_have_an_answer(tmp_path, method, rows):
+def test_strange_logits_have_an_answer(tmp_path: Path, method: str, rows: str) -> None:
     data = drawn(40 if rows == "few" else 400)
     if rows == "saturated":
         data = replace(data, logits=data.logits * np.float32(1e4))
@@ -243,7 +259,9 @@ def test_strange_logits_have_an_answer(tmp_path, method, rows):
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5])
-def test_a_few_good_rows_are_called_few_and_not_shuffled(tmp_path, capsys, rows):
+def test_a_few_good_rows_are_called_few_and_not_shuffled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
     assert written_to(tmp_path / "head.onnx", saved(tmp_path / "rows.npz", drawn(rows, seed=1))) == 1
     said = capsys.readouterr().err
     assert f"{rows} rows are too few to tell these labels from shuffled ones: on average they are " in said
@@ -251,7 +269,9 @@ def test_a_few_good_rows_are_called_few_and_not_shuffled(tmp_path, capsys, rows)
     assert "look shuffled" not in said
 
 
-def test_rows_too_few_to_hold_any_out_say_that_the_numbers_flatter(tmp_path, capsys):
+def test_rows_too_few_to_hold_any_out_say_that_the_numbers_flatter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = saved(tmp_path / "few.npz", drawn(20))
     assert written_to(tmp_path / "few.onnx", few, "--no-report") == 0
     said = capsys.readouterr()
@@ -265,7 +285,9 @@ def test_rows_too_few_to_hold_any_out_say_that_the_numbers_flatter(tmp_path, cap
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 8])
-def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(tmp_path, capsys, rows):
+def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: int
+) -> None:
     fitted(tmp_path, "--data", str(saved(tmp_path / "rows.npz", drawn(300))), "--no-report")
     head = tmp_path / "models" / "own" / "1" / "model.onnx"
     few = saved(tmp_path / "few.npz", drawn(rows))
@@ -278,13 +300,13 @@ def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(tmp_path, c
     assert f"on {rows} row{'s' if rows > 1 else ''} (all)" in capsys.readouterr().out
 
 
-def test_a_name_that_is_no_folder_is_refused(tmp_path, capsys):
+def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", drawn(200))
     assert main(["fit", "--data", str(path), "--name", "../x", "--models", str(tmp_path)]) == 2
     assert "no model name" in capsys.readouterr().err
 
 
-def test_data_of_another_width_than_the_head_are_refused(tmp_path, capsys):
+def test_data_of_another_width_than_the_head_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", drawn(300))
     fitted(tmp_path, "--data", str(path), "--no-report")
     other = saved(tmp_path / "other.npz", drawn(50, 3))
@@ -293,7 +315,7 @@ def test_data_of_another_width_than_the_head_are_refused(tmp_path, capsys):
     assert "the data have 3 classes, the head has 5" in capsys.readouterr().err
 
 
-def test_groups_are_no_reason_to_choose_a_richer_method(tmp_path):
+def test_groups_are_no_reason_to_choose_a_richer_method(tmp_path: Path) -> None:
     data = drawn(3000)
     groups = np.repeat(["x", "y"], 1500)
     hot = np.where(groups == "x", 1, 5)[:, None].astype(np.float32)
@@ -303,7 +325,7 @@ def test_groups_are_no_reason_to_choose_a_richer_method(tmp_path):
     )
 
 
-def test_a_class_that_no_label_names_is_pointed_out(tmp_path, capsys):
+def test_a_class_that_no_label_names_is_pointed_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = drawn(400)
     wider = np.column_stack([data.logits, np.full(400, -3, np.float32)])
     path = tmp_path / "rows.npz"

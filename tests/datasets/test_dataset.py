@@ -1,6 +1,7 @@
 """What a dataset must be, and what it says when it is not."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def rows(n: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
         ("mask", (4, 1), False, "row 4: the label 1 is masked out"),
     ],
 )
-def test_an_error_names_the_row(what, at, value, sentence):
+def test_an_error_names_the_row(what: str, at: Any, value: Any, sentence: str) -> None:
     logits, labels = rows()
     arrays = {"logits": logits, "labels": labels, "mask": np.ones(logits.shape, bool)}
     arrays[what][at] = value
@@ -34,28 +35,28 @@ def test_an_error_names_the_row(what, at, value, sentence):
     assert caught.value.row == int(re.findall(r"row (\d)", sentence)[0])
 
 
-def test_rows_are_counted_across_chunks():
+def test_rows_are_counted_across_chunks() -> None:
     logits, labels = rows(10_000)
     logits[9_000, 2] = np.nan
     with pytest.raises(DataError, match="row 9000, class 2"):
         Dataset.checked(logits, labels)
 
 
-def test_what_stands_under_the_mask_is_never_read():
+def test_what_stands_under_the_mask_is_never_read() -> None:
     logits, labels = rows()
     mask = np.ones(logits.shape, bool)
     logits[0, 2], mask[0, 2] = np.nan, False
     assert Dataset.checked(logits, labels, mask).n_rows == 6
 
 
-def test_labels_may_be_names():
+def test_labels_may_be_names() -> None:
     logits, labels = rows()
     names = ("cat", "dog", "eel")
     data = Dataset.checked(logits, np.array(names)[labels], class_names=names)
     assert data.labels.tolist() == labels.tolist()
 
 
-def test_an_unknown_name_is_an_error_that_names_the_row():
+def test_an_unknown_name_is_an_error_that_names_the_row() -> None:
     logits, labels = rows()
     words = np.array(["cat", "dog", "eel"])[labels]
     words[4] = "fox"
@@ -64,7 +65,7 @@ def test_an_unknown_name_is_an_error_that_names_the_row():
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_a_weight_is_a_number_from_0_up(weight):
+def test_a_weight_is_a_number_from_0_up(weight: float) -> None:
     logits, labels = rows()
     weights = np.ones(6)
     weights[3] = weight
@@ -73,19 +74,19 @@ def test_a_weight_is_a_number_from_0_up(weight):
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (0, 3), (2, 3, 4)])
-def test_logits_are_rows_and_at_least_two_classes(shape):
+def test_logits_are_rows_and_at_least_two_classes(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="expected"):
         Dataset.checked(np.zeros(shape, np.float32), np.zeros(shape[0], int))
 
 
-def test_one_mask_may_serve_all_rows():
+def test_one_mask_may_serve_all_rows() -> None:
     logits, _ = rows()
     data = Dataset.checked(logits, np.zeros(6, int), np.array([True, True, False]))
     assert data.mask is not None
     assert data.mask.shape == (6, 3)
 
 
-def test_chunks_cover_every_row_once():
+def test_chunks_cover_every_row_once() -> None:
     data = drawn(10_000, 3)
     found = np.concatenate([chunk.labels for chunk in data.chunks(999)])
     assert (found == data.labels).all()

@@ -15,7 +15,7 @@ def write(path: Path, **arrays: np.ndarray) -> Path:
     return path
 
 
-def test_a_stored_npz_is_memory_mapped(tmp_path):
+def test_a_stored_npz_is_memory_mapped(tmp_path: Path) -> None:
     data = drawn(100)
     path = write(tmp_path / "rows.npz", logits=data.logits, labels=data.labels)
     read = files.load(path)["all"]
@@ -24,19 +24,19 @@ def test_a_stored_npz_is_memory_mapped(tmp_path):
     assert (read.labels == data.labels).all()
 
 
-def test_a_compressed_npz_reads_the_same(tmp_path):
+def test_a_compressed_npz_reads_the_same(tmp_path: Path) -> None:
     data = drawn(100)
     np.savez_compressed(tmp_path / "rows.npz", logits=data.logits, labels=data.labels)
     assert (files.load(tmp_path / "rows.npz")["all"].logits == data.logits).all()
 
 
-def test_a_fortran_ordered_member_is_mapped_in_its_order(tmp_path):
+def test_a_fortran_ordered_member_is_mapped_in_its_order(tmp_path: Path) -> None:
     data = drawn(50)
     path = write(tmp_path / "rows.npz", logits=np.asfortranarray(data.logits), labels=data.labels)
     assert (files.load(path)["all"].logits == data.logits).all()
 
 
-def test_prefixes_make_two_parts(tmp_path):
+def test_prefixes_make_two_parts(tmp_path: Path) -> None:
     a, b = drawn(30), drawn(20, seed=1)
     path = write(
         tmp_path / "rows.npz",
@@ -47,7 +47,7 @@ def test_prefixes_make_two_parts(tmp_path):
     assert list(parts) == ["val", "test"]
 
 
-def test_features_and_a_linear_head_make_logits(tmp_path):
+def test_features_and_a_linear_head_make_logits(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     features, head = random.standard_normal((9, 4)).astype(np.float16), random.standard_normal((3, 4))
     path = write(tmp_path / "f.npz", features=features, head_W=head, head_b=np.ones(3), labels=np.zeros(9, int))
@@ -55,7 +55,7 @@ def test_features_and_a_linear_head_make_logits(tmp_path):
     assert np.allclose(files.load(path)["all"].logits, expected)
 
 
-def test_a_pair_of_npy_is_mapped(tmp_path):
+def test_a_pair_of_npy_is_mapped(tmp_path: Path) -> None:
     data = drawn(40)
     np.save(tmp_path / "z.npy", data.logits)
     np.save(tmp_path / "y.npy", data.labels)
@@ -64,13 +64,13 @@ def test_a_pair_of_npy_is_mapped(tmp_path):
     assert (read.labels == data.labels).all()
 
 
-def test_a_single_npy_asks_for_the_labels(tmp_path):
+def test_a_single_npy_asks_for_the_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", np.zeros((3, 3)))
     with pytest.raises(DataError, match="--labels"):
         files.load(tmp_path / "z.npy")
 
 
-def test_a_csv_has_a_column_for_each_class(tmp_path):
+def test_a_csv_has_a_column_for_each_class(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,logit_cat,logit_dog,weight,group\ncat,1.5,-2,1,a\ndog,0,3e0,2,b\n")
     data = files.load(tmp_path / "t.csv", group="group")["all"]
     assert data.class_names == ("cat", "dog")
@@ -81,20 +81,20 @@ def test_a_csv_has_a_column_for_each_class(tmp_path):
     assert data.group_names == ("a", "b")
 
 
-def test_an_empty_cell_is_a_masked_class(tmp_path):
+def test_an_empty_cell_is_a_masked_class(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,a,b,c\n0,1,,2\n2,1,0,2\n")
     data = files.load(tmp_path / "t.csv")["all"]
     assert data.mask is not None
     assert data.mask.tolist() == [[True, False, True], [True, True, True]]
 
 
-def test_a_cell_that_is_no_number_is_named(tmp_path):
+def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,x,2\n")
     with pytest.raises(DataError, match="row 1, column a: 'x' is not a number"):
         files.load(tmp_path / "t.csv")
 
 
-def test_a_parquet_reads_as_its_csv(tmp_path):
+def test_a_parquet_reads_as_its_csv(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pyarrow.table({"label": ["a", "b"], "a": [1.0, 0.0], "b": [0.5, 2.0]})
@@ -104,14 +104,14 @@ def test_a_parquet_reads_as_its_csv(tmp_path):
     assert data.labels.tolist() == [0, 1]
 
 
-def test_probabilities_are_refused_with_advice(tmp_path):
+def test_probabilities_are_refused_with_advice(tmp_path: Path) -> None:
     p = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
     path = write(tmp_path / "p.npz", logits=p, labels=np.array([0, 1]))
     with pytest.raises(DataError, match="--from-probabilities"):
         files.load(path)
 
 
-def test_from_probabilities_takes_their_logarithm(tmp_path):
+def test_from_probabilities_takes_their_logarithm(tmp_path: Path) -> None:
     p = np.array([[0.25, 0.75], [1.0, 0.0]], np.float32)
     path = write(tmp_path / "p.npz", logits=p, labels=np.array([0, 1]))
     logits = files.load(path, from_probabilities=True)["all"].logits
@@ -119,25 +119,25 @@ def test_from_probabilities_takes_their_logarithm(tmp_path):
     assert np.isfinite(logits).all()
 
 
-def test_a_file_that_is_no_npz_says_so(tmp_path):
+def test_a_file_that_is_no_npz_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK no")
     with pytest.raises(DataError, match=r"does not read as \.npz"):
         files.load(tmp_path / "x.npz")
 
 
-def test_pickled_objects_are_refused(tmp_path):
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.npz", logits=np.zeros((2, 2)), labels=np.array(["a", 1], dtype=object))
     with pytest.raises(DataError, match="does not read"):
         files.load(path)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "x.npz", scores=np.zeros((2, 2)))
     with pytest.raises(DataError, match="labels and logits missing, found scores"):
         files.load(path)
 
 
-def test_a_group_that_is_not_there_is_named(tmp_path):
+def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,1,2\n")
     with pytest.raises(DataError, match="no array or column 'tenant'"):
         files.load(tmp_path / "t.csv", group="tenant")
@@ -157,7 +157,9 @@ NAMED = ("cat", "dog", "3")
     ],
     ids=str,
 )
-def test_labels_may_be_of_the_names_that_are_given(tmp_path, columns, labels, expected):
+def test_labels_may_be_of_the_names_that_are_given(
+    tmp_path: Path, columns: str, labels: list[str], expected: list[int]
+) -> None:
     lines = [f"label,{columns}", *(f"{label},1,2,4" for label in labels)]
     (tmp_path / "t.csv").write_text("\n".join(lines))
     data = files.load(tmp_path / "t.csv", named=NAMED)["all"]
@@ -165,7 +167,7 @@ def test_labels_may_be_of_the_names_that_are_given(tmp_path, columns, labels, ex
     assert data.class_names == NAMED
 
 
-def test_a_pair_of_npy_may_have_labels_of_the_names_that_are_given(tmp_path):
+def test_a_pair_of_npy_may_have_labels_of_the_names_that_are_given(tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", np.eye(3, dtype=np.float32) * 4)
     for words in (np.array(["3", "cat", "dog"]), np.array([b"3", b"cat", b"dog"])):
         np.save(tmp_path / "y.npy", words)
@@ -184,13 +186,15 @@ def test_a_pair_of_npy_may_have_labels_of_the_names_that_are_given(tmp_path):
     ],
     ids=str,
 )
-def test_an_unknown_label_is_named_with_its_row(tmp_path, labels, named, sentence):
+def test_an_unknown_label_is_named_with_its_row(
+    tmp_path: Path, labels: list[str] | list[int], named: tuple[str, ...] | None, sentence: str
+) -> None:
     path = write(tmp_path / "x.npz", logits=np.eye(3, dtype=np.float32) * 4, labels=np.array(labels))
     with pytest.raises(DataError, match=sentence):
         files.load(path, named=named)
 
 
-def test_names_in_another_order_than_the_columns_are_refused(tmp_path):
+def test_names_in_another_order_than_the_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,cat,dog,eel\ncat,1,2,4\n")
     with pytest.raises(DataError, match="class 1 is dog in the data, but eel in the names given"):
         files.load(tmp_path / "t.csv", named=("cat", "eel", "dog"))

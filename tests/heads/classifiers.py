@@ -1,15 +1,29 @@
 """Small classifiers such as users bring: each ends in logits [N, K]."""
 
-import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
+
+Value = tuple[str, int, Sequence[str | int]]
+"""Name, element type and shape of an input or output."""
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(6, 3)).astype(np.float32)
 BIAS = RNG.normal(size=3).astype(np.float32)
 KERNEL = RNG.normal(size=(3, 1, 3, 3)).astype(np.float32)
 
 
-def made(nodes, inputs, outputs, weights=(), opset=18, ir_version=8, others=()) -> ModelProto:
+def made(
+    nodes: Sequence[NodeProto],
+    inputs: Sequence[Value],
+    outputs: Sequence[Value],
+    weights: Sequence[tuple[str, NDArray[Any]]] = (),
+    opset: int = 18,
+    ir_version: int = 8,
+    others: Sequence[OperatorSetIdProto] = (),
+) -> ModelProto:
     """A model; inputs and outputs are (name, type, shape), weights (name, array)."""
     graph = helper.make_graph(
         nodes,
@@ -22,7 +36,9 @@ def made(nodes, inputs, outputs, weights=(), opset=18, ir_version=8, others=()) 
     return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
 
 
-def linear(x="x", y="logits", n="batch", k=3, opset=18, ir_version=8) -> ModelProto:
+def linear(
+    x: str = "x", y: str = "logits", n: int | str = "batch", k: int | str = 3, opset: int = 18, ir_version: int = 8
+) -> ModelProto:
     """A Gemm: x float32 [n, 6] to logits [n, k]."""
     node = helper.make_node("Gemm", [x, "weights", "bias"], [y], name="gemm")
     weights = [("weights", WEIGHTS), ("bias", BIAS)]

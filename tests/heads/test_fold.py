@@ -43,7 +43,7 @@ def operators(model: ModelProto) -> list[str]:
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("kind", ["scale", "matrix", "scale entropy", "matrix entropy laplace"])
-def test_the_folded_head_answers_as_one_behind_the_logits(layer, kind):
+def test_the_folded_head_answers_as_one_behind_the_logits(layer: str, kind: str) -> None:
     own = stages(kind, 4)
     folded = attach(classifier(layer), "z", own, Metadata())
     apart = attach(classifier(layer), "z", Stages(), Metadata())
@@ -58,7 +58,7 @@ def test_the_folded_head_answers_as_one_behind_the_logits(layer, kind):
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("kind", ["scale", "matrix"])
-def test_it_costs_nothing(layer, kind):
+def test_it_costs_nothing(layer: str, kind: str) -> None:
     folded = attach(classifier(layer), "z", stages(kind, 4), Metadata())
     plain = attach(classifier("Gemm"), "z", Stages(), Metadata())
     assert operators(folded) == operators(plain)
@@ -68,13 +68,13 @@ def test_it_costs_nothing(layer, kind):
 @pytest.mark.parametrize(
     "own", [stages("log matrix", 4), stages("matrix", 4, masks_first=True), Stages(bias=np.ones(4)), Stages(2.0)]
 )
-def test_what_does_not_fold_stays_in_the_head(own):
+def test_what_does_not_fold_stays_in_the_head(own: Stages) -> None:
     model = attach(classifier("Gemm"), "z", own, Metadata())
     assert not any("folded" in tensor.name for tensor in model.graph.initializer)
     assert checked(model)
 
 
-def test_weights_that_come_from_elsewhere_are_left_alone():
+def test_weights_that_come_from_elsewhere_are_left_alone() -> None:
     model = classifier("MatMul")
     del model.graph.initializer[0]
     model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 4]))
@@ -83,7 +83,7 @@ def test_weights_that_come_from_elsewhere_are_left_alone():
     assert not any("folded" in tensor.name for tensor in attached.graph.initializer)
 
 
-def test_the_story_says_that_it_is_folded():
+def test_the_story_says_that_it_is_folded() -> None:
     model = attach(classifier("Gemm"), "z", stages("scale", 4), Metadata(calibrator={"method": "vector"}))
     story = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     assert story.calibrator["folded"]

@@ -39,7 +39,7 @@ def stages(kind: str, k: int, *, masks_first: bool = False) -> Stages:
 @pytest.mark.parametrize("k", [1, 2, 3, 10, 101])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masks_first", [False, True])
-def test_the_graph_equals_the_reference(kind, k, masks_first):
+def test_the_graph_equals_the_reference(kind: str, k: int, masks_first: bool) -> None:
     own = stages(kind, k, masks_first=masks_first)
     running = head(own, k)
     logits, mask = rows(40, k)
@@ -55,7 +55,7 @@ def test_the_graph_equals_the_reference(kind, k, masks_first):
 @pytest.mark.parametrize("k", [1, 2, 3, 7, 10, 101, 128])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
-def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(kind, k, masked):
+def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(kind: str, k: int, masked: bool) -> None:
     model = build(stages(kind, k), k, Metadata())
     for name in ("p", "log_p"):
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.DOUBLE, None))
@@ -75,7 +75,7 @@ def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(kind, k, masked):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("garbage", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_under_the_mask_is_never_read(kind, garbage):
+def test_what_is_no_number_under_the_mask_is_never_read(kind: str, garbage: float) -> None:
     running = head(stages(kind, 5), 5)
     logits, mask = rows(20, 5)
     answers = [run(running, logits=np.where(mask, logits, np.float32(fill)), mask=mask) for fill in (-np.inf, garbage)]
@@ -84,7 +84,7 @@ def test_what_is_no_number_under_the_mask_is_never_read(kind, garbage):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_head_that_masks_first_reads_nothing_under_the_mask(kind):
+def test_a_head_that_masks_first_reads_nothing_under_the_mask(kind: str) -> None:
     running = head(stages(kind, 5, masks_first=True), 5)
     logits, mask = rows(20, 5)
     answers = [run(running, logits=np.where(mask, logits, np.float32(fill)), mask=mask) for fill in (0, 1e30)]
@@ -92,7 +92,7 @@ def test_a_head_that_masks_first_reads_nothing_under_the_mask(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mask_leaves_the_ratios_of_the_others(kind):
+def test_a_mask_leaves_the_ratios_of_the_others(kind: str) -> None:
     if "laplace" in kind:
         pytest.skip("the mix goes to the allowed classes, and shares anew")
     running = head(stages(kind, 6), 6)
@@ -104,7 +104,7 @@ def test_a_mask_leaves_the_ratios_of_the_others(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_without_a_class_answers_zeros_and_hurts_no_neighbour(kind):
+def test_a_row_without_a_class_answers_zeros_and_hurts_no_neighbour(kind: str) -> None:
     running = head(stages(kind, 5), 5)
     logits, _ = rows(3, 5)
     empty = logits.copy()
@@ -116,14 +116,14 @@ def test_a_row_without_a_class_answers_zeros_and_hurts_no_neighbour(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_nan_on_an_allowed_class_stays_loud(kind):
+def test_a_nan_on_an_allowed_class_stays_loud(kind: str) -> None:
     running = head(stages(kind, 4), 4)
     logits, _ = rows(2, 4)
     logits[0, 1] = np.nan
     assert np.isnan(run(running, logits=logits)["probabilities"][0]).any()
 
 
-def test_the_group_chooses_the_temperature_and_an_unknown_one_has_none_of_its_own():
+def test_the_group_chooses_the_temperature_and_an_unknown_one_has_none_of_its_own() -> None:
     running = head(stages("groups", 3), 3)
     logits, _ = rows(1, 3)
     for group, factor in ((0, 1.0), (1, 0.5), (2, 3.0), (7, 1.0), (-1, 1.0)):
@@ -134,7 +134,7 @@ def test_the_group_chooses_the_temperature_and_an_unknown_one_has_none_of_its_ow
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masks_first", [False, True])
-def test_the_stages_read_back_from_the_file(kind, masks_first):
+def test_the_stages_read_back_from_the_file(kind: str, masks_first: bool) -> None:
     own = stages(kind, 7, masks_first=masks_first)
     read = Stages.read(build(own, 7, Metadata()))
     logits, mask = rows(9, 7)
@@ -144,11 +144,11 @@ def test_the_stages_read_back_from_the_file(kind, masks_first):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_head_with_calibrators_passes_the_check_before_it_is_written(kind):
+def test_a_head_with_calibrators_passes_the_check_before_it_is_written(kind: str) -> None:
     assert checked(build(stages(kind, 8), 8, Metadata()))
 
 
-def test_the_check_finds_a_matrix_that_is_not_what_it_says():
+def test_the_check_finds_a_matrix_that_is_not_what_it_says() -> None:
     model = build(stages("matrix", 4), 4, Metadata())
     node = next(node for node in model.graph.node if node.op_type == "MatMul")
     node.input[0], before = "read_logits", node.input[0]
@@ -157,6 +157,6 @@ def test_the_check_finds_a_matrix_that_is_not_what_it_says():
         check(model)
 
 
-def test_parameters_of_different_lengths_are_refused():
+def test_parameters_of_different_lengths_are_refused() -> None:
     with pytest.raises(UsedWrongly, match="different lengths"):
         Stages(bias=np.zeros(3), scale=np.ones(4))

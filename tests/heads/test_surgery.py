@@ -6,7 +6,7 @@ from service.heads import surgery
 from tests.heads import classifiers
 
 
-def test_a_tensor_is_renamed_in_branches_too():
+def test_a_tensor_is_renamed_in_branches_too() -> None:
     """`onnx.compose.add_prefix` leaves the branches behind."""
     model = classifiers.branching()
     surgery.rename(model.graph, {"scores": "weights of mine", "logits": "y"})
@@ -15,7 +15,7 @@ def test_a_tensor_is_renamed_in_branches_too():
     assert model.graph.output[0].name == "y"
 
 
-def test_what_a_branch_reads_is_not_dropped():
+def test_what_a_branch_reads_is_not_dropped() -> None:
     """A node or a weight may be used in a branch alone."""
     model = classifiers.branching()
     before = len(model.graph.node), len(model.graph.initializer)
@@ -23,7 +23,7 @@ def test_what_a_branch_reads_is_not_dropped():
     assert (len(model.graph.node), len(model.graph.initializer)) == before
 
 
-def test_what_no_output_needs_is_dropped():
+def test_what_no_output_needs_is_dropped() -> None:
     """Nodes, weights and known shapes."""
     model = onnx.shape_inference.infer_shapes(classifiers.ending_in_softmax())
     del model.graph.output[:]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from service.heads.softmax import build
 from service.heads.stages import Stages
@@ -16,7 +16,7 @@ WIDTHS = (1, 2, 3, 5, 7, 10, 13, 100, 1001)
 @pytest.mark.parametrize("k", WIDTHS)
 @pytest.mark.parametrize("kind", ["any number of classes", "known classes", "bias"])
 @pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
-def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(k, kind, masked):
+def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(k: int, kind: str, masked: bool) -> None:
     """All outputs, and what they are rounded from, for odd and even widths and batches."""
     bias = np.random.default_rng(1).normal(size=k) if kind == "bias" else None
     running = session(exposed(Stages(1.3, bias), None if kind == "any number of classes" else k))
@@ -32,7 +32,7 @@ def test_a_row_alone_and_in_a_batch_are_the_same_to_the_bit(k, kind, masked):
                 assert values[0].tobytes() == together[name][row].tobytes(), name
 
 
-def exposed(stages, classes):
+def exposed(stages: Stages, classes: int | None) -> ModelProto:
     """A head that also puts out the float64 tensors before the last rounding, which would hide a bit."""
     model = build(stages, classes, Metadata())
     for name in ("p", "log_p", "log_total"):
@@ -40,7 +40,7 @@ def exposed(stages, classes):
     return model
 
 
-def test_giving_the_defaults_changes_no_bit():
+def test_giving_the_defaults_changes_no_bit() -> None:
     """A mask of trues and the fitted temperature are what stands in the file."""
     logits, _ = rows(5, 7)
     running = head(Stages(1.3))

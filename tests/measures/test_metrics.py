@@ -47,17 +47,17 @@ def ordered(data: Dataset) -> Ordered:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_published_logits_give_the_golden_values(name):
+def test_published_logits_give_the_golden_values(name: str) -> None:
     found = metrics.measure(scores.score(files.load(published() / f"{name}.npz")["test"], Calibrator().of))
     assert {key: round(found[key], 6) for key in GOLDEN[name]} == GOLDEN[name]
 
 
-def test_the_sweep_takes_the_golden_number_of_bins():
+def test_the_sweep_takes_the_golden_number_of_bins() -> None:
     for name, bins in (("cifar10_resnet50_focalrepo", 11), ("cifar100_vgg19_bn_chenyaofo", 8)):
         assert metrics.sweep_bins(ordered(files.load(published() / f"{name}.npz")["test"])) == bins
 
 
-def test_mukhotis_table_is_reproduced():
+def test_mukhotis_table_is_reproduced() -> None:
     data = files.load(published() / "cifar10_resnet50_focalrepo.npz")["test"]
     before = metrics.measure(scores.score(data, Calibrator().of))
     after = metrics.measure(scores.score(data, Calibrator(temperature=1.1).of))
@@ -68,85 +68,89 @@ def test_mukhotis_table_is_reproduced():
     )
 
 
-def test_equal_weights_change_nothing():
+def test_equal_weights_change_nothing() -> None:
     data = drawn(1500)
     plain = metrics.measure(scores.score(data, Calibrator().of))
     weighted = Dataset.checked(data.logits, data.labels, weights=np.full(1500, 3.0))
-    again = metrics.measure(scores.score(weighted))
+    again = metrics.measure(scores.score(weighted, Calibrator().of))
     for name, value in plain.items():
         assert again[name] == pytest.approx(value, abs=1e-9), name
 
 
 @pytest.mark.parametrize("name", ["nll", "brier", "accuracy", "ece", "mce", "ks", "classwise_ece"])
-def test_a_weight_of_2_is_the_row_twice(name):
+def test_a_weight_of_2_is_the_row_twice(name: str) -> None:
     data = drawn(300)
     weights = np.where(np.arange(300) < 50, 2.0, 1.0)
     weighted = Dataset.checked(data.logits, data.labels, weights=weights)
     twice = data.take(np.concatenate([np.arange(300), np.arange(50)]))
-    one, two = (metrics.measure(scores.score(rows))[name] for rows in (weighted, twice))
+    one, two = (metrics.measure(scores.score(rows, Calibrator().of))[name] for rows in (weighted, twice))
     assert one == pytest.approx(two, abs=1e-12)
 
 
-def test_a_row_of_weight_0_does_not_count():
+def test_a_row_of_weight_0_does_not_count() -> None:
     data = drawn(400)
     weights = np.r_[np.zeros(100), np.ones(300)]
-    without = metrics.measure(scores.score(data.take(slice(100, None))))
-    weighted = metrics.measure(scores.score(Dataset.checked(data.logits, data.labels, weights=weights)))
+    without = metrics.measure(scores.score(data.take(slice(100, None)), Calibrator().of))
+    weighted = metrics.measure(
+        scores.score(Dataset.checked(data.logits, data.labels, weights=weights), Calibrator().of)
+    )
     for name in ("nll", "brier", "ece", "aurc", "classwise_ece", "smooth_ece"):
         assert weighted[name] == pytest.approx(without[name], abs=1e-12), name
 
 
-def test_masked_classes_have_no_part_in_any_metric():
+def test_masked_classes_have_no_part_in_any_metric() -> None:
     data = drawn(800, masked=True)
     assert data.mask is not None
     spoilt = Dataset.checked(np.where(data.mask, data.logits, np.float32(np.nan)), data.labels, data.mask)
-    assert metrics.measure(scores.score(spoilt)) == metrics.measure(scores.score(data, Calibrator().of))
+    assert metrics.measure(scores.score(spoilt, Calibrator().of)) == metrics.measure(
+        scores.score(data, Calibrator().of)
+    )
 
 
-def test_the_brier_score_is_its_calibration_and_its_refinement():
-    found = metrics.measure(scores.score(drawn(1000)))
+def test_the_brier_score_is_its_calibration_and_its_refinement() -> None:
+    found = metrics.measure(scores.score(drawn(1000), Calibrator().of))
     assert found["brier"] == pytest.approx(found["brier_calibration"] + found["brier_refinement"])
 
 
-def test_a_confidence_of_exactly_1_falls_into_the_last_bin():
+def test_a_confidence_of_exactly_1_falls_into_the_last_bin() -> None:
     rows = Ordered(np.array([0.5, 1.0]), np.array([True, True]), np.ones(2))
     assert rows.by_width().tolist()[-2:] == [1, 2]
 
 
-def test_calibrated_logits_have_small_errors():
-    found = metrics.measure(scores.score(drawn(20_000, temperature=1.0)))
+def test_calibrated_logits_have_small_errors() -> None:
+    found = metrics.measure(scores.score(drawn(20_000, temperature=1.0), Calibrator().of))
     assert max(found[name] for name in ("ece", "ece_mass", "ks", "smooth_ece", "debiased_l2")) < 0.02
 
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 60))
-def test_every_metric_is_defined_for_any_number_of_rows(seed, n):
-    found = metrics.measure(scores.score(drawn(n, 3, seed=seed)))
+def test_every_metric_is_defined_for_any_number_of_rows(seed: int, n: int) -> None:
+    found = metrics.measure(scores.score(drawn(n, 3, seed=seed), Calibrator().of))
     assert all(np.isfinite(value) for value in found.values())
 
 
-def test_the_order_of_the_rows_does_not_matter():
+def test_the_order_of_the_rows_does_not_matter() -> None:
     data = drawn(500)
     plain = metrics.measure(scores.score(data, Calibrator().of))
-    turned = metrics.measure(scores.score(data.take(np.arange(500)[::-1])))
+    turned = metrics.measure(scores.score(data.take(np.arange(500)[::-1]), Calibrator().of))
     for name, value in plain.items():
         assert turned[name] == pytest.approx(value, abs=1e-9), name
 
 
-def test_the_area_under_risk_coverage_of_a_perfect_ranking_is_small():
+def test_the_area_under_risk_coverage_of_a_perfect_ranking_is_small() -> None:
     correct = np.r_[np.zeros(10, bool), np.ones(90, bool)]
     perfect = metrics.aurc(Ordered(np.linspace(0, 1, 100), correct, np.ones(100)))
     inverted = metrics.aurc(Ordered(np.linspace(1, 0, 100), correct, np.ones(100)))
     assert perfect < 0.01 < 0.2 < inverted
 
 
-def test_equal_confidences_share_their_mean_risk():
+def test_equal_confidences_share_their_mean_risk() -> None:
     rows = Ordered(np.full(4, 0.7), np.array([True, False, True, False]), np.ones(4))
     assert metrics.aurc(rows) == pytest.approx(0.5)
 
 
-def test_intervals_hold_the_estimate_and_narrow_with_more_rows():
-    few, many = (metrics.intervals(scores.score(drawn(n)), resamples=50) for n in (200, 5000))
+def test_intervals_hold_the_estimate_and_narrow_with_more_rows() -> None:
+    few, many = (metrics.intervals(scores.score(drawn(n), Calibrator().of), resamples=50) for n in (200, 5000))
     for name, (low, high) in many.items():
-        assert low <= metrics.measure(scores.score(drawn(5000)))[name] <= high, name
+        assert low <= metrics.measure(scores.score(drawn(5000), Calibrator().of))[name] <= high, name
     assert many["nll"][1] - many["nll"][0] < (few["nll"][1] - few["nll"][0]) / 2
