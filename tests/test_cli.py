@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -203,7 +204,7 @@ def test_what_is_in_flight_is_answered_before_the_service_ends(lane: str) -> Non
         answers = []
         for connection in connections:
             with connection:
-                answers.append(b"".join(iter(lambda c=connection: c.recv(65536), b"")))
+                answers.append(b"".join(iter(partial(connection.recv, 65536), b"")))
     assert code == 0, errors
     for answer in answers:
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n"), errors

@@ -9,7 +9,8 @@ from tests.conftest import Running
 
 def test_every_conformance_case_passes(running: Running, shared: Path) -> None:
     folder = shared / "conformance"
-    command = [sys.executable, folder / "check.py", "--base-url", running.url, "--errors", folder / "errors.jsonl"]
+    check, errors = str(folder / "check.py"), str(folder / "errors.jsonl")
+    command = [sys.executable, check, "--base-url", running.url, "--errors", errors]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "219 pass, 0 fail, 0 refused, 0 skipped" in done.stdout

@@ -14,8 +14,8 @@ from service.engine.head import Head
 from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import Running
-from tests.heads_made import head
-from tests.test_repository import SHIPPED, Clients, again, put
+from tests.heads_made import head, put
+from tests.test_repository import SHIPPED, Clients, again
 
 stamps = count()
 

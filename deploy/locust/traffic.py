@@ -50,7 +50,10 @@ class Writer:
 
     def right(self, kind: str, n: int, k: int, *options: str, **others: Any) -> Sent:
         """A request that is answered; options are `mask` and `temperature`."""
-        made = {"mask": lambda: self.mask(n, k), "temperature": lambda: self.temperatures(n)}
+        made: dict[str, Callable[[], object]] = {
+            "mask": lambda: self.mask(n, k),
+            "temperature": lambda: self.temperatures(n),
+        }
         body = {"logits": self.logits(n, k), **{name: made[name]() for name in options}, **others}
         return Sent(kind, dumped(body), rows=(n, k))
 

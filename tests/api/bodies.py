@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Running
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[..., bool]) -> None:
     """Wait for what somebody else must bring about."""
     for _ in range(2000):
         if true():

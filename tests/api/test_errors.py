@@ -118,13 +118,14 @@ def test_a_wrong_key_gets_401(run: Run) -> None:
     ],
 )
 def test_what_is_not_there_gets_404(running: Running, method: str, path: str, code: str) -> None:
-    sent = {"json": {"logits": [1]}} if method == "POST" else {}
+    sent: dict[str, Any] = {"json": {"logits": [1]}} if method == "POST" else {}
     error = refused(running.client.request(method, path, **sent), 404, code)
     assert "nobody" not in error["error"]
 
 
 def test_an_unknown_default_model_gets_404(run: Run) -> None:
     running = run()
+    assert running.service.predict
     running.service.predict.default_model = "other"  # its folder has gone since
     response = running.client.post("/v1/predict", json={"logits": [1]})
     refused(response, 404, "unknown_model", "there are digits, softmax")
@@ -233,7 +234,9 @@ def test_a_full_queue_gets_429_and_a_time_to_come_back(run: Run) -> None:
         threads[0].start()
         hold.wait()
         threads[1].start()
-        until(lambda: running.service.batcher.n_waiting == 2)
+        batcher = running.service.batcher
+        assert batcher
+        until(lambda: batcher.n_waiting == 2)
         response = running.predict({"logits": [1]})
         refused(response, 429, "queue_full", "2 rows are waiting, 2 may")
         assert response.headers["retry-after"] == "1"

@@ -122,7 +122,7 @@ def looped(n: int, k: int, query: Query, budget_s: float) -> Stages:
     """The batcher's stages, on the loop that the service has."""
     import uvicorn
 
-    factory = uvicorn.Config(None).get_loop_factory()
+    factory = uvicorn.Config("").get_loop_factory()
     rows = query.rows
     stages: Stages = {}
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -147,7 +147,7 @@ def summed(runs: Iterable[Run]) -> list[dict[str, Any]]:
 def ratio(some: Sequence[Run], others: Sequence[Run], figure: str) -> float:
     """The median over the rounds of one server's figure to another's."""
     pairs = zip(some, others, strict=True)
-    return statistics.median(getattr(one, figure) / max(1e-9, getattr(other, figure)) for one, other in pairs)
+    return float(statistics.median(getattr(one, figure) / max(1e-9, getattr(other, figure)) for one, other in pairs))
 
 
 def table(title: str, lines: Sequence[dict[str, Any]], bases: Sequence[str]) -> Table:

@@ -1,12 +1,15 @@
 """The benchmarks themselves: what they say is what was there. Nothing here is about how fast anything is."""
 
 import asyncio
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -21,12 +24,13 @@ from tests.benchmarks.work import WrongAnswer, dumped, made
 from tests.conftest import Running
 
 
-def measured(folder: Path, *arguments: str) -> dict:
+def measured(folder: Path, *arguments: str) -> dict[str, Any]:
     """What the command writes."""
     file = folder / "figures.json"
     quick = ("--generator", "python", "--rounds", "1", "--seconds", "0.2", "--retries", "0", "--json", str(file))
     assert benchmarks.main([*quick, *arguments]) == 0
-    return orjson.loads(file.read_bytes())
+    figures: dict[str, Any] = orjson.loads(file.read_bytes())
+    return figures
 
 
 def test_a_race_times_every_server_and_tells_its_ratios(tmp_path: Path) -> None:
@@ -115,14 +119,14 @@ def test_a_server_is_stopped_when_its_benchmark_fails() -> None:
     assert processes.used_by(server.process.pid)[1] == 0
 
 
-@pytest.mark.skipif(not hasattr(processes.os, "sched_setaffinity"), reason="the system pins nothing")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins nothing")
 def test_a_pinned_server_has_its_core_and_we_keep_ours() -> None:
-    before = processes.os.sched_getaffinity(0)
+    before = os.sched_getaffinity(0)
     core = max(before)
     spec = Spec("sleeper", lambda _: ["-c", "import time; time.sleep(60)"], "")
     with Server(spec, core) as server:
-        assert processes.os.sched_getaffinity(server.process.pid) == {core}
-    assert processes.os.sched_getaffinity(0) == before
+        assert os.sched_getaffinity(server.process.pid) == {core}
+    assert os.sched_getaffinity(0) == before
 
 
 @contextmanager
@@ -143,8 +147,7 @@ def answering(status: int, *, close: bool = False) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    with closing(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
-        server.close = server.server_close  # type: ignore[attr-defined]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -197,7 +200,9 @@ def test_an_aim_is_met_at_its_bound(rps: float, met: bool) -> None:
     line = {"cell": "1x10@16", "server": "fast", "rps/bare": rps}
     results = {"race": {"lines": [line, {"cell": "1x10@16", "server": "asgi"}]}}
     aim = aims.AIMS[0]
-    assert aims.met(aim, aims.found(aim, results)) is met
+    figure = aims.found(aim, results)
+    assert figure is not None
+    assert aims.met(aim, figure) is met
     table = aims.table(results)
     assert table is not None
     assert table.row_count == 1
@@ -208,7 +213,7 @@ def test_the_aims_say_when_others_disturbed_the_run(others: float, said: str | N
     line = {"cell": "1x10@16", "server": "fast", "rps/bare": 1.0, "others": others}
     table = aims.table({"machine": {}, "generator": "wrk", "race": {"lines": [line]}})
     assert table is not None
-    assert said in table.caption if said else table.caption is None
+    assert said in str(table.caption) if said else table.caption is None
 
 
 @pytest.mark.parametrize("text", ["10@1", "1x10", "1x10@0", "1x10/mask@1", "0x10@1"])
@@ -238,5 +243,5 @@ def test_the_generator_is_a_program(running: Running, tmp_path: Path) -> None:
     body.write_bytes(made("1x10").body)
     options = {"port": running.port, "path": "/v1/predict", "body": body, "connections": 2, "seconds": 0.1}
     command = [sys.executable, "-m", "tests.benchmarks.generator", *(f"--{k}={v}" for k, v in options.items())]
-    run = processes.subprocess.run(command, cwd=processes.ROOT, capture_output=True, check=True, timeout=30)
+    run = subprocess.run(command, cwd=processes.ROOT, capture_output=True, check=True, timeout=30)
     assert orjson.loads(run.stdout.removeprefix(b"RESULT "))["errors"] == 0

@@ -123,6 +123,7 @@ def test_a_centred_fit_folds_into_a_linear_head() -> None:
     data = skewed(400)
     fitted = methods.fit(data, Plan("matrix", "centred"))
     assert fitted.matrix is not None
+    assert fitted.bias is not None
     centring = np.eye(4) - 1 / 4
     logits = data.logits.astype(np.float64) @ (fitted.matrix @ centring).T + fitted.bias
     folded = Calibrator().log_probabilities(logits, None)

@@ -15,7 +15,8 @@ from tests.calibration.conftest import drawn
 
 def peer(name: str) -> ModuleType:
     """A package to compare with, or a skipped test; they warn where they like."""
-    return pytest.importorskip(name, exc_type=ImportError)
+    module: ModuleType = pytest.importorskip(name, exc_type=ImportError)
+    return module
 
 
 def answers(data: Dataset) -> np.ndarray:
@@ -95,7 +96,8 @@ class Given:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The most probable class."""
-        return x.argmax(axis=1)
+        best: np.ndarray = x.argmax(axis=1)
+        return best
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -1,5 +1,6 @@
 """Which calibrator is taken, and when none is."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from service.calibration import methods, select
 from service.calibration.calibrator import Calibrator
-from service.calibration.methods import Plan
+from service.calibration.methods import Method, Plan
 from service.calibration.select import AUTO, Candidate, choose
 from service.datasets import files
 from service.datasets.dataset import Dataset
@@ -50,9 +51,10 @@ def test_stretched_and_shifted_classes_get_a_vector() -> None:
 def test_the_comparison_is_paired_row_by_row() -> None:
     noise = np.random.default_rng(0).exponential(size=1000)
     rows = [noise + 0.01, noise]
+    both: tuple[Method, ...] = ("temperature", "bias")
     found = [
         Candidate(Plan(method), size, float(nll.mean()), 0.0, 0.0, nll)
-        for method, size, nll in zip(("temperature", "bias"), (1, 5), rows, strict=True)
+        for method, size, nll in zip(both, (1, 5), rows, strict=True)
     ]
     compared = select._compared(found, drawn(1000))
     best = select.simplest(compared)
@@ -81,7 +83,8 @@ def test_fewer_than_50_rows_get_a_temperature_without_cross_validation() -> None
 def test_shuffled_labels_are_an_error_for_every_method() -> None:
     data = drawn(600)
     shuffled = replace(data, labels=np.random.default_rng(0).permutation(data.labels))
-    for wanted in (AUTO, ["vector"], ["entropy"]):
+    every: tuple[Sequence[Method], ...] = (AUTO, ["vector"], ["entropy"])
+    for wanted in every:
         with pytest.raises(FitError, match="the labels look shuffled"):
             choose(shuffled, wanted, laplace=None)
 
@@ -105,7 +108,7 @@ def test_a_matrix_for_many_classes_is_refused() -> None:
 
 def test_out_of_fold_rows_are_answered_by_a_fit_that_has_not_seen_them() -> None:
     data = drawn(90)
-    seen: list[set[int]] = []
+    seen: list[set[float]] = []
 
     def fit(train: Dataset) -> Calibrator:
         seen.append(set(map(float, train.logits[:, 0])))

@@ -8,7 +8,9 @@ import asyncio
 import json
 import queue
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -23,7 +25,7 @@ OUTPUTS = ("probabilities", "prediction", "entropy")
 COMPILED = Path(__file__).parents[2] / "service" / "rpc" / "messages.desc"
 
 
-def request() -> dict:
+def request() -> dict[str, Any]:
     """The arguments of an infer, which all ways of asking share."""
     logits = triton.InferInput("logits", ROWS.shape, "FP32").set_data_from_numpy(ROWS)
     mask = triton.InferInput("mask", MASK.shape, "BOOL").set_data_from_numpy(MASK)
@@ -38,7 +40,7 @@ def request() -> dict:
     }
 
 
-def say(how: str, result: object, names: tuple[str, ...] = OUTPUTS) -> None:
+def say(how: str, result: Any, names: tuple[str, ...] = OUTPUTS) -> None:
     """A line."""
     assert result.get_response().id == "7"
     sys.stdout.write(json.dumps({"how": how} | {name: result.as_numpy(name).tobytes().hex() for name in names}) + "\n")
@@ -48,7 +50,7 @@ def sync(client: triton.InferenceServerClient) -> None:
     """One after the other, by callback, and over a stream."""
     for coding in (None, "gzip", "deflate"):
         say(f"sync {coding}", client.infer(**request(), compression_algorithm=coding))
-    answers: queue.Queue = queue.Queue()
+    answers: queue.Queue[Any] = queue.Queue()
     client.async_infer(**request(), callback=lambda result, error: answers.put((result, error)))
     say("callback", answers.get(timeout=30)[0])
     for coding in (None, "gzip", "deflate"):
@@ -98,7 +100,7 @@ async def aio(address: str) -> None:
         for coding in (None, "gzip", "deflate"):
             say(f"aio {coding}", await client.infer(**request(), compression_algorithm=coding))
 
-        async def asked() -> object:
+        async def asked() -> AsyncIterator[dict[str, Any]]:
             for _ in range(2):
                 yield request()
 
@@ -109,7 +111,7 @@ async def aio(address: str) -> None:
 
 def numbers() -> None:
     """Our messages have Triton's names, numbers and types."""
-    theirs = {}
+    theirs: dict[str, Any] = {}
     for module in (service_pb2, model_config_pb2):
         for file in FileDescriptorSet(file=[{"name": "x"}]).file:
             module.DESCRIPTOR.CopyToProto(file)
@@ -120,14 +122,14 @@ def numbers() -> None:
     assert {name: theirs.get(name) for name in mine} == mine
 
 
-def listed(file: object) -> dict[str, tuple]:
+def listed(file: Any) -> dict[str, Any]:
     """Every field, enumerator and method of a file by its name."""
-    found = {}
+    found: dict[str, Any] = {}
 
-    def enumerated(enum: object, at: str) -> None:
+    def enumerated(enum: Any, at: str) -> None:
         found.update({f"{at}{enum.name}.{value.name}": value.number for value in enum.value})
 
-    def walk(message: object, at: str) -> None:
+    def walk(message: Any, at: str) -> None:
         place = f"{at}{message.name}."
         found.update({place + f.name: (f.number, f.type, f.label, f.type_name) for f in message.field})
         for enum in message.enum_type:

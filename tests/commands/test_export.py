@@ -81,7 +81,7 @@ def test_a_bias_comes_from_numpy_or_from_text(folder: Path, name: str) -> None:
     else:
         (folder / name).write_text("0.1\n-2\n3\n")
     assert export("--to", "head.onnx", "--bias", name) == 0
-    assert (Stages.read(onnx.load("head.onnx")).bias == bias).all()
+    assert np.all(Stages.read(onnx.load("head.onnx")).bias == bias)
     assert story("head.onnx").classes == 3
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,12 @@ from tests.calibration.test_affine import skewed
 import onnx  # isort: skip
 
 
-def saved(path: Path, data: Dataset, test: Dataset | None = None, **more: np.ndarray) -> Path:
+def saved(path: Path, data: Dataset, test: Dataset | None = None, **more: Any) -> Path:
     """Write a dataset as .npz, with the prefixes `val_` and `test_` where there are two."""
     parts = {"": data} if test is None else {"val_": data, "test_": test}
-    arrays = {f"{prefix}{name}": getattr(part, name) for prefix, part in parts.items() for name in ("logits", "labels")}
+    arrays: dict[str, Any] = {
+        f"{prefix}{name}": getattr(part, name) for prefix, part in parts.items() for name in ("logits", "labels")
+    }
     for prefix, part in parts.items():
         if part.mask is not None:
             arrays[f"{prefix}mask"] = part.mask

@@ -28,7 +28,7 @@ def rows(n: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_an_error_names_the_row(what: str, at: Any, value: Any, sentence: str) -> None:
     logits, labels = rows()
-    arrays = {"logits": logits, "labels": labels, "mask": np.ones(logits.shape, bool)}
+    arrays: dict[str, Any] = {"logits": logits, "labels": labels, "mask": np.ones(logits.shape, bool)}
     arrays[what][at] = value
     with pytest.raises(DataError, match=sentence) as caught:
         Dataset.checked(**arrays)

@@ -1,6 +1,7 @@
 """The kinds of files, and that large ones are mapped, not read."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from service.errors import DataError
 from tests.calibration.conftest import drawn
 
 
-def write(path: Path, **arrays: np.ndarray) -> Path:
+def write(path: Path, **arrays: Any) -> Path:
     np.savez(path, **arrays)
     return path
 

@@ -22,7 +22,7 @@ EVERY_SERVICE = pytest.mark.parametrize("name", SERVICES)
 
 
 def test_the_file_is_right_by_the_schema(tool: Tool) -> None:
-    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", FILE]
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(FILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 

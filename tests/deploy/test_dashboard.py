@@ -172,6 +172,8 @@ def variables(prometheus: Prometheus) -> dict[str, list[str]]:
     found = {}
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
-            selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"]).groups()
+            match = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
+            assert match
+            selector, label = match.groups()
             found[variable["name"]] = prometheus.ask(f"/label/{label}/values", **{"match[]": filled(selector)})
     return found

@@ -16,7 +16,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 def test_the_dockerfile_is_clean(tool: Tool) -> None:
-    command = [tool("hadolint"), "--failure-threshold", "style", ROOT / "Dockerfile"]
+    command = [tool("hadolint"), "--failure-threshold", "style", str(ROOT / "Dockerfile")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -29,7 +29,7 @@ def ask(pytestconfig: pytest.Config) -> Ask:
         give_up("needs kserve: make kserve")
 
     def run(script: str, *given: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, ROOT / "tests" / "clients" / script, *given]
+        command = [str(PYTHON), str(ROOT / "tests" / "clients" / script), *given]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120, check=False)
 
     return run

@@ -146,7 +146,7 @@ def test_every_manifest_is_valid(
         if path.endswith(".yaml") and text.strip() and "ServiceMonitor" not in text:  # which Kubernetes does not know
             files.append(tmp_path / Path(path).name)
             files[-1].write_text(text)
-    command = [tool("kubernetes-validate"), "--strict", "-k", version, *files]
+    command = [tool("kubernetes-validate"), "--strict", "-k", version, *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (done.stdout + done.stderr).count(" passed for resource ") == len(files) >= 4
@@ -157,7 +157,7 @@ def test_the_service_monitor_is_what_the_prometheus_operator_knows(
     tool: Tool, manifests: Manifests, tmp_path: Path
 ) -> None:
     package = "@kubernetes-models/prometheus-operator"  # the operator's definitions as JSON schemas
-    install = [tool("npm", "apt-get install npm"), "install", "--silent", "--prefix", tmp_path, f"{package}@6.0.0"]
+    install = [tool("npm", "apt-get install npm"), "install", "--silent", "--prefix", str(tmp_path), f"{package}@6.0.0"]
     subprocess.run(install, check=True, timeout=300)
     (tmp_path / "check.mjs").write_text(
         f"import {{ ServiceMonitor }} from '{package}/monitoring.coreos.com/v1/ServiceMonitor';\n"
@@ -176,7 +176,7 @@ def test_the_service_monitor_is_what_the_prometheus_operator_knows(
 
 
 def test_kustomize_takes_the_rendered_folder(tool: Tool, yaml: ModuleType, manifests: Manifests) -> None:
-    command = [tool("kubectl", "apt-get install kubernetes-client"), "kustomize", RENDERED]
+    command = [tool("kubectl", "apt-get install kubernetes-client"), "kustomize", str(RENDERED)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert {one["kind"]: one for one in yaml.safe_load_all(done.stdout)} == manifests()

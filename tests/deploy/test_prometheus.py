@@ -40,7 +40,7 @@ def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_could() ->
     fire = [
         sample["labels"] for test in faults for asked in test["promql_expr_test"] for sample in asked["exp_samples"]
     ]
-    there = {NAME.match(series["series"])[0] for series in ordinary["input_series"] if NAME.match(series["series"])}
+    there = {found[0] for series in ordinary["input_series"] if (found := NAME.match(series["series"]))}
     assert not any(asked["exp_samples"] for asked in ordinary["promql_expr_test"])
     for name, expr in alerts():
         assert any(f'"{name}"' in labels for labels in fire), f"{name} never fires"

@@ -115,7 +115,8 @@ class Client:
 def said(entry: Entry, output: str = "probabilities") -> list[float]:
     """The first class of each row of an answer."""
     assert entry.answers is not None, entry.error
-    return entry.answers[output][:, 0].tolist()
+    first: list[float] = entry.answers[output][:, 0].tolist()
+    return first
 
 
 def with_batcher(test: Callable[..., Any], runner: Fake, **options: Any) -> None:

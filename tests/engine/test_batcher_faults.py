@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_a_deadline_covers_the_run_too() -> None:
 
 def test_an_answer_that_comes_after_the_deadline_is_not_given() -> None:
     class Slow(Fake):
-        def run(self, feed: dict, bits: int) -> dict:
+        def run(self, feed: dict[str, Any], bits: int) -> dict[str, Any]:
             entries[0].deadline = 0.0
             return super().run(feed, bits)
 
@@ -270,7 +271,7 @@ def test_a_run_that_outlives_its_loop_is_let_go() -> None:
         await runner.running()
         threads.append(client.batcher.threads)
 
-    threads: list = []
+    threads: list[Any] = []
     asyncio.run(main())
     runner.release()
     threads[0].shutdown(wait=True)

@@ -110,7 +110,8 @@ def test_a_part_has_its_own_rows_of_everything() -> None:
     part = rows.part(1, 3)
     assert part.n == 2
     assert part.inputs["logits"].tolist() == [[2], [3]]
-    assert (part.mask is None, part.temperature is None) == (False, False)
+    assert part.mask is not None
+    assert part.temperature is not None
     assert np.array_equal(part.mask, [[False], [True]])
     assert np.array_equal(part.temperature, [[2], [3]])
     assert Rows(rows.inputs, None, 5.0).part(0, 1).temperature == 5.0

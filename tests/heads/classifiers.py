@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
 
 Value = tuple[str, int, Sequence[str | int]]
 """Name, element type and shape of an input or output."""
@@ -87,14 +87,14 @@ def from_sklearn() -> ModelProto:
         intercepts=BIAS.tolist(),
         post_transform="NONE",
     )
-    outputs = [("label", TensorProto.INT64, ["batch"]), ("logits", 1, ["batch", 3])]
+    outputs: list[Value] = [("label", TensorProto.INT64, ["batch"]), ("logits", 1, ["batch", 3])]
     return made([node], [("x", 1, ["batch", 6])], outputs, opset=15, others=[helper.make_opsetid("ai.onnx.ml", 3)])
 
 
 def branching() -> ModelProto:
     """Its branches read an outer weight called `scores`, a name that the head needs."""
 
-    def branch(op: str) -> object:
+    def branch(op: str) -> GraphProto:
         node = helper.make_node(op, ["wide", "scores"], [f"after_{op}"])
         return helper.make_graph([node], op, [], [helper.make_tensor_value_info(f"after_{op}", 1, ["batch", 3])])
 

@@ -69,7 +69,7 @@ def test_the_same_bias_as_in_a_head_of_its_own() -> None:
     stages = Stages(0.8, np.array([1.0, -1.0, 0.5]))
     model = attached(classifiers.linear(), stages=stages)
     check(model, LOGITS, stages, x=X)
-    assert (Stages.read(model).bias == stages.bias).all()
+    assert np.all(Stages.read(model).bias == stages.bias)
     assert Stages.read(attached(classifiers.linear())).bias is None
 
 

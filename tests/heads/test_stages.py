@@ -18,7 +18,7 @@ def test_what_was_built_in_reads_back(bias: NDArray[np.float64] | None) -> None:
     """To the bit."""
     stages = Stages.read(build(Stages(1 / 3, bias), 3, Metadata()))
     assert stages.temperature == 1 / 3
-    assert (stages.bias is None) if bias is None else (stages.bias == bias).all()
+    assert (stages.bias is None) if bias is None else np.all(stages.bias == bias)
 
 
 @pytest.mark.parametrize("temperature", [0, -1, math.nan, math.inf])

@@ -89,7 +89,8 @@ def request(*inputs: Given, typed: bool = False, outputs: Any = (), **fields: An
 
 def bfloats(values: Any) -> bytes:
     """The upper halves of float32, little-endian."""
-    return (values.astype(np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
+    upper: bytes = (values.astype(np.float32).view(np.uint32) >> 16).astype("<u2").tobytes()
+    return upper
 
 
 def arrays(message: Any) -> dict[str, Any]:

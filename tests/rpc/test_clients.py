@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not KSERVE.exists(), reason="needs `make kserve`
 
 def asked(client: str, caller: Caller) -> list[Any]:
     """The JSON lines that a client prints."""
-    command = [KSERVE, ROOT / "tests" / "clients" / client, f"127.0.0.1:{caller.port}"]
+    command = [str(KSERVE), str(ROOT / "tests" / "clients" / client), f"127.0.0.1:{caller.port}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

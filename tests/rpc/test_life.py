@@ -31,7 +31,7 @@ def _nothing_at_error_level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert not [r for when in ("setup", "call") for r in caplog.get_records(when) if r.levelno >= logging.ERROR]
 
 
-def failing(call: Callable[[], Any]) -> Any:
+def failing(call: Callable[..., Any]) -> Any:
     """The error of a call."""
     with pytest.raises(grpc.RpcError) as raised:
         call()

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,11 @@ from service.telemetry.logs import JSONLines, tagged
 from tests.conftest import Running
 
 
-def line(record: logging.LogRecord) -> dict[str, str]:
+def line(record: logging.LogRecord) -> dict[str, Any]:
     """A record as JSON."""
     text = JSONLines().format(record)
     assert "\n" not in text
-    said: dict[str, str] = json.loads(text)
+    said: dict[str, Any] = json.loads(text)
     return said
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from service.app import create_app
@@ -55,7 +55,7 @@ def with_app(test: Callable[[Any], Any], **options: Any) -> None:
                 return {"type": "lifespan.shutdown"}
             return events.pop()
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             (started if message["type"] == "lifespan.startup.complete" else stopped).set()
 
         lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, receive, send))

@@ -97,7 +97,10 @@ def test_without_outputs_all_that_the_metadata_lists_come(running: Running) -> N
 
 
 def test_an_output_overrides_what_the_request_says_of_binary_data(running: Running) -> None:
-    asks = {"parameters": {"binary_data_output": True}, "outputs": wanted("confidence", "probabilities")}
+    asks: dict[str, Any] = {
+        "parameters": {"binary_data_output": True},
+        "outputs": wanted("confidence", "probabilities"),
+    }
     asks["outputs"][0]["parameters"] = {"binary_data": False}
     response = post(running, {"inputs": [tensor("logits", "FP32", [1, 2], data=[0, 1])], **asks})
     length = int(response.headers["inference-header-content-length"])

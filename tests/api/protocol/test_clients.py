@@ -110,7 +110,7 @@ KSERVE = ROOT / ".venv" / "kserve" / "bin" / "python"
 
 @pytest.mark.skipif(not KSERVE.exists(), reason="needs `make kserve`")
 def test_kserve_s_client_gets_the_native_numbers(running: Running) -> None:
-    command = [KSERVE, ROOT / "tests" / "clients" / "kserve_rest.py", running.url, "softmax"]
+    command = [str(KSERVE), str(ROOT / "tests" / "clients" / "kserve_rest.py"), running.url, "softmax"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     from_json, from_binary = map(json.loads, done.stdout.splitlines())

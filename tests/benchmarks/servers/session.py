@@ -26,7 +26,7 @@ session = opened()
 
 def probabilities(logits: Any, mask: Any, temperature: Any) -> NDArray[np.float32]:
     """float32 `[N, K]` from whatever numpy can make arrays of; mask and temperature may be none."""
-    feed = {"logits": np.asarray(logits, np.float32)}
+    feed: dict[str, NDArray[Any]] = {"logits": np.asarray(logits, np.float32)}
     if mask is not None:
         feed["mask"] = np.asarray(mask, np.bool_)
     if temperature is not None:

@@ -51,7 +51,7 @@ def tensor(draw: random.Random, name: str, datatype: str, n: int, k: int, odd: b
         rows[draw.randrange(n)][draw.randrange(k)] = draw.choice(ODD)
     data = rows if draw.random() < 0.5 else [leaf for row in rows for leaf in row]
     shape = draw.choice([[n, k], [n, k], [n * k], [n, k, 1], [k, n]])
-    parts = {"name": name, "datatype": datatype, "shape": shape, "data": data, "parameters": {}}
+    parts: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape, "data": data, "parameters": {}}
     return dict(draw.sample(list(parts.items()), len(parts)))
 
 

@@ -58,7 +58,8 @@ def test_a_head_that_masks_late_gets_the_mask_beside_the_logits() -> None:
 
 def test_a_classifier_gets_its_inputs_in_their_own_types() -> None:
     rows = decoded(CLASSIFIER, inputs=INPUTS).rows
-    assert {name: (v.dtype, v.shape) for name, v in rows.inputs.items()} == {
+    found: dict[str, Any] = {name: (v.dtype, v.shape) for name, v in rows.inputs.items()}
+    assert found == {
         "pixels": (np.float32, (1, 2, 2)),
         "ids": (np.int64, (1, 3)),
         "flag": (np.bool_, (1, 1)),

@@ -27,7 +27,7 @@ class Token(str):
     __slots__ = ()
 
 
-class Pairs(tuple):
+class Pairs(tuple[Any, ...]):
     """An object with keys that may repeat."""
 
     __slots__ = ()
@@ -70,7 +70,7 @@ odd = st.one_of(st.none(), st.booleans(), strings, numbers, st.just([]), st.just
 
 def written(value: Any, draw: Any) -> str:
     """JSON with white space and escapes here and there."""
-    gap = draw(st.sampled_from(["", "", "", " ", "\n", "\t\r "]))
+    gap: str = draw(st.sampled_from(["", "", "", " ", "\n", "\t\r "]))
     if isinstance(value, Token):
         said = str(value)
     elif isinstance(value, Pairs):
@@ -120,7 +120,8 @@ def requests(draw: Any) -> bytes:
 def spoil(parts: dict[str, Any], draw: Any) -> None:
     """Put something odd anywhere."""
     key = draw(st.sampled_from(KEYS))
-    place, at = parts, key
+    place: Any = parts
+    at: Any = key
     while isinstance(place[at] if at in place or isinstance(place, list) else None, list) and place[at]:
         if draw(st.integers(0, 2)) == 0:
             break
@@ -155,7 +156,7 @@ def same_array(a: Any, b: Any) -> bool:
     """Same type, shape and bytes."""
     if a is None or b is None:
         return a is b
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
 def agree(body: bytes, model: Stub) -> bool:
@@ -274,6 +275,7 @@ def test_a_wrong_number_of_classes_is_left_to_the_careful_way() -> None:
 def test_a_query_keeps_its_numbers_when_the_parser_reads_the_next_body() -> None:
     first = fast.decode_fast(b'{"logits":[1,2]}', ANY)
     fast.decode_fast(b'{"logits":[3,4]}', ANY)
+    assert first is not None
     assert first.rows.inputs["logits"].tolist() == [[1, 2]]
 
 
