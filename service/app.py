@@ -14,7 +14,7 @@ from service.api.metrics import metrics
 from service.api.openapi import describe
 from service.api.operations import operations
 from service.api.protocol.routes import protocol
-from service.engine.batcher import Batcher, Observer
+from service.engine.batcher import Batcher
 from service.engine.head import Head
 from service.errors import CannotStart
 from service.readiness import Readiness
@@ -22,38 +22,37 @@ from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start
+from service.telemetry.observer import Both, Observer
 from service.transports.asgi import Dispatcher
-from service.transports.exchange import Exchange, Predict
 from service.transports.gate import Gate
+from service.transports.handler import Handler
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
 
-class Tracing(NamedTuple):
-    """What makes spans, or does not: who watches the batches, which exchanges there are, what to do at the end."""
+class Observing(NamedTuple):
+    """Who is told of requests and batches, and what to do at the end; that may wait for the network."""
 
     observer: Observer
-    kind: type[Exchange]
     close: Callable[[], None]
 
 
-def tracing(settings: Settings, telemetry: Telemetry) -> Tracing:
-    """Traces as the settings want them; without, nothing of OpenTelemetry is loaded.
+def observing(settings: Settings, telemetry: Telemetry) -> Observing:
+    """Counts, and traces where the settings want them; without, nothing of OpenTelemetry is loaded.
 
     Raises:
         CannotStart: traces are wanted, and the extra is not installed.
     """
     if not settings.traces:
-        return Tracing(telemetry, Exchange, lambda: None)
+        return Observing(telemetry, lambda: None)
     try:
-        from service.telemetry.traces import Tracer, Watching
-        from service.transports.traced import traced
+        from service.telemetry.traces import Tracer, Traces
     except ImportError as error:
         raise CannotStart(
             f"traces need the extra otel, {error.name} is missing: pip install 'calibrant[otel]'"
         ) from error
     tracer = Tracer()
-    return Tracing(Watching(tracer, telemetry), traced(tracer), tracer.close)
+    return Observing(Both(telemetry, Traces(tracer)), tracer.close)
 
 
 def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextManager[Any]]:
@@ -91,7 +90,7 @@ class Service(Dispatcher):
             there = ", ".join(models)
             raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
-        self.tracing = tracing(settings, telemetry)
+        observer, self.close_observer = observing(settings, telemetry)
         self.over_grpc = over_grpc(settings)
         app = FastAPI(
             title="Calibrant",
@@ -106,7 +105,8 @@ class Service(Dispatcher):
         app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
         describe(app, guarded=bool(settings.keys))
         translate(app)
-        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), telemetry, access_log=settings.access_log)
+        self.telemetry = telemetry
+        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), observer, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -120,19 +120,18 @@ class Service(Dispatcher):
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
             max_wait_s=settings.max_wait_ms / 1e3,
-            observer=self.tracing.observer,
+            observer=self.observer,
         )
         self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
         self.telemetry.dead = lambda: self.batcher is not None and self.batcher.cause_of_death is not None
         self.telemetry.publish()  # so that the others know of this process before it has counted anything
-        self.predict = Predict(
+        self.handler = Handler(
             self.repository,
             self.batcher,
+            self.observer,
             default_model=settings.default_model,
             default_timeout_s=settings.default_timeout_ms / 1e3,
             max_body_bytes=settings.max_body_bytes,
-            telemetry=self.telemetry,
-            kind=self.tracing.kind,
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()
@@ -151,7 +150,7 @@ class Service(Dispatcher):
                     await watch
             await self.batcher.close()
             self.telemetry.close()
-            await asyncio.to_thread(self.tracing.close)
+            await asyncio.to_thread(self.close_observer)
 
 
 def create_app(

@@ -4,9 +4,9 @@ Written by `heads/` and `calibration/`, read by `head.py` and `calibrant inspect
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service import __version__
 from service.errors import HeadError
@@ -19,7 +19,10 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field("softmax", description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
+    kind: str = Field("softmax", description="What is computed: `softmax`.")
+    takes: Literal["logits", "inputs"] = Field(
+        "logits", description="What a request brings: `logits`, or the `inputs` of the classifier before the head."
+    )
     classes: int | None = Field(None, description="Number of classes K; none where any number is served.")
     labels: tuple[str, ...] | None = Field(None, description="Class labels in the order of the logits.")
     calibrator: dict[str, Any] = Field(
@@ -39,6 +42,14 @@ class Metadata(BaseModel):
     conformal: dict[str, Any] = Field(default_factory=dict, description="Scores for prediction sets.")
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
     package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def separate_takes(cls, stored: Any) -> Any:
+        """Read files written before `takes` was apart from `kind`: a head behind a classifier was a `classifier`."""
+        if isinstance(stored, dict) and stored.get("kind") == "classifier":
+            return stored | {"kind": "softmax", "takes": "inputs"}
+        return stored
 
     @property
     def temperature(self) -> float:

@@ -8,15 +8,14 @@ keeps it, whatever happens to the file.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from watchfiles import awatch
 
-from service.conformal import Conformal
 from service.engine.head import Head
-from service.engine.rows import Input
 from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
 from service.telemetry.counts import Off, Telemetry
 from service.telemetry.tally import SILENCE, Tally
@@ -28,7 +27,7 @@ Load = Callable[[Path], Head]
 
 
 class Model:
-    """One version of one model, loaded and warm; what the codec must know of it, and the head that runs it."""
+    """One version of one model, loaded and warm: its signature, and the head that runs it."""
 
     def __init__(self, name: str, number: int, head: Head, stamp: Stamp, tally: Tally = SILENCE) -> None:
         self.name = name
@@ -36,15 +35,7 @@ class Model:
         self.version = str(number)
         self.head = head
         self.stamp = stamp
-        self.classes: int | None = head.classes
-        self.labels: Sequence[str] | None = head.labels
-        self.temperature: float = head.temperature
-        self.inputs: Mapping[str, Input] = head.inputs
-        self.takes_logits: bool = head.takes_logits
-        self.masks_first: bool = head.metadata.masks_first
-        self.groups: Mapping[str, int] = head.groups
-        self.group_temperatures: Sequence[float] = head.group_temperatures
-        self.conformal: Conformal | None = head.conformal
+        self.signature = replace(head.signature, name=name, version=self.version)
         self.tally = head.tally = tally
 
     def __repr__(self) -> str:
@@ -55,9 +46,10 @@ class Model:
         return {
             "model": self.name,
             "version": self.version,
-            "kind": self.head.metadata.kind,
-            "classes": self.classes,
-            "temperature": self.temperature,
+            "kind": self.signature.kind,
+            "takes": self.signature.takes,
+            "classes": self.signature.classes,
+            "temperature": self.signature.temperature,
             "provider": self.head.provider,
         }
 
@@ -68,7 +60,7 @@ class Model:
             if isinstance(told, dict):  # the tables are for machines, and long
                 told.pop("tables", None)
         cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
-        return {**self.described(), "inputs": list(self.inputs), "metadata": metadata, "measured_cost": cost}
+        return {**self.described(), "inputs": list(self.signature.inputs), "metadata": metadata, "measured_cost": cost}
 
 
 Key = tuple[str, int]  # name and version

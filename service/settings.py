@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     drain_delay_s: float = Field(
         0.0, ge=0, le=3600, description="seconds that /readyz says 503 before the port closes on SIGTERM"
     )
-    fast_lane: bool = Field(True, description="answer predictions straight from the HTTP parser, without an ASGI task")
+    fast_http: bool = Field(True, description="answer predictions straight from the HTTP parser, without an ASGI task")
     traces: bool = Field(
         False, description="send OpenTelemetry spans over OTLP, as the OTEL_* variables say; needs the extra otel"
     )

@@ -1,4 +1,4 @@
-"""A service to test against: the real one, on a free port of 127.0.0.1, over both lanes."""
+"""A service to test against: the real one, on a free port of 127.0.0.1, over both transports."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ SHARED = ROOT.parent / "shared"
 # a busy machine is no fault of what is tested
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
-LANES = {"fast lane": True, "asgi lane": False}
+TRANSPORTS = {"fast HTTP": True, "ASGI": False}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,18 +89,18 @@ def serving(**options: Any) -> Iterator[Running]:
             assert not thread.is_alive(), "the server did not stop"
 
 
-@pytest.fixture(scope="session", params=LANES)
+@pytest.fixture(scope="session", params=TRANSPORTS)
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """The shipped models, over one lane after the other."""
-    with serving(fast_lane=LANES[request.param]) as service:
+    """The shipped models, over one transport after the other."""
+    with serving(fast_http=TRANSPORTS[request.param]) as service:
         yield service
 
 
-@pytest.fixture(params=LANES)
+@pytest.fixture(params=TRANSPORTS)
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
-    """Make a service with settings of one's own, over one lane after the other."""
+    """Make a service with settings of one's own, over one transport after the other."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(serving(fast_lane=LANES[request.param], **options))
+        yield lambda **options: stack.enter_context(serving(fast_http=TRANSPORTS[request.param], **options))
 
 
 @pytest.fixture(scope="session")

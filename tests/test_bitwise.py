@@ -8,8 +8,8 @@ from typing import Any
 
 from service.app import Service, create_app
 from service.settings import Settings
-from service.transports.endpoints import target
-from service.transports.gate import Answer
+from service.transports.endpoints import find_target
+from service.transports.response import Response
 from tests.conftest import ROOT
 
 N_BODIES = 400
@@ -41,18 +41,17 @@ def made_up(rng: random.Random) -> bytes:
 
 async def alone(service: Service, body: bytes) -> tuple[int, bytes]:
     """The answer to a request that nobody is beside."""
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     ask(service, body, future.set_result)
     answer = await future
     return answer.status, answer.body
 
 
 def ask(service: Service, body: bytes, reply: Any) -> Any:
-    """Hand a request to the handler, as a lane does."""
-    to = target(b"/v1/predict")
-    assert service.predict is not None
-    assert to is not None
-    return service.predict(to, [], b"id", body, reply)
+    """Hand a request to the handler, as a transport does."""
+    target = find_target(b"/v1/predict")
+    assert target is not None
+    return service.handler.begin(target, [], b"id", body, reply, n_bytes=len(body))
 
 
 async def together(service: Service, rng: random.Random) -> None:
@@ -63,7 +62,7 @@ async def together(service: Service, rng: random.Random) -> None:
     statuses = {status for status, _ in expected.values()}
     assert statuses == {200, 422}
     asked = [rng.choice(bodies) for _ in range(N_REQUESTS)]
-    replies: list[Answer | None] = [None] * N_REQUESTS
+    replies: list[Response | None] = [None] * N_REQUESTS
     gone, late = set(), set()
     for i, body in enumerate(asked):
         deadline = b',"timeout_ms":1e-5}' if rng.random() < 0.02 else b"}"
@@ -87,7 +86,7 @@ async def together(service: Service, rng: random.Random) -> None:
     assert any(reply.status == 504 for reply in replies if reply)
     assert gone
     assert service.batcher.n_waiting == 0
-    assert not service.batcher.groups
+    assert not service.batcher.queues
 
 
 def test_ten_thousand_mixed_requests_each_get_the_answer_that_they_get_alone() -> None:

@@ -24,7 +24,7 @@ from tests.processes import calibrant, environment, serve
 
 SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
-LANES = pytest.mark.parametrize("lane", ["--fast-lane", "--no-fast-lane"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["--fast-http", "--no-fast-http"])
 
 
 def one_sentence(done: subprocess.CompletedProcess[str], code: int, sentence: str) -> None:
@@ -175,10 +175,10 @@ def test_inspect_of_what_is_no_head_is_exit_code_3(
     assert capsys.readouterr().err.startswith(f"calibrant inspect: {path} {sentence}")
 
 
-@LANES
+@TRANSPORTS
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_ends_the_service_with_exit_code_0(lane: str, number: int) -> None:
-    with serve(lane) as process:
+def test_a_signal_ends_the_service_with_exit_code_0(transport: str, number: int) -> None:
+    with serve(transport) as process:
         assert process.client.post("/v1/predict", json={"logits": [1, 2]}).status_code == 200
         code, errors = process.end(number)  # while a connection rests
     assert code == 0
@@ -186,9 +186,9 @@ def test_a_signal_ends_the_service_with_exit_code_0(lane: str, number: int) -> N
     assert "ERROR" not in errors
 
 
-@LANES
-def test_what_is_in_flight_is_answered_before_the_service_ends(lane: str) -> None:
-    with serve(lane, "--max-wait-ms", 1500) as process:
+@TRANSPORTS
+def test_what_is_in_flight_is_answered_before_the_service_ends(transport: str) -> None:
+    with serve(transport, "--max-wait-ms", 1500) as process:
         address = ("127.0.0.1", httpx.URL(process.url).port)
         connections = [socket.create_connection(address, timeout=20) for _ in range(4)]
         body = b'{"logits":[1,2]}'

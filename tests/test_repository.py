@@ -161,7 +161,7 @@ def test_a_replaced_file_takes_its_place(models: Path, warmer: Any, caplog: pyte
     before = repository.find("softmax")
     put(models, "softmax", 1, warmer(2.0))
     again(repository)
-    assert (before.temperature, repository.find("softmax").temperature) == (1.0, 2.0)
+    assert (before.signature.temperature, repository.find("softmax").signature.temperature) == (1.0, 2.0)
     assert "model softmax/1 is served, replaced" in caplog.text
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_does_not_load_leaves_the_old_one_serving(models: Path, warm
     shutil.rmtree(models / "softmax/2")
     again(repository)
     assert repository.failures == {}
-    assert repository.find("softmax").temperature == 3.0
+    assert repository.find("softmax").signature.temperature == 3.0
 
 
 def test_a_folder_that_goes_away_leaves_nothing_behind_and_may_come_back(models: Path) -> None:
@@ -342,7 +342,7 @@ def test_a_file_replaced_under_load_answers_as_the_old_one_or_the_new_one(
     with Clients(running.url, 4, ["/v1/predict"]) as clients:
         for temperature in (2.0, 4.0, 8.0):
             put(models, "softmax", 1, warmer(temperature))
-            until(lambda t=temperature: running.service.repository.find("softmax").temperature == t)
+            until(lambda t=temperature: running.service.repository.find("softmax").signature.temperature == t)
     for status, body in clients.heard:
         assert status == 200, body
         for worse, better in body["log_probabilities"]:

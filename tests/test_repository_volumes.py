@@ -127,4 +127,4 @@ def test_what_lies_under_its_name_goes_before_what_lies_flat(tmp_path: Path, hea
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "model.onnx").write_bytes(heads[t])
     versions = Repository(tmp_path, Head).models["softmax"]
-    assert {number: model.temperature for number, model in versions.items()} == {1: 4.0, 2: 3.0}
+    assert {number: model.signature.temperature for number, model in versions.items()} == {1: 4.0, 2: 3.0}

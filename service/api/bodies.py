@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from service.codec import wording
 from service.codec.objects import parsed
 from service.errors import InvalidValue, NotJSON
-from service.transports.asgi import Gone, read
+from service.transports.asgi import Gone, read_body
 from service.transports.gate import Gate
 
 Asked = TypeVar("Asked", bound=BaseModel)
@@ -29,7 +29,7 @@ async def asked(request: Request, gate: Gate, kind: type[Asked]) -> Asked:
         BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
     """
     try:
-        body = await read(request.receive, gate)
+        body = await read_body(request.receive, gate)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; a JSON object was expected") from None
     try:

@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from service.errors import AnsweredError, MethodNotAllowed, NotFound, RunFailed
-from service.transports.gate import refusal
+from service.transports.response import error_response
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def translate(app: FastAPI) -> None:
 
 def respond(error: AnsweredError) -> Response:
     """The response that an error is."""
-    answer = refusal(error)
+    answer = error_response(error)
     extra = {name.decode(): value.decode() for name, value in answer.headers}
     return Response(answer.body, answer.status, extra, media_type=answer.content_type.decode())
 

@@ -84,7 +84,7 @@ def calibration(models: Iterable[Model]) -> Iterator[Metric]:
             "service_version": __version__,
         }
         info.add_metric([], said)
-        temperature.add_metric([model.name, model.version], model.temperature)
+        temperature.add_metric([model.name, model.version], model.signature.temperature)
         for metric, value in metadata.metrics.get("after", {}).items():
             measured.add_metric([model.name, model.version, metric], value)
     return iter((info, temperature, measured))

@@ -28,7 +28,8 @@ class ModelLine(BaseModel):
     model: str
     version: str
     versions: list[str] = Field(description="All that are served, ascending.")
-    kind: str = Field(description="`softmax`: logits in. `classifier`: the inputs of an attached model in.")
+    kind: str = Field(description="What is computed: `softmax`.")
+    takes: str = Field(description="What a request brings: `logits`, or the `inputs` of an attached classifier.")
     classes: int | None = Field(description="K; null where any number is served.")
     temperature: float
     provider: str = Field(description="Where it runs: cpu or cuda.")

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from service.codec.query import Served
+from service.engine.signature import Signature
 from service.errors import InvalidValue
 
 
-def group_indices(given: str | list[str] | None, n: int, model: Served) -> NDArray[np.int64] | None:
+def group_indices(given: str | list[str] | None, n: int, model: Signature) -> NDArray[np.int64] | None:
     """The index of each row's group, int64 `[N, 1]`, if any came; 0, the common temperature, for one never seen."""
     if given is None:
         return None

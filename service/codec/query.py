@@ -1,32 +1,13 @@
 """A decoded request: what to run, and how to say the answer."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.conformal import Conformal
-from service.engine.rows import Input, Rows
+from service.engine.rows import Runnable
 
 DEFAULT_OUTPUTS = ("probabilities",)
-
-
-class Served(Protocol):
-    """What the codec must know of a model."""
-
-    name: str
-    version: str
-    classes: int | None
-    labels: Sequence[str] | None
-    groups: Mapping[str, int]
-    group_temperatures: Sequence[float]
-    conformal: Conformal | None
-    temperature: float
-    inputs: Mapping[str, Input]
-    takes_logits: bool
-    masks_first: bool
 
 
 @dataclass(slots=True)
@@ -42,10 +23,10 @@ class Query:
         groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
         lists_temperature: the request gave its temperature as a list, so the answer does.
         binary: its numbers come and go as bytes, which takes next to no time.
-        usual: one row, of which nothing is wanted but probabilities, and of which nothing else is to be said.
+        plain: one row, probabilities only, no warnings.
     """
 
-    rows: Rows
+    rows: Runnable
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     lead: tuple[int, ...] = ()
     classes: tuple[int, ...] = ()
@@ -56,7 +37,7 @@ class Query:
     alpha: float | None = None
     groups: NDArray[np.int64] | None = None
     binary: bool = False
-    usual: bool = False
+    plain: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -65,6 +46,3 @@ class Query:
             return self.outputs
         top = () if self.top_k is None else ("top",)
         return (*self.outputs, *top, *(() if self.alpha is None else ("prediction_set",)))
-
-
-Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]

@@ -3,18 +3,18 @@
 No string of a request is ever said again; a number is, as it may be what is wrong.
 """
 
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from service.codec import arrays
-from service.codec.query import Output
+from service.kinds.outputs import OUTPUTS
 
-OUTPUTS: Final = ", ".join(get_args(Output))
+NAMES: Final = ", ".join(OUTPUTS)
 EXPECTED: Final = {
     "inputs": "an object of lists by the names of the inputs",
-    "outputs": f"a list of 1 to {len(get_args(Output))} of {OUTPUTS}",
-    "outputs[]": f"one of {OUTPUTS}",
+    "outputs": f"a list of 1 to {len(OUTPUTS)} of {NAMES}",
+    "outputs[]": f"one of {NAMES}",
     "top_k": "a whole number of classes, 1 or more,",
     "alpha": "a number above 0 and below 1",
     "group": "a string, or a list of strings, one a row,",

@@ -41,18 +41,19 @@ def run(arguments: Namespace) -> int:
     from service.measures.scores import score
 
     head = Head(arguments.model)
-    if not head.takes_logits:
+    signature = head.signature
+    if signature.takes != "logits":
         raise DataError("this head stands behind a classifier, expected one that takes logits")
     parts = files.load(
         arguments.data,
         arguments.labels,
         from_probabilities=arguments.from_probabilities,
         group=arguments.group,
-        named=None if head.labels is None else tuple(head.labels),
+        named=None if signature.labels is None else tuple(signature.labels),
     )
     part, data = list(parts.items())[-1]
-    if head.classes not in (None, data.n_classes):
-        raise DataError(f"the data have {data.n_classes} classes, the head has {head.classes}")
+    if signature.classes not in (None, data.n_classes):
+        raise DataError(f"the data have {data.n_classes} classes, the head has {signature.classes}")
     found = score(data, predict(head, data.group_names))
     if arguments.json:
         limits = intervals(found)

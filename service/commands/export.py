@@ -87,7 +87,8 @@ def story(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None)
 def summary(path: Path, metadata: Metadata) -> str:
     """One line that says what was written."""
     classes = f"{metadata.classes or 'any number of'} classes"
-    return f"wrote {path}: {metadata.kind}, {classes}, temperature {metadata.temperature:g}"
+    where = "" if metadata.takes == "logits" else " behind a classifier"
+    return f"wrote {path}: {metadata.kind}{where}, {classes}, temperature {metadata.temperature:g}"
 
 
 def read_bias(path: Path) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(json.dumps(story, indent=2), markup=False)
         return 0
     told: list[tuple[str, Any]] = [("file", str(arguments.file))]
-    for name, (dtype, shape) in head.inputs.items():
+    for name, (dtype, shape) in head.signature.inputs.items():
         sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
         told.append(("input", f"{name}: {dtype.__name__} [{sizes}]"))
     told += [(key.replace("_", " "), value) for key, value in story.items() if value not in ({}, [])]

@@ -63,8 +63,8 @@ def announce(service: Service, host: str, port: int) -> None:
     rows = [("model", "version", "classes", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
-            classes = "any" if model.classes is None else str(model.classes)
-            rows.append((model.name, model.version, classes, f"{model.temperature:.4g}", model.head.provider))
+            classes = "any" if model.signature.classes is None else str(model.signature.classes)
+            rows.append((model.name, model.version, classes, f"{model.signature.temperature:.4g}", model.head.provider))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -85,10 +85,10 @@ def example(service: Service) -> str:
     name = service.default_model if service.default_model in models else next(iter(models))
     versions = models[name]
     model = versions[max(versions)]
-    if not model.takes_logits:
+    if model.signature.takes != "logits":
         return f"/v1/models/{name}"
     logits: list[Any] = [2.0, 1.0, 0.1]
-    if model.classes is not None:
-        logits = [2.0, 1.0, 0.1, *[0.0] * model.classes][: model.classes]
+    n_classes = model.signature.classes or len(logits)
+    logits = [*logits, *[0.0] * n_classes][:n_classes]
     key = "-H 'Authorization: Bearer KEY' " if service.settings.keys else ""
     return f"/v1/models/{name}/predict {key}-d '{{\"logits\":{str(logits).replace(' ', '')}}}'"

@@ -3,18 +3,19 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.answers import Part
-from service.engine.outputs import graph_outputs
-from service.engine.rows import Rows
+from service.engine.answers import Share
+from service.engine.rows import Runnable
 from service.errors import AnsweredError
+from service.kinds.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
+TOO_LATE: Final = "the deadline passed before the answer was there"
 
 
 class Entry:
@@ -29,18 +30,18 @@ class Entry:
         "deadline",
         "done",
         "error",
+        "mark",
         "n_received",
         "n_sent",
-        "parts",
         "queue_s",
         "rows",
         "run_s",
+        "shares",
         "submitted",
-        "tag",
     )
 
     def __init__(
-        self, rows: Rows, bits: int, done: Callable[["Entry"], None], deadline: float, tag: Any = None
+        self, rows: Runnable, bits: int, done: Callable[["Entry"], None], deadline: float, mark: Any = None
     ) -> None:
         self.rows = rows
         self.bits = bits
@@ -48,10 +49,10 @@ class Entry:
         self.deadline = deadline
         self.answers: Mapping[str, NDArray[Any]] | None = None
         self.error: AnsweredError | None = None
-        self.parts: list[Part] | None = None
+        self.shares: list[Share] | None = None
         self.n_sent = 0
         self.n_received = 0
-        self.tag = tag  # whatever the observer shall see of it
+        self.mark = mark  # whatever the observer shall see of it
         self.submitted = clock()
         self.queue_s = 0.0
         self.run_s = 0.0
@@ -83,21 +84,23 @@ class Entry:
             except Exception:
                 logger.exception("an answer could not be delivered")
 
-    def receive(self, part: Part) -> None:
+    def receive(self, share: Share) -> None:
         """Take the answers to the next rows of an entry that was cut; with the last of them it is answered."""
-        if self.parts is None:
-            self.parts = []
-        self.parts.append(part)
-        self.n_received += part.stop - part.start
+        if self.shares is None:
+            self.shares = []
+        self.shares.append(share)
+        self.n_received += share.stop - share.start
         if self.n_received == self.rows.n:
-            # a part has more outputs than were asked for where its batch-mates wanted them
-            self.answer({name: np.concatenate([p[name] for p in self.parts]) for name in graph_outputs(self.bits)})
+            # a share has more outputs than were asked for where its batch-mates wanted them
+            self.answer(
+                {name: np.concatenate([share[name] for share in self.shares]) for name in graph_outputs(self.bits)}
+            )
 
 
 Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a batch
 
 
-def rows_of(piece: Piece) -> Rows:
+def rows_of(piece: Piece) -> Runnable:
     """What to run."""
     entry, start, stop = piece
     return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.rows import Rows
+from service.engine.rows import Runnable
 from service.engine.single import joined_row_logits, only_single
 
 
-def joined(many: Sequence[Rows], default_temperature: float) -> dict[str, NDArray[Any]]:
+def joined(many: Sequence[Runnable], default_temperature: float) -> dict[str, NDArray[Any]]:
     """One feed for a run over all rows of `many`, in order: name to array.
 
     A row without a temperature gets `default_temperature`; a row without a mask may choose every class.
@@ -32,7 +32,7 @@ def joined(many: Sequence[Rows], default_temperature: float) -> dict[str, NDArra
     return feed
 
 
-def joined_temperatures(many: Sequence[Rows], default: float) -> NDArray[np.float64]:
+def joined_temperatures(many: Sequence[Runnable], default: float) -> NDArray[np.float64]:
     """float64 `[N, 1]` over all rows of `many`."""
     if len(many) == 1 and isinstance(many[0].temperature, np.ndarray):
         return many[0].temperature

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from service.conformal import Conformal
 from service.engine.bound import Bound, bind
 from service.engine.feed import joined
-from service.engine.outputs import GRAPH_OUTPUTS, graph_outputs, wants
 from service.engine.pruning import pruned
-from service.engine.rows import LANES, Input, Rows
+from service.engine.rows import LANES, Input, Runnable
 from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, run_options
+from service.engine.signature import Signature
 from service.engine.single import Row
 from service.errors import HeadError, RunFailed
+from service.kinds import KINDS
+from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
 from service.metadata import Metadata
 from service.telemetry.tally import SILENCE, Tally
 
@@ -35,7 +37,7 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(bool)": np.bool_,
 }
 JUST: Final = ("probabilities",)
-JUST_BITS: Final = wants(JUST)
+JUST_BITS: Final = graph_bits(JUST)
 # Where masks have gone into the logits, and where rows are wide enough, these nodes of a head change nothing.
 MASKING: Final = {("Where", "allowed"): 1, ("Where", "seen"): 1}
 WIDENING: Final = {("Pad", "wide"): 0, ("Slice", "probabilities"): 0}
@@ -52,10 +54,7 @@ class Head:
 
     Attributes:
         metadata: what the file says of itself.
-        classes: K, or none where any number is served.
-        labels: class labels by index, or none.
-        inputs: what a request brings, name to (dtype, shape without the batch dimension; none is open).
-        temperature: the T inside the file.
+        signature: what a request brings, and what can be asked of it.
         provider: `cpu` or `cuda`, where it really runs.
         tally: where its runs are counted.
     """
@@ -66,7 +65,7 @@ class Head:
         """Load, check and warm up.
 
         Raises:
-            HeadError: the file is no head that can be served; the sentence says what to do.
+            HeadError: the file is not a head that can be served; the sentence says what to do.
             CannotStart: the provider was asked for and not given.
         """
         self.path = path
@@ -74,23 +73,17 @@ class Head:
         self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
         try:
             self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
-            self.inputs = request_inputs(self.session)
-            self.classes = class_count(self.session, self.metadata)
-            self.conformal = stored_sets(self.metadata)
+            self.signature = read_signature(self.session, self.metadata)
         except HeadError as error:
             raise HeadError(f"{path} {error}") from error
-        self.labels = self.metadata.labels
-        by_group: dict[str, float] = self.metadata.calibrator.get("group_temperatures", {})
-        self.groups = {name: i for i, name in enumerate(by_group, start=1)}  # 0 is for rows of no group
-        self.temperature = self.metadata.temperature
-        self.group_temperatures = (self.temperature, *by_group.values())
+        self.temperature = self.signature.temperature
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
         # most requests want probabilities alone, and every node would run for them; a classifier is too large for two
         self.short = self.session
         self.widens = False
-        if self.takes_logits and self.provider == "cpu":
-            self.widens = self.inputs.get("logits", (np.float32, ()))[1] == (None,)
+        if self.signature.takes == "logits" and self.provider == "cpu":
+            self.widens = self.signature.inputs.get("logits", (np.float32, ()))[1] == (None,)
             passing = (MASKING if self.metadata.masks_first else {}) | (WIDENING if self.widens else {})
             self.short = open_session(path, pruned(path.read_bytes(), JUST, passing), "cpu", intra_op_threads)
         self.bound: dict[int, Bound] = {}  # by K
@@ -99,12 +92,7 @@ class Head:
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
 
     def __repr__(self) -> str:
-        return f"<Head {self.path} K={self.classes or 'any'} T={self.temperature:g} on {self.provider}>"
-
-    @property
-    def takes_logits(self) -> bool:
-        """Whether a request brings logits; else it brings the inputs of an attached classifier."""
-        return self.metadata.kind != "classifier"
+        return f"<Head {self.path} K={self.signature.classes or 'any'} T={self.temperature:g} on {self.provider}>"
 
     def run(self, feed: Mapping[str, NDArray[Any]], bits: int) -> dict[str, NDArray[Any]]:
         """Run `feed` (name to `[N, ...]`) and return the graph outputs of `bits`, each `[N, ...]`.
@@ -124,13 +112,13 @@ class Head:
             raise failed(error) from error
         return dict(zip(names, outputs, strict=True))
 
-    def run_alone(self, rows: Rows, bits: int) -> dict[str, NDArray[Any]]:
+    def run_alone(self, rows: Runnable, bits: int) -> dict[str, NDArray[Any]]:
         """As `run`, for the rows of one request; on one thread, and what it returns is good until the next call.
 
         Raises:
             RunFailed: ONNX Runtime refused.
         """
-        if type(rows) is not Row or bits != JUST_BITS or self.short is self.session:
+        if not isinstance(rows, Row) or bits != JUST_BITS or self.short is self.session:
             return self.run(joined([rows], self.temperature), bits)
         k = rows.n_numbers
         try:
@@ -176,8 +164,8 @@ class Head:
     def probe(self, n: int, k: int) -> dict[str, NDArray[Any]]:
         """Made-up inputs: `n` rows, `k` classes where the number is open."""
         feed: dict[str, NDArray[Any]] = {}
-        for name, (dtype, shape) in self.inputs.items():
-            open_as = k if self.takes_logits else N_PROBE_STEPS
+        for name, (dtype, shape) in self.signature.inputs.items():
+            open_as = k if self.signature.takes == "logits" else N_PROBE_STEPS
             full = (n, *(open_as if size is None else size for size in shape))
             # numpy.random would take 3 MB for this
             waves = np.sin(np.arange(math.prod(full), dtype=np.float64)).reshape(full)
@@ -225,6 +213,29 @@ def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return wide
 
 
+def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
+    """What graph and metadata say of requests and answers.
+
+    Raises:
+        HeadError: they contradict each other, or cannot be served.
+    """
+    by_group: dict[str, float] = metadata.calibrator.get("group_temperatures", {})
+    if metadata.kind not in KINDS:
+        raise HeadError(f"is of the kind {metadata.kind!r}; expected {' or '.join(KINDS)}")
+    return Signature(
+        kind=metadata.kind,
+        takes=metadata.takes,
+        inputs=request_inputs(session),
+        classes=class_count(session, metadata),
+        labels=metadata.labels,
+        temperature=metadata.temperature,
+        groups={name: i for i, name in enumerate(by_group, start=1)},
+        group_temperatures=(metadata.temperature, *by_group.values()),
+        masks_first=metadata.masks_first,
+        conformal=read_conformal(metadata),
+    )
+
+
 def request_inputs(session: InferenceSession) -> dict[str, Input]:
     """What a request must bring: name to (dtype, shape without the batch dimension).
 
@@ -253,7 +264,7 @@ def class_count(session: InferenceSession, metadata: Metadata) -> int | None:
     return classes
 
 
-def stored_sets(metadata: Metadata) -> Conformal | None:
+def read_conformal(metadata: Metadata) -> Conformal | None:
     """The default scores for prediction sets, if the file has any."""
     stored = metadata.conformal
     if not stored:

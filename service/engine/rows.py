@@ -4,7 +4,7 @@ What passes `Rows.checked` can be run beside anybody else's rows: a bad request 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,25 @@ SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 Temperature = float | NDArray[np.float64]
 Arrays = Mapping[str, NDArray[Any]]
 Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
+
+
+class Runnable(Protocol):
+    """Rows that can be run beside anybody else's: `Rows`, or `single.Row`. For the attributes see `Rows`."""
+
+    mask: NDArray[np.bool_] | None
+    temperature: Temperature | None
+    empty: Sequence[int]
+    looks_like_probabilities: bool
+    n: int
+    n_numbers: int
+    shape: tuple[int, ...]
+
+    @property
+    def inputs(self) -> Arrays:
+        """Name to array, each `[N, ...]`."""
+
+    def part(self, start: int, stop: int) -> "Runnable":
+        """The rows `start:stop`."""
 
 
 class Rows:

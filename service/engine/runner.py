@@ -1,10 +1,14 @@
-"""What a batch runs on."""
+"""What a batch runs on, and what is wrong with a run."""
 
+import logging
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from service.engine.rows import Rows
+from service.engine.rows import Runnable
+from service.errors import AnsweredError, RunFailed
+
+logger = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -17,8 +21,27 @@ class Runner(Protocol):
     def run(self, feed: Arrays, bits: int, /) -> Arrays:
         """Name to `[N, ...]` for name to `[N, ...]`; may be called from several threads."""
 
-    def run_alone(self, rows: Rows, bits: int, /) -> Arrays:
+    def run_alone(self, rows: Runnable, bits: int, /) -> Arrays:
         """The same for the rows of one request, called on the loop; good until the next call."""
 
     def cost_s(self, n_numbers: int, /) -> float:
         """What a run over so many input numbers is expected to take, seconds."""
+
+
+def check_lengths(arrays: Arrays, n_rows: int) -> None:
+    """Before the split: as many rows came out as went in.
+
+    Raises:
+        RunFailed: others did.
+    """
+    for name, values in arrays.items():
+        if len(values) != n_rows:
+            raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+
+
+def batch_error(error: Exception, n_entries: int) -> AnsweredError:
+    """What is said to those in a batch that could not be run; the log has the rest."""
+    logger.error("a batch of %d entries failed", n_entries, exc_info=error)
+    if isinstance(error, AnsweredError):
+        return error
+    return RunFailed(f"the batch could not be run: {type(error).__name__}")

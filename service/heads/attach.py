@@ -67,7 +67,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
     append(graph, logits, rest, *shape)
     surgery.extend(model.graph, graph)
-    return describe(model, story.model_copy(update={"kind": "classifier", "masks_first": False}))
+    return describe(model, story.model_copy(update={"takes": "inputs", "masks_first": False}))
 
 
 def load(path: Path) -> ModelProto:

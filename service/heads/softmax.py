@@ -27,7 +27,7 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
         UsedWrongly: K contradicts the labels or the parameters.
     """
     k: Dim = "K" if classes is None else classes
-    story = agreed(metadata, stages, classes).model_copy(update={"kind": "softmax"})
+    story = agreed(metadata, stages, classes).model_copy(update={"kind": "softmax", "takes": "logits"})
     graph = Graph()
     append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k)
     opset = [helper.make_opsetid("", OPSET)]

@@ -23,7 +23,8 @@ from service.process.sockets import BACKLOG
 from service.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
-from service.transports.fast import FastLane, OrdinaryLane
+from service.transports.fast import OrdinaryProtocol, missing_names
+from service.transports.fast_known import KnownProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -54,17 +55,32 @@ def follow(server: uvicorn.Server, parent: Any) -> None:
     server.should_exit = True
 
 
+def choose_protocol(settings: Settings) -> type[OrdinaryProtocol]:
+    """The fast transport where it is wanted and this uvicorn can carry it, else uvicorn's own with ASGI behind it."""
+    if not settings.fast_http:
+        return OrdinaryProtocol
+    if missing := missing_names():
+        logger.warning(
+            "uvicorn %s has no %s: requests go through ASGI, which is slower; "
+            "expected a version that pyproject.toml names",
+            uvicorn.__version__,
+            ", ".join(missing),
+        )
+        return OrdinaryProtocol
+    return KnownProtocol
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
 
     def __init__(self, service: Service) -> None:
         config = uvicorn.Config(
             service,
-            http=FastLane if service.settings.fast_lane else OrdinaryLane,
+            http=choose_protocol(service.settings),
             ws="none",
             lifespan="on",
             log_config=None,
-            access_log=False,  # the lanes write it, with the request's id
+            access_log=False,  # the transports write it, with the request's id
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -15,11 +15,11 @@ from service.codec.infer.decode import Inference, inference
 from service.codec.infer.encode import data_of, datatype, response, shape, told
 from service.codec.infer.header import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES
-from service.codec.query import Served
 from service.engine.rows import Arrays
+from service.engine.signature import Signature
 from service.errors import InvalidValue
 from service.rpc.messages import ModelInferRequest, ModelInferResponse
-from service.transports.gate import Answer, Face, Framing
+from service.transports.endpoints import Endpoint
 
 CONTENTS: Final = {
     "BOOL": "bool_contents",
@@ -37,7 +37,7 @@ CONTENTS: Final = {
 }
 
 
-def read(message: Any, _: Framing, model: Served) -> Inference:
+def decode_message(message: Any, _: bytes | None, model: Signature) -> Inference:
     """The query that a ModelInferRequest is.
 
     Raises:
@@ -143,8 +143,8 @@ def packed(tensor: Any) -> bytes:
     return values.tobytes()
 
 
-def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
-    """The answer: a ModelInferResponse, serialized."""
+def encode_message(query: Inference, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
+    """The answer: a ModelInferResponse, serialized, which holds its binary data itself."""
     about = response(query, [], model)
     message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))
     for key, value in about.get("parameters", {}).items():
@@ -152,8 +152,8 @@ def said(query: Inference, arrays: Arrays, model: Served) -> Answer:
     for wanted, values in told(query, arrays, model):
         message.outputs.add(name=wanted.name, datatype=datatype(values), shape=shape(values, query))
         message.raw_output_contents.append(bytes(data_of(values)))
-    return Answer(200, message.SerializeToString())
+    return message.SerializeToString(), None
 
 
 PARAMETERS: Final = {bool: "bool_param", str: "string_param", float: "double_param"}
-INFER: Final = Face("infer", frozenset(), False, read, said)
+INFER: Final = Endpoint("infer", frozenset(), False, decode_message, encode_message)

@@ -31,8 +31,10 @@ from service.rpc.messages import (
 )
 from service.rpc.operations import OPERATIONS, Operation
 from service.telemetry.logs import access, tagged
-from service.transports.exchange import LARGE_BODY, Exchange, Predict
-from service.transports.gate import Answer, Gate, Target, refusal
+from service.transports.endpoints import Target
+from service.transports.gate import Gate
+from service.transports.handler import Begun, Handles
+from service.transports.response import Response, error_response
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +60,10 @@ class State(Serving, Protocol):
     """What of the running service is asked here."""
 
     gate: Gate
-    predict: Predict | None
+    handler: Handles
     access_log: bool
 
-    def refuse(self, error: AnsweredError) -> Answer:
+    def refuse(self, error: AnsweredError) -> Response:
         """The counted answer to a request that came no further than the gate."""
 
 
@@ -77,8 +79,8 @@ class Call:
         ]
         self.request_id, self.error = state.gate.check(self.headers, INFER)
 
-    async def end(self, answer: Answer) -> bytes:
-        """Answer: the message of an answer, or its error as the RPC's status."""
+    async def end(self, answer: Response) -> bytes:
+        """Response: the message of an answer, or its error as the RPC's status."""
         trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
         trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
         if self.state.access_log:
@@ -97,19 +99,19 @@ class Pending:
     """One ModelInferRequest on its way."""
 
     def __init__(self) -> None:
-        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.exchange: Exchange | None = None
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.begun: Begun | None = None
         self.id = ""
 
-    def reply(self, answer: Answer) -> None:
+    def reply(self, answer: Response) -> None:
         """The answer is there; nobody may want it any more."""
         if not self.answer.done():
             self.answer.set_result(answer)
 
     def abandon(self) -> None:
         """Nobody waits any more: its rows are dropped at their turn."""
-        if self.exchange is not None:
-            self.exchange.abandon()
+        if self.begun is not None:
+            self.begun.abandon()
 
 
 class Inference:
@@ -124,19 +126,15 @@ class Inference:
         """Decode a message and queue its rows."""
         pending = Pending()
         try:
-            if self.state.predict is None:
-                raise NotReady("the service is starting")
             message = parsed(ModelInferRequest, body)
         except AnsweredError as error:
             pending.reply(self.state.refuse(error))
             return pending
         pending.id = message.id
-        predict, to = self.state.predict, Target(INFER, message.model_name, message.model_version or None)
-        pending.exchange = predict.kind(predict, to, call.headers, call.request_id, message, pending.reply)
-        if len(body) < LARGE_BODY:
-            pending.exchange.begin()
-        else:
-            predict.turns.take(pending.exchange.begin)
+        target = Target(INFER, message.model_name, message.model_version or None)
+        pending.begun = self.state.handler.begin(
+            target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body)
+        )
         return pending
 
     async def one(self, body: bytes, context: Context) -> bytes:
@@ -172,7 +170,7 @@ class Inference:
             while pending is not None:
                 pending.abandon()
                 pending = None if queue.empty() else queue.get_nowait()
-        await call.end(refusal(NotReady("the service is stopping")) if self.stopping else Answer(200, b""))
+        await call.end(error_response(NotReady("the service is stopping")) if self.stopping else Response(200, b""))
 
     async def read(
         self, bodies: AsyncIterator[bytes], call: Call, queue: "asyncio.Queue[Pending | None]", room: asyncio.Semaphore
@@ -204,7 +202,7 @@ def parsed(kind: Any, body: bytes) -> Any:
         raise Malformed(f"the bytes are no message {kind.DESCRIPTOR.full_name}", code="bad_message") from None
 
 
-def streamed(answer: Answer, id_: str) -> bytes:
+def streamed(answer: Response, id_: str) -> bytes:
     """An answer as a message of a stream."""
     message = ModelStreamInferResponse()
     if answer.status == 200:
@@ -222,15 +220,15 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
     async def handle(body: bytes, context: Context) -> bytes:
         call = Call(state, f"/{service}/{method}", context)
         if call.error is not None and service != HEALTH:  # which is open, as /healthz is
-            return await call.end(refusal(call.error))
+            return await call.end(error_response(call.error))
         try:
             said = await operation(state, parsed(asked, body))
-            answer = Answer(200, ParseDict(said, answered()).SerializeToString())
+            answer = Response(200, ParseDict(said, answered()).SerializeToString())
         except AnsweredError as error:
-            answer = refusal(error)
+            answer = error_response(error)
         except Exception:
             logger.exception("a call could not be handled", extra=tagged(call.request_id))
-            answer = refusal(RunFailed("the service failed to handle this request", code="internal_error"))
+            answer = error_response(RunFailed("the service failed to handle this request", code="internal_error"))
         return await call.end(answer)
 
     return grpc.unary_unary_rpc_method_handler(handle)
@@ -238,7 +236,7 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
 
 @asynccontextmanager
 async def answering(state: State) -> AsyncIterator[None]:
-    """Answer RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
+    """Response RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
 
     Raises:
         CannotStart: the port is taken.

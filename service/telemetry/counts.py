@@ -7,13 +7,15 @@ each in a folder that they share, and whoever is asked adds them up. What is cou
 import asyncio
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from service.telemetry.tally import SILENCE, Tally, nothing
+from service.errors import AnsweredError
+from service.telemetry.observer import Nobody, Request, Response
+from service.telemetry.tally import SAMPLED, SILENCE, Tally, nothing
 
 INTERVAL_S: Final = 0.1
 Key = tuple[str, str]  # model and version
@@ -40,8 +42,8 @@ class Totals:
         return self
 
 
-class Telemetry:
-    """The counts of this process, and the way to everybody's. Use it from one event loop."""
+class Telemetry(Nobody):
+    """The observer that counts, and the way to the counts of all processes. Use it from one event loop."""
 
     def __init__(self, folder: Path | None) -> None:
         self.file = None if folder is None else folder / f"{os.getpid()}.json"
@@ -58,14 +60,33 @@ class Telemetry:
             self.tallies[key] = Tally(self.wake)
         return self.tallies[key]
 
-    def refused(self, status: int, reason: str, tally: Tally | None = None, took_s: float = 0.0) -> None:
-        """A request was refused, for a reason that is an error's code; without a tally no model was found for it."""
-        self.nowhere.rejected[reason] += 1
-        (self.nowhere if tally is None else tally).refused(status, took_s)
-
-    def ran(self, runner: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
-        """A batch ran: what a batcher's observer is told."""
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
+        """Count a batch."""
         runner.tally.ran(n_rows, took_s)
+
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:  # noqa: ARG002 - as above
+        """Count an answer and its warnings by code, and sample confidences: the first row of a few answers."""
+        tally: Tally = request.model.tally
+        query = request.query
+        rows, groups = query.rows, query.groups
+        tally.answered(rows.n, request.decode_s, request.queue_s, request.run_s, request.encode_s)
+        if rows.looks_like_probabilities:
+            tally.warned["looks_like_probabilities"] += 1
+        if rows.empty:
+            tally.warned["no_class_allowed"] += 1
+        if groups is not None and not groups.all():
+            tally.warned["unknown_group"] += 1
+        if len(tally.confidences) < SAMPLED and "probabilities" in arrays:
+            tally.confidences.append(float(arrays["probabilities"][0].max()))
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:  # noqa: ARG002 - as above
+        """Count a refusal, by its code and where a model was found for it by that."""
+        self.nowhere.rejected[error.code] += 1
+        if request is None:
+            self.nowhere.refused(error.status, 0.0)
+        else:
+            tally = self.nowhere if request.model is None else request.model.tally
+            tally.refused(error.status, request.decode_s + request.queue_s + request.run_s)
 
     def wake(self) -> None:
         """Something came: add it up in a moment."""
@@ -131,11 +152,14 @@ class Off(Telemetry):
         """The same for all."""
         return SILENCE
 
-    def refused(self, status: int, reason: str, tally: Tally | None = None, took_s: float = 0.0) -> None:
-        """Not counted."""
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """Do nothing."""
 
-    def ran(self, runner: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
-        """Not counted."""
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+        """Do nothing."""
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
+        """Do nothing."""
 
 
 def start(folder: Path | None = None) -> Telemetry:

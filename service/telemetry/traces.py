@@ -5,7 +5,7 @@ by OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -16,8 +16,11 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service import __version__
+from service.errors import AnsweredError
+from service.telemetry.observer import Headers, Nobody, Request, Response
 
 CONTEXT: Final = frozenset({b"traceparent", b"tracestate"})
+CLIENT_GONE: Final = 499  # the status that a span gets whose client left before the answer
 
 
 class Tracer:
@@ -30,12 +33,12 @@ class Tracer:
         self.tracer = self.provider.get_tracer("calibrant", __version__)
         self.propagator = TraceContextTextMapPropagator()
 
-    def request(self, name: str, headers: Iterable[tuple[bytes, bytes]]) -> Span:
+    def start_request(self, name: str, headers: Iterable[tuple[bytes, bytes]]) -> Span:
         """A span for a request, a child of what its headers name."""
         carrier = {key.decode(): value.decode("ascii", "replace") for key, value in headers if key in CONTEXT}
         return self.tracer.start_span(name, self.propagator.extract(carrier), SpanKind.SERVER)
 
-    def batch(self, spans: Sequence[Span], n_rows: int, took_s: float) -> None:
+    def trace_batch(self, spans: Sequence[Span], n_rows: int, took_s: float) -> None:
         """A span for a batch that ended just now, linked with its requests' both ways."""
         ended = time.time_ns()
         links = [Link(span.get_span_context()) for span in spans]
@@ -52,23 +55,45 @@ class Tracer:
         self.provider.shutdown()
 
 
-class Watching:
-    """A batcher's observer that also makes spans; beside the one that counts."""
+class Traces(Nobody):
+    """The observer that makes spans; the mark of a request is its span."""
 
-    def __init__(self, tracer: Tracer, counting: Any) -> None:
+    def __init__(self, tracer: Tracer) -> None:
         self.tracer = tracer
-        self.counting = counting
 
-    def ran(self, runner: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
-        """A batch ran."""
-        self.counting.ran(runner, tags, n_rows, took_s)
-        if sampled := [tag for tag in tags if tag is not None and tag.is_recording()]:
-            self.tracer.batch(sampled, n_rows, took_s)
+    def began(self, request: Request, headers: Headers) -> None:
+        """Start the span of a request."""
+        request.mark = self.tracer.start_request(request.verb, headers)
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - counts use it
+        """Make the span of a batch, if one of its requests is sampled."""
+        if sampled := [span for span in marks if span is not None and span.is_recording()]:
+            self.tracer.trace_batch(sampled, n_rows, took_s)
+
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:  # noqa: ARG002 - as above
+        """End the span, and name it in the answer."""
+        response.headers = (*response.headers, end_span(request, response.status))
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:  # noqa: ARG002 - as above
+        """End the span, and name it in the answer; what came no further than its headers has none."""
+        if request is not None:
+            response.headers = (*response.headers, end_span(request, response.status))
+
+    def gone(self, request: Request) -> None:
+        """End the span."""
+        end_span(request, CLIENT_GONE)
 
 
-def ended(span: Span, status: int, attributes: dict[str, Any]) -> tuple[bytes, bytes]:
+def end_span(request: Request, status: int) -> tuple[bytes, bytes]:
     """End a request's span, and return the header that names it."""
-    span.set_attributes({"http.response.status_code": status} | attributes)
+    span: Span = request.mark
+    attributes: dict[str, Any] = {"http.response.status_code": status}
+    attributes["calibrant.request_id"] = request.request_id.decode()
+    if request.model is not None:
+        attributes |= {"calibrant.model": request.model.name, "calibrant.version": request.model.version}
+    if request.query is not None:
+        attributes["calibrant.rows"] = request.query.rows.n
+    span.set_attributes(attributes)
     if status >= 500:
         span.set_status(Status(StatusCode.ERROR))
     context = span.get_span_context()

@@ -1,4 +1,4 @@
-"""The ASGI lane: a dispatcher in front of the FastAPI app that takes predict and infer itself. Runs under any server.
+"""The ASGI transport: a dispatcher before the FastAPI app that takes predict and infer itself. Runs under any server.
 
 It also gives every other answer its request id and timing.
 """
@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from service.errors import AnsweredError, MethodNotAllowed, NotReady, Unauthorized
-from service.telemetry.counts import Telemetry
+from service.errors import AnsweredError, MethodNotAllowed, Unauthorized
 from service.telemetry.logs import access
-from service.transports.endpoints import target
-from service.transports.exchange import Exchange, Predict
-from service.transports.gate import Answer, Gate, Headers, Reply, Target, refusal
-from service.transports.predict import PREDICT
+from service.telemetry.observer import Observer
+from service.transports.endpoints import PREDICT, Headers, Target, find_target
+from service.transports.gate import Gate
+from service.transports.handler import Begun, Handles, Starting
+from service.transports.known import KnownHeaders
+from service.transports.response import Reply, Response, error_response
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -35,12 +36,13 @@ class Dispatcher:
 
     draining: bool = False
 
-    def __init__(self, app: Application, gate: Gate, telemetry: Telemetry, *, access_log: bool = False) -> None:
+    def __init__(self, app: Application, gate: Gate, observer: Observer, *, access_log: bool = False) -> None:
         self.access_log = access_log
         self.app = app
         self.gate = gate
-        self.telemetry = telemetry
-        self.predict: Predict | None = None  # there is one between startup and shutdown
+        self.observer = observer
+        self.known = KnownHeaders()
+        self.handler: Handles = Starting(observer)  # until there is one
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -52,14 +54,14 @@ class Dispatcher:
             send = farewell(send)
         if self.access_log:
             send = logged(send, scope["method"], path)
-        to = target(path)
-        request_id, error = self.gate.check(scope["headers"], to.face if to else PREDICT)
-        if to is not None:
+        target = find_target(path)
+        request_id, error = self.gate.check(scope["headers"], target.endpoint if target else PREDICT)
+        if target is not None:
             if scope["method"] != "POST":
-                error = MethodNotAllowed(f"{scope['method']} does not {to.face.verb}; POST does", allow="POST")
-            await self.answer(to, scope["headers"], request_id, error, receive, send)
+                error = MethodNotAllowed(f"{scope['method']} does not {target.endpoint.verb}; POST does", allow="POST")
+            await self.answer(target, scope["headers"], request_id, error, receive, send)
         elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
-            await respond(send, refusal(error), request_id)
+            await respond(send, error_response(error), request_id)
         else:
             marking = Marking(send, request_id)
             try:
@@ -71,7 +73,7 @@ class Dispatcher:
 
     async def answer(
         self,
-        to: Target,
+        target: Target,
         headers: Headers,
         request_id: bytes,
         error: AnsweredError | None,
@@ -82,33 +84,33 @@ class Dispatcher:
         try:
             if error is not None:
                 raise error
-            if self.predict is None:
-                raise NotReady("the service is starting")
-            body = await read(receive, self.gate)
-            answer = await predicted(partial(self.predict, to, headers, request_id, body), receive)
+            body = await read_body(receive, self.gate)
+            begin = partial(self.handler.begin, target, headers, request_id, body, n_bytes=len(body))
+            response = await first_of(begin, receive)
         except AnsweredError as refused:
-            answer = self.refuse(refused)
+            response = self.refuse(refused)
         except Gone:
             return
-        await respond(send, answer, request_id)
+        await respond(send, response, request_id)
 
-    def refuse(self, error: AnsweredError) -> Answer:
-        """The answer to a request that came no further than the gate."""
-        self.telemetry.refused(error.status, error.code)
-        return refusal(error)
+    def refuse(self, error: AnsweredError) -> Response:
+        """The response to a request that came no further than the gate; the observer is told."""
+        response = error_response(error)
+        self.observer.refused(None, error, response)
+        return response
 
 
-async def respond(send: Send, answer: Answer, request_id: bytes) -> None:
-    """Send an answer whole."""
+async def respond(send: Send, response: Response, request_id: bytes) -> None:
+    """Send a response whole."""
     headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(answer.body)),
+        (b"content-type", response.content_type),
+        (b"content-length", b"%d" % len(response.body)),
         (b"x-request-id", request_id),
-        (b"server-timing", answer.timing),
-        *answer.headers,
+        (b"server-timing", response.timing),
+        *response.headers,
     ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def farewell(send: Send) -> Send:
@@ -133,15 +135,15 @@ def logged(send: Send, method: str, path: bytes) -> Send:
     return logging
 
 
-async def predicted(begin: Callable[[Reply], Exchange], receive: Receive) -> Answer:
-    """The answer, as soon as it is there; raises Gone when the client has left before."""
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    exchange = begin(future.set_result)
+async def first_of(begin: Callable[[Reply], Begun], receive: Receive) -> Response:
+    """The response, as soon as it is there; raises Gone when the client has left before."""
+    future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    begun = begin(future.set_result)
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
     if future.done():
         return future.result()
-    leaving = asyncio.create_task(left(receive))
+    leaving = asyncio.create_task(wait_until_gone(receive))
     try:
         await asyncio.wait((future, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
@@ -149,16 +151,16 @@ async def predicted(begin: Callable[[Reply], Exchange], receive: Receive) -> Ans
         return future.result()
     finally:
         leaving.cancel()
-        exchange.abandon()
+        begun.abandon()
 
 
-async def left(receive: Receive) -> None:
+async def wait_until_gone(receive: Receive) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def read(receive: Receive, gate: Gate) -> bytes:
+async def read_body(receive: Receive, gate: Gate) -> bytes:
     """The whole body.
 
     Raises:

@@ -1,212 +1,179 @@
-"""From a body to rows, through the batcher, to an answer: the way that predict and infer share. Knows no transport."""
+"""One request, from its body to its answer: decode, the batcher, encode. Knows no transport."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from service.codec.query import Query
-from service.engine.batcher import Batcher
+from service.engine.batcher import MANY, Batcher
 from service.engine.entry import Entry
-from service.engine.outputs import wants
 from service.engine.rows import Arrays
 from service.errors import AnsweredError, RunFailed
+from service.kinds.outputs import graph_bits
 from service.repository import Model, Repository
-from service.telemetry.counts import Telemetry
 from service.telemetry.logs import tagged
+from service.telemetry.observer import Observer
 from service.transports.compression import accepted, coding, pack, unpack
-from service.transports.gate import Answer, Framing, Headers, Reply, Target, refusal
+from service.transports.endpoints import PLAIN, Target
+from service.transports.response import Reply, Response, answer_response, error_response, server_timing
 from service.transports.turns import Turns
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
 
-# From here on, decoding or encoding takes about half a millisecond, and waits for a turn of its own.
-LARGE_BODY: Final = 2**18
-LARGE_ANSWER: Final = 2**15
-PLAIN: Final = Framing()
+# Encoding the answer to so many numbers takes about half a millisecond, and waits for a turn of its own.
+OWN_TURN_FROM: Final = 2**15
 
 
-class Predict:
-    """The handler: callbacks only, so that both lanes can use it."""
+class Surroundings(Protocol):
+    """What an exchange needs of the handler that began it."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        batcher: Batcher,
-        *,
-        default_model: str,
-        default_timeout_s: float,
-        max_body_bytes: int,
-        telemetry: Telemetry,
-        kind: "type[Exchange] | None" = None,
-    ) -> None:
-        self.kind = kind or Exchange
-        self.telemetry = telemetry
-        self.repository = repository
-        self.batcher = batcher
-        self.default_model = default_model
-        self.default_timeout_s = default_timeout_s
-        self.max_body_bytes = max_body_bytes
-        self.turns = Turns()
-
-    def __call__(
-        self, to: Target, headers: Headers, request_id: bytes, body: bytes, reply: Reply, *, alone: bool = False
-    ) -> "Exchange":
-        """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned.
-
-        `alone` says that nobody else is there who could share a batch.
-        """
-        exchange = self.kind(self, to, headers, request_id, body, reply)
-        if to.face.framed:
-            exchange.framing = framing(headers)
-            if exchange.framing.encoding is not None:
-                exchange.unpack(exchange.framing.encoding)
-                return exchange
-        if len(body) < LARGE_BODY:
-            exchange.begin(alone)
-        else:
-            self.turns.take(exchange.begin)
-        return exchange
-
-
-def framing(headers: Headers) -> Framing:
-    """What the headers say of the bytes."""
-    length = encoding = accept = None
-    for name, value in headers:
-        if name == b"inference-header-content-length":
-            length = value
-        elif name == b"accept-encoding":
-            accept = value
-        elif name == b"content-encoding":
-            encoding = value
-    return Framing(length, encoding, accept)
+    repository: Repository
+    batcher: Batcher
+    observer: Observer
+    turns: Turns
+    default_model: str
+    default_timeout_s: float
+    max_body_bytes: int
 
 
 class Exchange:
-    """One request, from its body to its answer; the reply is called once, unless the exchange is abandoned before."""
+    """One request; the reply is called once, unless the exchange is abandoned before."""
 
     __slots__ = (
         "body",
         "decode_s",
+        "encode_s",
         "entry",
         "framing",
+        "handler",
+        "mark",
         "model",
-        "predict",
         "query",
+        "queue_s",
         "reply",
         "request_id",
-        "tag",
-        "to",
+        "run_s",
+        "target",
     )
 
-    def __init__(self, predict: Predict, to: Target, _: Headers, request_id: bytes, body: bytes, reply: Reply) -> None:
+    def __init__(self, handler: Surroundings, target: Target, request_id: bytes, body: bytes, reply: Reply) -> None:
         self.request_id = request_id
-        self.predict = predict
-        self.to = to
+        self.handler = handler
+        self.target = target
         self.framing = PLAIN
         self.body = body
         self.reply: Reply | None = reply
         self.model: Model | None = None
         self.query: Query | None = None
         self.entry: Entry | None = None
-        self.tag: Any = None  # for who watches the batches
-        self.decode_s = 0.0
+        self.mark: Any = None  # the observer's
+        self.decode_s = self.queue_s = self.run_s = self.encode_s = 0.0
+
+    @property
+    def verb(self) -> str:
+        """What is asked for."""
+        return self.target.endpoint.verb
 
     def abandon(self) -> None:
         """The client has gone: its rows are dropped at their turn, and nothing is written any more."""
-        self.reply = None
+        if self.reply is not None:
+            self.reply = None
+            self.handler.observer.gone(self)
         if self.entry is not None:
             self.entry.abandon()
 
-    def begin(self, alone: bool = False) -> None:
+    def begin(self, n_connections: int = MANY) -> None:
         """Decode, and run the rows, or queue them."""
         if self.reply is None:
             return
         started = clock()
-        predict = self.predict
+        handler = self.handler
         try:
-            batcher = predict.batcher
+            batcher = handler.batcher
             batcher.admit()
-            model = self.model = predict.repository.find(self.to.model or predict.default_model, self.to.version)
-            query = self.query = self.to.face.decode(self.body, self.framing, model)
+            target = self.target
+            model = self.model = handler.repository.find(target.model or handler.default_model, target.version)
+            query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
+            self.query = query
             self.body = b""
             self.decode_s = clock() - started
-            rows = query.rows
             arrays: Arrays = {}
-            run_s = 0.0
+            rows = query.rows
             if rows.n:
-                bits = wants(query.needs)
-                timeout_s = query.timeout_s or predict.default_timeout_s
-                # a large one gains nothing by company; a batch later, what it brought would be out of the caches
-                by_itself = alone or (query.binary and rows.n_numbers >= LARGE_ANSWER)
-                ran = batcher.at_once(model.head, rows, bits, timeout_s, self.tag) if by_itself else None
+                bits = graph_bits(query.needs, model.signature.kind)
+                timeout_s = query.timeout_s or handler.default_timeout_s
+                ran = batcher.run_now(
+                    model.head, rows, bits, timeout_s, self.mark, n_connections=n_connections, binary=query.binary
+                )
                 if ran is None:
-                    self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.tag)
+                    self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.mark)
                     return
-                arrays, run_s = ran
+                arrays, self.run_s = ran
         except AnsweredError as error:
-            self.decode_s = clock() - started
-            answer = self.refused(error)
+            self.decode_s = self.decode_s or clock() - started
+            response = self.refuse(error)
         except Exception:
-            answer = self.failed("a request could not be handled")
+            response = self.fail("a request could not be handled")
         else:
-            self.end(arrays, 0.0, run_s)
+            self.end(arrays)
             return
         # not before the error is gone, and with it the frames that hold the body
-        self.settle(answer)
+        self.settle(response)
 
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
+        self.queue_s, self.run_s = entry.queue_s, entry.run_s
         if entry.answers is None:
-            error = entry.error or RunFailed("the batch could not be run")
-            self.settle(self.refused(error, entry.queue_s, entry.run_s))
-        elif entry.rows.n_numbers < LARGE_ANSWER:
-            self.end(entry.answers, entry.queue_s, entry.run_s)
+            self.settle(self.refuse(entry.error or RunFailed("the batch could not be run")))
+        elif entry.rows.n_numbers < OWN_TURN_FROM:
+            self.end(entry.answers)
         else:
-            self.predict.turns.take(partial(self.end, entry.answers, entry.queue_s, entry.run_s))
+            self.handler.turns.take(partial(self.end, entry.answers))
 
-    def end(self, arrays: Arrays, queue_s: float, run_s: float) -> None:
+    def end(self, arrays: Arrays) -> None:
         """Encode, and reply; packed, if that is wanted."""
         query, model = self.query, self.model
         if self.reply is None or query is None or model is None:
             return
         start = clock()
         try:
-            answer = self.to.face.encode(query, arrays, model)
+            body, n_header = self.target.endpoint.encode(query, arrays, model.signature)
         except Exception:
-            self.settle(self.failed("an answer could not be encoded"))
+            self.settle(self.fail("an answer could not be encoded"))
             return
-        encode_s = clock() - start
-        answer.timing = timing(self.decode_s, queue_s, run_s, encode_s)
-        model.tally.answered(query.rows.n, self.decode_s, queue_s, run_s, encode_s)
+        self.encode_s = clock() - start
+        response = answer_response(body, n_header)
+        response.timing = server_timing(self.decode_s, self.queue_s, self.run_s, self.encode_s)
+        self.handler.observer.answered(self, arrays, response)
         accept = self.framing.accepted
         if accept is not None and (how := accepted(accept)):
-            self.elsewhere(partial(pack, answer.body, how), partial(self.packed, answer, how))
+            self.elsewhere(partial(pack, response.body, how), partial(self.reply_packed, response, how))
         else:
-            self.settle(answer)
+            self.settle(response)
 
-    def packed(self, answer: Answer, how: bytes, body: bytes) -> None:
+    def reply_packed(self, response: Response, how: bytes, body: bytes) -> None:
         """Reply with a packed body."""
-        answer.body = body
-        answer.headers = (*answer.headers, (b"content-encoding", how))
-        self.settle(answer)
+        response.body = body
+        response.headers = (*response.headers, (b"content-encoding", how))
+        self.settle(response)
 
     def unpack(self, encoding: bytes) -> None:
         """Unpack the body, and begin."""
         try:
             how = coding(encoding)
         except AnsweredError as error:
-            self.settle(self.refused(error))
+            self.settle(self.refuse(error))
             return
         if how is None:
             self.begin()
         else:
-            self.elsewhere(partial(unpack, self.body, how, self.predict.max_body_bytes), self.unpacked)
+            self.elsewhere(partial(unpack, self.body, how, self.handler.max_body_bytes), self.begin_unpacked)
 
-    def unpacked(self, body: bytes) -> None:
+    def begin_unpacked(self, body: bytes) -> None:
         """Begin with a body that was packed."""
         self.body = body
         self.begin()
@@ -218,40 +185,30 @@ class Exchange:
             try:
                 result = future.result()
             except AnsweredError as error:
-                answer = self.refused(error)
+                response = self.refuse(error)
             except Exception:
-                answer = self.failed("a body could not be packed or unpacked")
+                response = self.fail("a body could not be packed or unpacked")
             else:
                 then(result)
                 return
-            self.settle(answer)
+            self.settle(response)
 
         asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(back)
 
-    def settle(self, answer: Answer) -> None:
+    def settle(self, response: Response) -> None:
         """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
         reply, self.reply = self.reply, None
         self.body, self.query, self.entry = b"", None, None
         if reply is not None:
-            reply(answer)
+            reply(response)
 
-    def refused(self, error: AnsweredError, queue_s: float = 0.0, run_s: float = 0.0) -> Answer:
-        """The answer that an error is, counted."""
-        tally = None if self.model is None else self.model.tally
-        self.predict.telemetry.refused(error.status, error.code, tally, self.decode_s + queue_s + run_s)
-        return refusal(error, timing(self.decode_s, queue_s, run_s, 0.0))
+    def refuse(self, error: AnsweredError) -> Response:
+        """The response that an error is; the observer is told."""
+        response = error_response(error, server_timing(self.decode_s, self.queue_s, self.run_s, 0.0))
+        self.handler.observer.refused(self, error, response)
+        return response
 
-    def failed(self, what: str) -> Answer:
-        """The answer to a fault of our own; the log has the error that is being handled."""
+    def fail(self, what: str) -> Response:
+        """The response to a fault of our own; the log has the error that is being handled."""
         logger.exception(what, extra=tagged(self.request_id))
-        return self.refused(RunFailed("the service failed to handle this request", code="internal_error"))
-
-
-def timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:
-    """The value of `Server-Timing`, durations in milliseconds."""
-    return b"decode;dur=%.3f, queue;dur=%.3f, run;dur=%.3f, encode;dur=%.3f" % (
-        1e3 * decode_s,
-        1e3 * queue_s,
-        1e3 * run_s,
-        1e3 * encode_s,
-    )
+        return self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from service.errors import CannotStart
+from service.transports.handler import Handler, Starting
 from tests.api.bodies import held, refused, until
 from tests.api.wrong import INVALID, NOT_JSON
 from tests.conftest import Running
@@ -125,8 +126,8 @@ def test_what_is_not_there_gets_404(running: Running, method: str, path: str, co
 
 def test_an_unknown_default_model_gets_404(run: Run) -> None:
     running = run()
-    assert running.service.predict
-    running.service.predict.default_model = "other"  # its folder has gone since
+    assert isinstance(running.service.handler, Handler)
+    running.service.handler.default_model = "other"  # its folder has gone since
     response = running.client.post("/v1/predict", json={"logits": [1]})
     refused(response, 404, "unknown_model", "there are digits, softmax")
 
@@ -267,13 +268,13 @@ def test_a_head_that_fails_gets_500_and_keeps_its_reasons(
 
 
 @pytest.mark.service_fault
-@pytest.mark.parametrize("place", ["decode", "encode"])
+@pytest.mark.parametrize("place", ["decode.decode_small", "encode.encode_plain"])
 def test_a_fault_of_our_own_gets_500_and_a_log(
     running: Running, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(f"service.transports.predict.{place}", lambda *_: 1 / 0)
-        response = running.predict({"logits": [1]})
+        patch.setattr(f"service.codec.predict.{place}", lambda *_: 1 / 0)
+        response = running.predict({"logits": [1, 2]})
     refused(response, 500, "internal_error", "the service failed to")
     assert "ZeroDivisionError" in caplog.text
 
@@ -301,7 +302,7 @@ def test_a_batcher_that_takes_nothing_gets_503(running: Running, monkeypatch: py
 
 def test_a_service_that_is_starting_gets_503(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(running.service, "predict", None)
+        patch.setattr(running.service, "handler", Starting(running.service.observer))
         refused(running.predict({"logits": [1]}), 503, "not_ready", "the service is starting")
 
 

@@ -39,6 +39,7 @@ def test_the_models_are_listed_with_their_bounds(running: Running) -> None:
         "version": "1",
         "versions": ["1"],
         "kind": "softmax",
+        "takes": "logits",
         "classes": None,
         "temperature": 1.0,
         "provider": "cpu",

@@ -2,7 +2,7 @@
 
 benchmarks:
   micro       microseconds a stage: decode, check, hand-over, run, encode
-  race        both lanes, a bare ASGI app and two FastAPI servers, end to end, as ratios
+  race        both transports, a bare ASGI app and two FastAPI servers, end to end, as ratios
   batching    batching on against off: latency at one connection, throughput at 64
   expensive   the same behind a classifier with a 4,096 x 4,096 matmul
   mixed       small requests' times while large ones run
@@ -35,7 +35,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], dict[str, Any]]]] = {
     "coldstart": life.run_coldstart,
 }
 USUAL: Final = ("micro", "race")
-LANES: Final = ("fast", "asgi")
+TRANSPORTS: Final = ("fast", "asgi")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def measure(names: Sequence[str], given: argparse.Namespace) -> dict[str, Any]:
         console.rule(name, align="left")
         options = Options(
             cells=given.cells or (),
-            servers=given.servers or (tuple(SPECS) if name == "race" else LANES),
+            servers=given.servers or (tuple(SPECS) if name == "race" else TRANSPORTS),
             rounds=given.rounds,
             seconds=given.seconds,
             retries=given.retries,

@@ -20,27 +20,27 @@ class Aim(NamedTuple):
 
 
 def fast(cell: str) -> dict[str, str]:
-    """The fast lane's line of a cell."""
+    """The fast transport's line of a cell."""
     return {"cell": cell, "server": "fast"}
 
 
 def asgi(cell: str) -> dict[str, str]:
-    """The ASGI lane's line of a cell."""
+    """The ASGI transport's line of a cell."""
     return {"cell": cell, "server": "asgi"}
 
 
 AIMS: Final = (
-    Aim("fast lane, req/s to the ceiling", "race", fast("1x10@16"), "rps/bare", ">=", 0.9),
-    Aim("fast lane, req/s to the ceiling", "race", fast("1x10@64"), "rps/bare", ">=", 1.1),
-    Aim("fast lane, median latency to the ceiling", "race", fast("1x10@1"), "p50/bare", "<=", 1.35),
-    Aim("fast lane, req/s to the ceiling", "race", fast("1x1000@16"), "rps/bare", ">=", 0.3),
-    Aim("fast lane, req/s to plain FastAPI", "race", fast("1x1000@16"), "rps/plain", ">=", 5),
-    Aim("fast lane, req/s to plain FastAPI", "race", fast("64x1000@16"), "rps/plain", ">=", 4),
-    Aim("fast lane, req/s to plain FastAPI", "race", fast("1x50000@16"), "rps/plain", ">=", 4),
-    Aim("fast lane, req/s to orjson by hand", "race", fast("64x1000@16"), "rps/by_hand", ">=", 1),
-    Aim("fast lane, req/s to orjson by hand", "race", fast("1x50000@16"), "rps/by_hand", ">=", 1),
-    Aim("ASGI lane, req/s to the ceiling", "race", asgi("1x10@16"), "rps/bare", ">=", 0.4),
-    Aim("ASGI lane, req/s to the ceiling", "race", asgi("1x1000@16"), "rps/bare", ">=", 0.2),
+    Aim("fast HTTP, req/s to the ceiling", "race", fast("1x10@16"), "rps/bare", ">=", 0.9),
+    Aim("fast HTTP, req/s to the ceiling", "race", fast("1x10@64"), "rps/bare", ">=", 1.1),
+    Aim("fast HTTP, median latency to the ceiling", "race", fast("1x10@1"), "p50/bare", "<=", 1.35),
+    Aim("fast HTTP, req/s to the ceiling", "race", fast("1x1000@16"), "rps/bare", ">=", 0.3),
+    Aim("fast HTTP, req/s to plain FastAPI", "race", fast("1x1000@16"), "rps/plain", ">=", 5),
+    Aim("fast HTTP, req/s to plain FastAPI", "race", fast("64x1000@16"), "rps/plain", ">=", 4),
+    Aim("fast HTTP, req/s to plain FastAPI", "race", fast("1x50000@16"), "rps/plain", ">=", 4),
+    Aim("fast HTTP, req/s to orjson by hand", "race", fast("64x1000@16"), "rps/by_hand", ">=", 1),
+    Aim("fast HTTP, req/s to orjson by hand", "race", fast("1x50000@16"), "rps/by_hand", ">=", 1),
+    Aim("ASGI transport, req/s to the ceiling", "race", asgi("1x10@16"), "rps/bare", ">=", 0.4),
+    Aim("ASGI transport, req/s to the ceiling", "race", asgi("1x1000@16"), "rps/bare", ">=", 0.2),
     Aim("median latency to no batching", "batching", {"cell": "1x10@1", "server": "batching"}, "p50/off", "<=", 1.05),
     Aim("req/s to no batching", "batching", {"cell": "1x10@64", "server": "batching"}, "rps/off", ">=", 1.3),
     Aim("req/s to no batching", "expensive", {"cell": "wide@64", "server": "batching"}, "rps/off", ">=", 4),

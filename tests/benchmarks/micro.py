@@ -12,15 +12,15 @@ import numpy as np
 from rich.table import Table
 
 from service.codec.predict.careful import decode_careful
-from service.codec.predict.decode import decode, decode_fast
-from service.codec.predict.encode import encode
+from service.codec.predict.decode import decode_fast, decode_predict
+from service.codec.predict.encode import encode_predict
 from service.codec.query import Query
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
 from service.engine.feed import joined
 from service.engine.head import Head
-from service.engine.outputs import wants
-from service.engine.rows import Rows
+from service.engine.rows import Rows, Runnable
+from service.kinds.outputs import graph_bits
 from service.repository import Model
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import ROOT
@@ -29,7 +29,7 @@ from tests.benchmarks.work import inputs, made
 SHAPES: Final = ((1, 10), (1, 1000), (64, 1000), (1, 50_000))
 SAMPLES: Final = 9
 AT_ONCE: Final = 16
-WANTED: Final = wants(("probabilities",))
+WANTED: Final = graph_bits(("probabilities",))
 
 Stages = dict[str, float | None]
 
@@ -50,7 +50,7 @@ class Instant:
         """As many rows as came."""
         return {"probabilities": self.answer[: len(feed["logits"])]}
 
-    def run_alone(self, rows: Rows, bits: int) -> dict[str, Any]:
+    def run_alone(self, rows: Runnable, bits: int) -> dict[str, Any]:
         """As many rows as came."""
         return {"probabilities": self.answer[: rows.n]}
 
@@ -72,7 +72,7 @@ def seconds_of(work: Callable[[], object], n: int) -> float:
     return time.perf_counter() - start
 
 
-async def hand_over_us(rows: Rows, at_once: int, budget_s: float) -> float:
+async def hand_over_us(rows: Runnable, at_once: int, budget_s: float) -> float:
     """Microseconds a request from `submit` to its answer, so many waiting at a time, by a run that costs nothing."""
     n, k = rows.inputs["logits"].shape
     batcher = Batcher(max_queue_rows=max(8192, at_once * n))
@@ -109,11 +109,11 @@ async def hand_over_us(rows: Rows, at_once: int, budget_s: float) -> float:
     return 1e6 * statistics.median(samples)
 
 
-async def at_once_us(rows: Rows, budget_s: float) -> float:
+async def at_once_us(rows: Runnable, budget_s: float) -> float:
     """Microseconds of a request that nobody else's could share a batch with, by a run that costs nothing."""
     n, k = rows.inputs["logits"].shape
     batcher, runner = Batcher(), Instant(n, k)
-    took = cost_us(lambda: batcher.at_once(runner, rows, WANTED, 60.0), budget_s)
+    took = cost_us(lambda: batcher.run_now(runner, rows, WANTED, 60.0, n_connections=1), budget_s)
     await batcher.close()
     return took
 
@@ -138,19 +138,19 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
     body = made(f"{n}x{k}").body
     given = inputs(n, k)
     logits, temperature = given.logits.astype(np.float64), given.temperature.reshape(-1, 1)
-    query = decode(body, model)
-    feed = joined([query.rows], model.temperature)
+    query = decode_predict(body, None, model.signature)
+    feed = joined([query.rows], model.signature.temperature)
     answer = model.head.run(feed, WANTED)
-    fast = decode_fast(body, model) is not None
+    fast = decode_fast(body, model.signature) is not None
     time_of = partial(cost_us, budget_s=budget_s)
     return {
-        "decode, fast": time_of(lambda: decode_fast(body, model)) if fast else None,
-        "decode, careful": time_of(lambda: decode_careful(body, model)),
+        "decode, fast": time_of(lambda: decode_fast(body, model.signature)) if fast else None,
+        "decode, careful": time_of(lambda: decode_careful(body, model.signature)),
         "of which rows check": time_of(lambda: Rows.checked(logits, given.mask, temperature)),
         **looped(n, k, query, budget_s),
         "head run": time_of(lambda: model.head.run(feed, WANTED)),
         "join and run, alone": time_of(lambda: model.head.run_alone(query.rows, WANTED)),
-        "encode": time_of(lambda: encode(query, answer, model)),
+        "encode": time_of(lambda: encode_predict(query, answer, model.signature)),
     }
 
 

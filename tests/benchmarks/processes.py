@@ -64,8 +64,8 @@ SPECS: Final = {
     spec.name: spec
     for spec in (
         Spec("bare", uvicorn("bare"), "bare ASGI under uvicorn: reads the body, answers as many bytes", computes=False),
-        Spec("fast", calibrant(), "this project, fast lane"),
-        Spec("asgi", calibrant("--no-fast-lane"), "this project, ASGI lane"),
+        Spec("fast", calibrant(), "this project, fast HTTP"),
+        Spec("asgi", calibrant("--no-fast-http"), "this project, ASGI"),
         Spec("by_hand", uvicorn("by_hand"), "FastAPI, orjson by hand"),
         Spec("plain", uvicorn("plain"), "FastAPI with pydantic, what a user writes"),
     )

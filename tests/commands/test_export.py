@@ -89,8 +89,8 @@ def test_a_head_goes_onto_a_classifier(folder: Path, capsys: pytest.CaptureFixtu
     """Its number of classes is the classifier's."""
     onnx.save(classifiers.linear(), folder / "classifier.onnx")
     assert export("--name", "mine", "--onto", "classifier.onnx", "--output", "logits") == 0
-    assert "classifier, 3 classes" in capsys.readouterr().out
-    assert story("models/mine/1/model.onnx").kind == "classifier"
+    assert "softmax behind a classifier, 3 classes" in capsys.readouterr().out
+    assert story("models/mine/1/model.onnx").takes == "inputs"
 
 
 def test_the_same_options_give_the_same_graph(folder: Path) -> None:

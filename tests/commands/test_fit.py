@@ -205,7 +205,7 @@ def test_a_head_goes_onto_a_classifier(tmp_path: Path) -> None:
     path = saved(tmp_path / "rows.npz", skewed(400))
     onto = ("--onto", str(tmp_path / "c.onnx"), "--output", "z")
     story = fitted(tmp_path, "--data", str(path), "--method", "matrix+entropy", "--no-report", *onto)
-    assert story.kind == "classifier"
+    assert story.takes == "inputs"
     assert story.calibrator["folded"]
 
 

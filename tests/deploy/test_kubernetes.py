@@ -58,7 +58,7 @@ VALUES: dict[str, dict[str, Any]] = {
             "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}],
             "egress": [{"ports": [{"port": 4318, "protocol": "TCP"}]}],
         },
-        "settings": {"max_body_bytes": 2**25, "fast_lane": False, "default_timeout_ms": 0.5, "drain_delay_s": 2.5},
+        "settings": {"max_body_bytes": 2**25, "fast_http": False, "default_timeout_ms": 0.5, "drain_delay_s": 2.5},
         "podAnnotations": {"example.org/team": "inference"},
         "nodeSelector": {"kubernetes.io/arch": "amd64"},
         "affinity": {"nodeAffinity": {}},

@@ -20,7 +20,7 @@ import pytest
 
 from tests.api.wrong import INVALID, NOT_JSON
 from tests.benchmarks.processes import family, free_port
-from tests.conftest import LANES, ROOT, serving
+from tests.conftest import ROOT, TRANSPORTS, serving
 from tests.processes import environment
 from tests.transports.infer import PATH, binary, framed, tensor, wanted
 
@@ -183,9 +183,9 @@ def told(url: str, request: tuple[str, str, bytes, dict[str, str]]) -> tuple[Any
     return answer.status_code, [answer.headers.get(name) for name in KEPT], answer.content
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_the_answers_are_byte_for_byte_uvicorn_s(ray: Ray, lane: str) -> None:
-    with serving(fast_lane=LANES[lane]) as running:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_answers_are_byte_for_byte_uvicorn_s(ray: Ray, transport: str) -> None:
+    with serving(fast_http=TRANSPORTS[transport]) as running:
         uvicorn_s = [told(running.url, request) for request in REQUESTS]
     assert [told(ray.url, request) for request in REQUESTS] == uvicorn_s
     statuses = Counter(status for status, *_ in uvicorn_s)

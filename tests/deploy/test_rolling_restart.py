@@ -17,7 +17,7 @@ import pytest
 
 from tests.benchmarks.processes import free_port
 from tests.benchmarks.work import made
-from tests.conftest import LANES
+from tests.conftest import TRANSPORTS
 from tests.deploy.conftest import Tool
 from tests.processes import Process
 
@@ -141,14 +141,14 @@ async def ask(url: str, seed: int, enough: asyncio.Event, counted: Counter[str])
             await asyncio.sleep(random_.uniform(0, 0.02))
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("mode", ["tcp", "http"])
 def test_no_request_fails_while_each_process_is_restarted_in_turn(
-    tool: Tool, tmp_path: Path, pytestconfig: pytest.Config, mode: str, lane: str
+    tool: Tool, tmp_path: Path, pytestconfig: pytest.Config, mode: str, transport: str
 ) -> None:
     n_restarts = 10 if pytestconfig.getoption("thorough") else 2
     counted: Counter[str] = Counter()
-    option = "--fast-lane" if LANES[lane] else "--no-fast-lane"
+    option = "--fast-http" if TRANSPORTS[transport] else "--no-fast-http"
     with balanced(tool("haproxy", "apt-get install haproxy"), tmp_path, mode, option) as (balancer, members):
 
         def restart_all() -> None:
@@ -169,6 +169,6 @@ def test_no_request_fails_while_each_process_is_restarted_in_turn(
                     enough.set()
 
         asyncio.run(main())
-    logger.info("%s, %s: %d restarts of each of two, answers: %s", mode, lane, n_restarts, dict(counted))
+    logger.info("%s, %s: %d restarts of each of two, answers: %s", mode, transport, n_restarts, dict(counted))
     assert counted.keys() == {"200"}
     assert counted.total() > 100 * n_restarts

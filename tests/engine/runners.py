@@ -10,11 +10,11 @@ import numpy as np
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
 from service.engine.feed import joined
-from service.engine.outputs import wants
-from service.engine.rows import Rows
+from service.engine.rows import Rows, Runnable
+from service.kinds.outputs import graph_bits
 
-PROBABILITIES = wants(("probabilities",))
-ENTROPY = wants(("entropy",))
+PROBABILITIES = graph_bits(("probabilities",))
+ENTROPY = graph_bits(("entropy",))
 NEVER_INLINE = -1.0
 
 
@@ -47,7 +47,7 @@ class Fake:
             answer["probabilities"] = 2 * logits + feed["temperature"][self.missing_rows :]
         return answer if bits == PROBABILITIES else answer | {"log_probabilities": -logits}
 
-    def run_alone(self, rows: Rows, bits: int) -> dict[str, Any]:
+    def run_alone(self, rows: Runnable, bits: int) -> dict[str, Any]:
         """As any run."""
         return self.run(joined([rows], self.temperature), bits)
 
@@ -130,6 +130,6 @@ def with_batcher(test: Callable[..., Any], runner: Fake, **options: Any) -> None
         async with asyncio.timeout(10):
             await batcher.close()
         assert batcher.n_waiting == 0
-        assert not batcher.groups
+        assert not batcher.queues
 
     asyncio.run(main())

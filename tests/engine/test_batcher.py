@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.batcher import MAX_BATCH_NUMBERS, Batcher
+from service.engine.batcher import Batcher
+from service.engine.queue import MAX_BATCH_NUMBERS
 from service.engine.rows import Rows
 from service.errors import InvalidValue, QueueFull
 from tests.engine.runners import ENTROPY, NEVER_INLINE, PROBABILITIES, Client, Fake, Held, said, with_batcher
@@ -235,7 +236,7 @@ def test_an_entry_says_in_its_repr_how_far_it_is(caplog: pytest.LogCaptureFixtur
     async def test(client: Client, batcher: Batcher, _: Fake) -> None:
         entry = client.send(1, 2)
         assert repr(entry) == "<Entry 0 of 2 rows sent, waiting>"
-        assert repr(batcher) == "<Batcher 2 rows waiting in 1 groups>"
+        assert repr(batcher) == "<Batcher 2 rows waiting in 1 queues>"
         await client.all(entry)
         assert repr(entry) == "<Entry 2 of 2 rows sent, settled>"
 
@@ -259,17 +260,19 @@ class Watching:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def ran(self, _: Any, tags: Sequence[Any], n_rows: int, took_s: float) -> None:
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
         """A batch ran."""
         assert took_s > 0
-        self.told.append((list(tags), n_rows))
+        self.told.append((list(marks), n_rows))
 
 
 def test_who_comes_alone_is_answered_at_once() -> None:
     observer = Watching()
 
     async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
-        found = batcher.at_once(runner, Rows({"logits": np.ones((2, 3), np.float32)}), PROBABILITIES, 60, "mine")
+        found = batcher.run_now(
+            runner, Rows({"logits": np.ones((2, 3), np.float32)}), PROBABILITIES, 60, "mine", n_connections=1
+        )
         assert found is not None
         assert found[0]["probabilities"].tolist() == [[2] * 3] * 2
         assert found[1] > 0
@@ -283,10 +286,10 @@ def test_nobody_is_answered_at_once_while_others_wait() -> None:
     async def test(client: Client, batcher: Batcher, runner: Fake) -> None:
         rows = Rows({"logits": np.ones((1, 1), np.float32)})
         entry = client.send(1)
-        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1) is None
         await client.all(entry)
         await batcher.idle.wait()
-        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is not None
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1) is not None
 
     with_batcher(test, Fake())
 
@@ -299,7 +302,7 @@ def test_nobody_is_answered_at_once_while_others_wait() -> None:
 def test_what_had_better_queue_is_not_run_at_once(options: dict[str, Any]) -> None:
     async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
         rows = Rows({"logits": np.ones((2, 1), np.float32)})
-        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1) is None
         assert not runner.feeds
 
     with_batcher(test, Fake(), **options)
@@ -308,6 +311,6 @@ def test_what_had_better_queue_is_not_run_at_once(options: dict[str, Any]) -> No
 def test_rows_that_fill_several_batches_are_not_run_at_once() -> None:
     async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
         rows = Rows({"logits": np.ones((2, MAX_BATCH_NUMBERS), np.float32)})
-        assert batcher.at_once(runner, rows, PROBABILITIES, 60) is None
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1) is None
 
     with_batcher(test, Fake())

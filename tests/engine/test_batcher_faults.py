@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.engine.batcher import Batcher, Group
+from service.engine.batcher import Batcher
 from service.engine.entry import Entry
+from service.engine.queue import Queue
 from service.engine.rows import Rows
 from service.errors import DeadlinePassed, NotReady, RunFailed
 from tests.engine.runners import ENTROPY, NEVER_INLINE, PROBABILITIES, Client, Fake, Held, said, with_batcher
@@ -133,7 +134,7 @@ def test_after_the_last_answer_no_timer_is_armed_again() -> None:
     async def test(client: Client, batcher: Batcher, _: Fake) -> None:
         await client.all(client.send(1), client.send(2, timeout_s=30))
         assert batcher.alarm is not None
-        assert not batcher.groups
+        assert not batcher.queues
         batcher.ring()
         assert batcher.alarm is None
 
@@ -220,7 +221,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.mark.usefixtures("_quiet")
 def test_a_dead_batcher_answers_who_waits_and_takes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(client: Client, batcher: Batcher, _: Fake) -> None:
-        monkeypatch.setattr(Group, "next_batch", lambda _: 1 / 0)
+        monkeypatch.setattr(Queue, "next_batch", lambda _: 1 / 0)
         entries = [client.send(1), client.send(2)]
         await client.all(*entries)
         assert [str(e.error) for e in entries] == ["the batcher has died"] * 2
@@ -229,7 +230,7 @@ def test_a_dead_batcher_answers_who_waits_and_takes_nobody(monkeypatch: pytest.M
         with pytest.raises(NotReady, match="has died"):
             client.send(3)
         await batcher.close()
-        batcher.groups.clear()
+        batcher.queues.clear()
         batcher.n_waiting = 0
 
     with_batcher(test, Fake())
@@ -302,7 +303,7 @@ def test_what_was_answered_is_not_kept() -> None:
         await client.all(client.send(1))
         client.answered.clear()
         gc.collect()
-        assert not [o for o in gc.get_objects() if isinstance(o, Group)]
+        assert not [o for o in gc.get_objects() if isinstance(o, Queue)]
 
     with_batcher(test, Fake())
 
@@ -312,15 +313,15 @@ def test_a_run_at_once_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> N
         rows = Rows({"logits": np.ones((2, 1), np.float32)})
         runner.raises = [ValueError("secret"), NotReady("own words")]
         with pytest.raises(NotReady, match="own words"):
-            batcher.at_once(runner, rows, PROBABILITIES, 60)
+            batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1)
         with pytest.raises(RunFailed, match="the batch could not be run: ValueError"):
-            batcher.at_once(runner, rows, PROBABILITIES, 60)
+            batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1)
         runner.missing_rows = 1
         with pytest.raises(RunFailed, match="the head answered 1 rows of probabilities for 2"):
-            batcher.at_once(runner, rows, PROBABILITIES, 60)
+            batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1)
         runner.missing_rows = 0
         with pytest.raises(DeadlinePassed):
-            batcher.at_once(runner, rows, PROBABILITIES, 0)
+            batcher.run_now(runner, rows, PROBABILITIES, 0, n_connections=1)
 
     with_batcher(test, Fake())
     assert [record.getMessage() for record in caplog.records] == ["a batch of 1 entries failed"] * 3

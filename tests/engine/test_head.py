@@ -14,10 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from service.engine.answers import Answers
 from service.engine.feed import joined
 from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
-from service.engine.outputs import GRAPH_OUTPUTS, wants
 from service.engine.rows import Rows
 from service.engine.session import choose_provider, n_cpus
 from service.engine.single import Row
@@ -25,6 +23,8 @@ from service.errors import CannotStart, HeadError, RunFailed
 from service.heads.publish import write
 from service.heads.softmax import build
 from service.heads.stages import EntropyLine, Stages
+from service.kinds import softmax
+from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
 from service.metadata import Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
@@ -32,7 +32,7 @@ from tests.heads_made import foreign, head
 SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
 GENERIC = Head(SHIPPED)
 DIGITS = Head(ROOT / "models" / "digits" / "1" / "model.onnx")
-PROBABILITIES = wants(("probabilities",))
+PROBABILITIES = graph_bits(("probabilities",))
 
 float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 logit = st.one_of(st.floats(-30, 30, width=32), float32, st.just(-np.inf))
@@ -77,7 +77,7 @@ def test_no_output_is_ever_nan(given_rows: Rows) -> None:
     outputs = run(given_rows)
     for name, values in outputs.items():
         assert not np.isnan(values).any(), name
-    assert not np.isnan(Answers(outputs).entropy()).any()
+    assert not np.isnan(softmax.entropy(outputs)).any()
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 1000, 100_000])
@@ -108,11 +108,11 @@ def test_log_probabilities_are_those_of_a_float64_reference(logits: list[float],
 @given(rows(most=1), temperature)
 @example(Rows.checked(np.array([[1.0, 1.0000001, 0.9999999]])), 1e300)
 def test_a_temperature_leaves_the_ranking(given_rows: Rows, t: float) -> None:
-    plain = Answers(run(Rows(given_rows.inputs, None, 1.0)))
-    warm = Answers(run(Rows(given_rows.inputs, None, t)))
-    assert plain.prediction().tolist() == warm.prediction().tolist()
-    assert [best.tolist() for best in plain.top(5)] == [best.tolist() for best in warm.top(5)]
-    ranked = warm.arrays["probabilities"][0][plain.top(9)[0]]
+    plain = run(Rows(given_rows.inputs, None, 1.0))
+    warm = run(Rows(given_rows.inputs, None, t))
+    assert softmax.prediction(plain).tolist() == softmax.prediction(warm).tolist()
+    assert [best.tolist() for best in softmax.top(plain, 5)] == [best.tolist() for best in softmax.top(warm, 5)]
+    ranked = warm["probabilities"][0][softmax.top(plain, 9)[0]]
     assert (np.diff(ranked) <= 0).all()
 
 
@@ -151,9 +151,10 @@ def test_only_what_is_asked_for_is_answered() -> None:
 
 def test_a_head_says_what_it_is(tmp_path: Path) -> None:
     mine = Head(head(tmp_path / "mine.onnx", 2.5, labels=["a", "b"]))
-    assert (mine.classes, mine.labels, mine.temperature, mine.provider) == (2, ("a", "b"), 2.5, "cpu")
-    assert mine.takes_logits
-    assert mine.inputs == {"logits": (np.float32, (2,))}
+    assert (mine.signature.classes, mine.signature.labels, mine.temperature) == (2, ("a", "b"), 2.5)
+    assert mine.provider == "cpu"
+    assert (mine.signature.kind, mine.signature.takes) == ("softmax", "logits")
+    assert mine.signature.inputs == {"logits": (np.float32, (2,))}
     assert repr(mine).endswith("K=2 T=2.5 on cpu>")
     assert repr(GENERIC).endswith("K=any T=1 on cpu>")
 
@@ -235,7 +236,7 @@ def test_bound_inputs_and_outputs_get_the_same_bits(names: tuple[str, ...], with
     if with_all:
         feed |= {"temperature": random.uniform(0.2, 5, (3, 1)), "mask": random.random((3, 7)) < 0.7}
     bound = GENERIC.run_bound(names, feed)
-    plain = GENERIC.run(feed, wants(("entropy", "logsumexp", "prediction")))
+    plain = GENERIC.run(feed, graph_bits(("entropy", "logsumexp", "prediction")))
     assert [values.tobytes() for values in bound] == [plain[name].tobytes() for name in names]
 
 

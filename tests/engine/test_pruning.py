@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engine.head import JUST, MASKING, WIDENING, Head
-from service.engine.outputs import GRAPH_OUTPUTS, wants
 from service.engine.pruning import encoded, fields, pruned, varint
 from service.heads.softmax import build
 from service.heads.stages import Stages
+from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
 from service.metadata import Metadata
 from tests.conftest import ROOT
 from tests.heads_made import head
@@ -48,8 +48,8 @@ def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
         "mask": random.random((5, k)) < 0.7,
         "temperature": random.uniform(0.2, 5, (5, 1)),
     }
-    alone = shipped.run(feed, wants(("probabilities",)))["probabilities"]
-    among = shipped.run(feed, wants(("probabilities", "entropy", "prediction")))["probabilities"]
+    alone = shipped.run(feed, graph_bits(("probabilities",)))["probabilities"]
+    among = shipped.run(feed, graph_bits(("probabilities", "entropy", "prediction")))["probabilities"]
     assert alone.tobytes() == among.tobytes()
 
 

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.answers import Answers
 from service.engine.feed import joined
-from service.engine.outputs import GRAPH_OUTPUTS, MADE_OF, graph_outputs, wants
-from service.engine.rows import Rows
+from service.engine.rows import Rows, Runnable
 from service.engine.single import Row
 from service.errors import InvalidValue
 
@@ -144,8 +142,8 @@ ROW = st.tuples(st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=4, m
 def test_rows_that_are_still_bytes_join_to_the_same_feed_as_checked_ones(
     drawn: list[tuple[list[float], bytes | None]], mixed: bool
 ) -> None:
-    as_bytes: list[Rows] = []
-    plain: list[Rows] = []
+    as_bytes: list[Runnable] = []
+    plain: list[Runnable] = []
     for i, (numbers, noise) in enumerate(drawn):
         mask = None if noise is None else [bool(byte & 1) for byte in (noise + bytes(4))[:4]]
         temperature = None if i % 2 else 0.5 + i
@@ -159,49 +157,3 @@ def test_rows_that_are_still_bytes_join_to_the_same_feed_as_checked_ones(
     for name, values in left.items():
         assert (values.dtype, values.shape) == (right[name].dtype, right[name].shape)
         assert values.tobytes() == right[name].tobytes()
-
-
-@pytest.mark.parametrize("output", MADE_OF)
-def test_the_bits_of_an_output_name_what_it_is_made_of(output: str) -> None:
-    assert set(graph_outputs(wants((output,)))) == set(MADE_OF[output])
-
-
-def test_all_outputs_together_want_the_whole_graph() -> None:
-    assert graph_outputs(wants(tuple(MADE_OF))) == GRAPH_OUTPUTS
-
-
-def answers(scores: Any) -> Answers:
-    """What a head would say of these scores."""
-    s = np.array(scores, np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        e = np.exp(s - np.where(np.isneginf(s.max(1, keepdims=True)), 0, s.max(1, keepdims=True)))
-        p = e / np.maximum(e.sum(1, keepdims=True), 1e-300)
-        log_p = np.log(p)
-    return Answers({"scores": s, "probabilities": p.astype(np.float32), "log_probabilities": log_p.astype(np.float32)})
-
-
-def test_the_first_of_equal_classes_is_the_prediction() -> None:
-    assert answers([[1, 3, 3], [0, 0, 0]]).prediction().tolist() == [1, 0]
-
-
-def test_a_row_without_a_class_has_no_prediction_and_no_entropy() -> None:
-    empty = answers([[-np.inf, -np.inf], [0, 1]])
-    assert empty.prediction().tolist() == [-1, 1]
-    assert empty.confidence()[0] == 0
-    assert empty.entropy()[0] == 0
-    assert not np.signbit(answers([[0, -np.inf]]).entropy()[0])
-
-
-@settings(max_examples=200)
-@given(
-    st.integers(1, 6).flatmap(
-        lambda k: st.lists(
-            st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 2.5]), min_size=k, max_size=k), min_size=1, max_size=4
-        )
-    ),
-    st.integers(1, 8),
-)
-def test_the_best_classes_are_those_that_sorting_finds(scores: list[list[float]], k: int) -> None:
-    for row, best in zip(scores, answers(scores).top(k), strict=True):
-        ranked = sorted(range(len(row)), key=lambda i: (-row[i], i))
-        assert best.tolist() == [i for i in ranked[:k] if row[i] > -np.inf]

@@ -140,7 +140,7 @@ def test_the_metadata_say_that_it_is_a_classifier() -> None:
     helper.set_model_props(classifier, {"author": "somebody"})
     props = {prop.key: prop.value for prop in attached(classifier).metadata_props}
     metadata = Metadata.from_props(props)
-    assert (metadata.kind, metadata.classes, metadata.masks_first) == ("classifier", 3, False)
+    assert (metadata.takes, metadata.classes, metadata.masks_first) == ("inputs", 3, False)
     assert metadata.temperature == 1.7
     assert props["author"] == "somebody"
 

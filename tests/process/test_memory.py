@@ -28,7 +28,7 @@ BODIES = {
 STATUS = {"too large": 413, "not json": 400, "truncated": 400, "brackets": 400, "nulls": 200, "a row of millions": 200}
 
 
-@pytest.fixture(scope="module", params=["--fast-lane", "--no-fast-lane"])
+@pytest.fixture(scope="module", params=["--fast-http", "--no-fast-http"])
 def warm(request: pytest.FixtureRequest) -> Iterator[tuple[Process, int]]:
     """A process that has answered small requests, and the memory that it holds then."""
     with serve(request.param, "--log-level", "error") as process:

@@ -141,7 +141,7 @@ def test_the_rows_of_who_has_gone_are_dropped_and_hurt_nobody(how: str) -> None:
                 assert failing(gone.result).code() == Code.DEADLINE_EXCEEDED
             batcher = caller.running.service.batcher
             assert batcher
-            (group,) = batcher.groups.values()
+            (group,) = batcher.queues.values()
             until(lambda: [entry.done is None for entry in group.waiting] == [True, False])
         assert first.result()
         assert stays.result()
@@ -216,7 +216,7 @@ def test_a_stream_that_is_left_drops_its_rows() -> None:
             until(lambda: waiting(caller) == 4)
             batcher = caller.running.service.batcher
             assert batcher
-            (group,) = batcher.groups.values()
+            (group,) = batcher.queues.values()
             stream.cancel()
             until(lambda: all(entry.done is None for entry in group.unanswered()))
         until(lambda: waiting(caller) == 0)

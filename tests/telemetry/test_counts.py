@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from service.errors import InvalidValue
 from service.telemetry.counts import INTERVAL_S, NO_MODEL, Off, Telemetry, Totals, start
 from service.telemetry.tally import Tally
+from service.transports.response import Response
 from tests.api.bodies import held
 from tests.conftest import ROOT, Running
 
@@ -106,7 +110,8 @@ def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None
         tally = telemetry.of("m", "1")
         tally.answered(3, 0.1, 0.2, 0.3, 0.4)
         tally.ran(3, 0.3)
-        telemetry.refused(422, "bad_logit", tally, 0.5)
+        exchange = SimpleNamespace(model=SimpleNamespace(tally=tally), decode_s=0.5, queue_s=0.0, run_s=0.0)
+        telemetry.refused(cast(Any, exchange), InvalidValue("", code="bad_logit"), Response(422, b""))
         telemetry.add_up()
         state = json.loads(json.dumps(telemetry.state()))
         for pid, n_waiting in ((os.getppid(), 5), (2**22 + 1, 7)):  # one lives, the other cannot

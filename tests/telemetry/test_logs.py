@@ -49,7 +49,7 @@ def test_a_fault_is_logged_with_the_id_that_the_client_has(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("service.transports.infer.decode_infer", lambda *_: 1 / 0)
+        patch.setattr("service.codec.infer.decode.header_length", lambda *_: 1 / 0)
         response = running.client.post("/v2/models/softmax/infer", json={})
     assert response.status_code == 500
     (record,) = (r for r in caplog.records if r.levelno >= logging.ERROR)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.api.bodies import held
-from tests.conftest import LANES, serving
+from tests.conftest import TRANSPORTS, serving
 from tests.rpc.calls import calling, request
 
 pytest.importorskip("opentelemetry.sdk")
@@ -66,9 +66,9 @@ def attributes(span: Any) -> dict[str, Any]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in span.attributes}
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_requests_have_spans_that_are_linked_with_their_batch(collector: Collector, lane: str) -> None:
-    with serving(traces=True, fast_lane=LANES[lane]) as running:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_requests_have_spans_that_are_linked_with_their_batch(collector: Collector, transport: str) -> None:
+    with serving(traces=True, fast_http=TRANSPORTS[transport]) as running:
         first = running.predict({"logits": [1, 2]}, headers={"traceparent": PARENT})
         refused = running.predict({"logits": []})
         assert (first.status_code, refused.status_code) == (200, 422)

@@ -1,4 +1,4 @@
-"""The ASGI lane under a server that the test plays itself, and clients that leave, on both lanes."""
+"""The ASGI transport under a server that the test plays itself, and clients that leave, on both transports."""
 
 import asyncio
 import socket
@@ -95,7 +95,7 @@ def test_a_client_that_leaves_while_it_waits_gives_its_place_away() -> None:
     async def test(app: Any) -> None:
         answer = await ask(app, scope(), body(b'{"logits":[1]}'), {"type": "http.disconnect"})
         assert answer == []
-        (group,) = app.batcher.groups.values()
+        (group,) = app.batcher.queues.values()
         assert [entry.done for entry in group.waiting] == [None]
         group.flush_timer.cancel()
         group.flush()

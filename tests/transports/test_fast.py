@@ -1,4 +1,4 @@
-"""The fast lane is as right as the ordinary way: the same bytes on a socket, whatever HTTP brings."""
+"""The fast transport is as right as the ordinary way: the same bytes on a socket, whatever HTTP brings."""
 
 import json
 import re
@@ -189,7 +189,7 @@ def test_the_rows_of_a_client_that_left_are_dropped_and_its_neighbours_are_answe
             leaves.send(post("[[1,2],[3,4],[5,6]]", name="gone"))
             stays.send(post(name="stays"))
             until(lambda: batcher.n_waiting == 4)
-        until(lambda: any(entry.done is None for group in batcher.groups.values() for entry in group.waiting))
+        until(lambda: any(entry.done is None for group in batcher.queues.values() for entry in group.waiting))
         hold.go.set()
         assert ids(busy.answer(), stays.answer()) == ["busy", "stays"]
         assert batcher.n_waiting == 0
@@ -265,8 +265,8 @@ SAME = [
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/models/softmax/predict", "/v1/models/softmax/versions/9/predict"])
 def test_both_lanes_answer_the_same_bytes(path: str) -> None:
     answers = []
-    for fast_lane in (True, False):
-        with serving(fast_lane=fast_lane) as running, wire(running) as line:
+    for fast_http in (True, False):
+        with serving(fast_http=fast_http) as running, wire(running) as line:
             for body in SAME:
                 head = f"POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: same\r\ncontent-length: {len(body)}\r\n\r\n"
                 line.send(head.encode() + body)
@@ -329,15 +329,15 @@ def test_a_head_is_remembered_though_its_body_came_in_pieces(run: Run) -> None:
         with wire(running) as line:
             in_pieces(line, sent, *cuts)
             assert ids(line.answer()) == ["a"]
-        assert list(running.service.gate.passed) == ([sent[:end]] if running.service.settings.fast_lane else [])
-        running.service.gate.passed.clear()
+        assert list(running.service.known.entries) == ([sent[:end]] if running.service.settings.fast_http else [])
+        running.service.known.entries.clear()
     with wire(running) as line:
         in_pieces(line, sent, end - 5)
         assert ids(line.answer()) == ["a"]
         line.send(PREDICT + b"transfer-encoding: chunked\r\n\r\n10\r\n")
         in_pieces(line, b'{"logits":[1,2]}' + b"\r\n0\r\n\r\n", 4)
         assert line.answer()[0] == 200
-    assert not running.service.gate.passed
+    assert not running.service.known.entries
 
 
 def test_what_comes_behind_the_last_piece_of_a_body_is_the_next_request(running: Running) -> None:
@@ -471,7 +471,7 @@ def test_heads_that_never_come_again_do_not_fill_the_memory(run: Run) -> None:
             assert line.answer()[0] == 200
         line.send(post(head=b"x-noise: %s\r\n" % (b"n" * 2000)))
         assert line.answer()[0] == 200
-    passed = running.service.gate.passed
+    passed = running.service.known.entries
     assert len(passed) <= 1024
     assert all(len(head) <= 1024 for head in passed)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from service.errors import AnsweredError
+from service.transports.endpoints import PREDICT
 from service.transports.gate import Gate
-from service.transports.predict import PREDICT
 
 OPEN = Gate((), 100)
 LOCKED = Gate((b"one", b"two"), 100)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.infer.header import OUTPUTS
+from service.kinds.outputs import OUTPUTS
 from tests.api.bodies import held
 from tests.conftest import Running, serving
 from tests.heads_made import head, put
@@ -256,8 +256,8 @@ def test_both_lanes_give_the_same_bytes(both: tuple[Running, Running], rows: lis
 
 @pytest.fixture(scope="module")
 def both() -> Any:
-    """A service on each lane."""
-    with serving(fast_lane=True) as fast, serving(fast_lane=False) as slow:
+    """A service on each transport."""
+    with serving(fast_http=True) as fast, serving(fast_http=False) as slow:
         yield fast, slow
 
 

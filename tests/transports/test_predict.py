@@ -1,4 +1,4 @@
-"""POST /predict: what is answered, the same on both lanes to the byte."""
+"""POST /predict: what is answered, the same on both transports to the byte."""
 
 import json
 import re
@@ -10,9 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from service.transports.endpoints import remembered, target
-from service.transports.gate import Target
-from service.transports.predict import PREDICT
+from service.transports.endpoints import PREDICT, Target, find_target, remembered_target
 from tests.conftest import Running, serving
 
 REQUESTS: list[Any] = [
@@ -35,8 +33,8 @@ REQUESTS: list[Any] = [
 
 @pytest.fixture(scope="module")
 def lanes() -> Iterator[tuple[Running, Running]]:
-    """The same models over the fast lane and over the ASGI lane."""
-    with serving(fast_lane=True) as fast, serving(fast_lane=False) as asgi:
+    """The same models over the fast transport and over the ASGI transport."""
+    with serving(fast_http=True) as fast, serving(fast_http=False) as asgi:
         yield fast, asgi
 
 
@@ -200,10 +198,10 @@ def test_a_prediction_says_what_took_how_long(running: Running) -> None:
 
 
 def test_long_paths_do_not_fill_the_memory() -> None:
-    n = remembered.cache_info().currsize
+    n = remembered_target.cache_info().currsize
     path = b"/v1/models/%s/predict" % (b"a" * 1000)
-    assert target(path) == Target(PREDICT, "a" * 1000, None)
-    assert remembered.cache_info().currsize == n
+    assert find_target(path) == Target(PREDICT, "a" * 1000, None)
+    assert remembered_target.cache_info().currsize == n
 
 
 def test_a_query_in_the_address_does_not_hurt(running: Running) -> None:

@@ -13,7 +13,7 @@ def test_whoever_comes_during_a_piece_is_through_before_the_next() -> None:
         turns = Turns()
 
         def small(steps_left: int) -> None:
-            """A request that takes some turns of the loop, as one over the ASGI lane does."""
+            """A request that takes some turns of the loop, as one over the ASGI transport does."""
             if steps_left:
                 loop.call_soon(small, steps_left - 1)
             else:

@@ -110,7 +110,7 @@ def why_not(state: Serving) -> NotReady | None:
 
 def described(state: Serving, model: Model) -> ModelMetadata:
     """A model's metadata."""
-    inputs, outputs = tensors(model)
+    inputs, outputs = tensors(model.signature)
     return ModelMetadata(
         name=model.name,
         versions=[other.version for other in state.repository.models[model.name].values()],

@@ -4,32 +4,33 @@ from typing import Any
 
 import numpy as np
 
-from service.codec.infer.encode import OUTPUT_TENSORS
+from service.codec.infer.encode import DTYPES
 from service.codec.infer.tensors import NAMES
+from service.engine.signature import Signature
+from service.kinds.outputs import OUTPUTS, PER_CLASS
 from service.repository import Model
 from service.settings import Settings
 
 Described = tuple[str, str, list[int]]  # name, datatype, shape with the batch axis; -1 is any size
 
 
-def tensors(model: Model) -> tuple[list[Described], list[Described]]:
+def tensors(signature: Signature) -> tuple[list[Described], list[Described]]:
     """The required inputs, and the outputs."""
     inputs = [
         (name, NAMES[np.dtype(dtype)], [-1, *(-1 if size is None else size for size in shape)])
-        for name, (dtype, shape) in model.inputs.items()
+        for name, (dtype, shape) in signature.inputs.items()
     ]
-    if model.takes_logits:
-        inputs = [("logits", "FP32", [-1, model.classes or -1])]
-    outputs = [
-        (name, NAMES[dtype], [-1, model.classes or -1] if per_class else [-1])
-        for name, (dtype, per_class) in OUTPUT_TENSORS.items()
+    if signature.takes == "logits":
+        inputs = [("logits", "FP32", [-1, signature.classes or -1])]
+    outputs: list[Described] = [
+        (name, NAMES[DTYPES[name]], [-1, signature.classes or -1] if name in PER_CLASS else [-1]) for name in OUTPUTS
     ]
     return inputs, outputs
 
 
 def configuration(model: Model, settings: Settings) -> dict[str, Any]:
     """A model's configuration in the fields of Triton's ModelConfig; sizes without the batch axis."""
-    inputs, outputs = tensors(model)
+    inputs, outputs = tensors(model.signature)
     return {
         "name": model.name,
         "platform": "onnxruntime_onnx",
@@ -49,7 +50,7 @@ def configuration(model: Model, settings: Settings) -> dict[str, Any]:
             "preferred_batch_size": [settings.max_batch_rows],
             "max_queue_delay_microseconds": int(1e3 * settings.max_wait_ms),
         },
-        "parameters": {"temperature": {"string_value": repr(model.temperature)}},
+        "parameters": {"temperature": {"string_value": repr(model.signature.temperature)}},
     }
 
 

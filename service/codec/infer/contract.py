@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.kinds.outputs import Output
+
 Datatype = Literal[
     "BOOL",
     "UINT8",
@@ -20,7 +22,6 @@ Datatype = Literal[
     "FP64",
     "BYTES",
 ]
-OutputName = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
 OPEN = ConfigDict(extra="allow")
 
 
@@ -56,7 +57,7 @@ class InferOutputParameters(BaseModel):
 class InferOutput(BaseModel):
     """An output that is asked for."""
 
-    name: OutputName
+    name: Output
     parameters: InferOutputParameters | None = None
 
 
@@ -97,7 +98,7 @@ class InferRequest(BaseModel):
 class InferredOutput(BaseModel):
     """A tensor of the answer."""
 
-    name: OutputName
+    name: Output
     datatype: Datatype
     shape: list[int]
     data: list[Any] | None = Field(None, description="Flat; null is -inf. None where it is binary.")

@@ -11,8 +11,9 @@ from service.codec import arrays
 from service.codec.groups import group_indices
 from service.codec.infer.header import REMEMBERED_BYTES, Asked, Wanted, asked, header_length, shown
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
-from service.codec.query import Query, Served
+from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
+from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed
 
 try:
@@ -35,7 +36,7 @@ class Inference(Query):
     wanted: tuple[Wanted, ...] = ()
 
 
-def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
+def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inference:
     """Read a request for `model`; `length` is the header `Inference-Header-Content-Length`, if it came.
 
     Raises:
@@ -53,13 +54,13 @@ def decode_infer(body: bytes, length: bytes | None, model: Served) -> Inference:
     return inference(said, body, n, model)
 
 
-def inference(said: Asked, body: bytes, at: int, model: Served) -> Inference:
+def inference(said: Asked, body: bytes, at: int, model: Signature) -> Inference:
     """The request that a header is, with the binary data that begin at byte `at` of the body.
 
     Raises:
         InvalidValue: it cannot be answered.
     """
-    read = read_logits if model.takes_logits else read_inputs
+    read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(said, body, at, model)
     groups = group_indices(said.group, rows.n, model)
     rows = rows.grouped(groups)
@@ -78,7 +79,7 @@ def inference(said: Asked, body: bytes, at: int, model: Served) -> Inference:
     )
 
 
-def raw(body: bytes, model: Served) -> bytes:
+def raw(body: bytes, model: Signature) -> bytes:
     """The header for a body that is nothing but the only input's data: a raw binary request."""
     if len(model.inputs) != 1:
         raise Malformed(
@@ -88,7 +89,7 @@ def raw(body: bytes, model: Served) -> bytes:
         )
     name, (dtype, shape) = next(iter(model.inputs.items()))
     sizes = [-1, *(-1 if size is None else size for size in shape)]
-    if model.takes_logits:
+    if model.takes == "logits":
         sizes = [-1, model.classes or -1]
     itemsize = np.dtype(dtype).itemsize
     n_elements, rest = divmod(len(body), itemsize)
@@ -119,13 +120,15 @@ class Came(NamedTuple):
     temperature: tuple[Tensor, int] | None
 
 
-def gathered(said: Asked, body: bytes, at: int, model: Served) -> Came:
+def gathered(said: Asked, body: bytes, at: int, model: Signature) -> Came:
     """The inputs, read where they stand; binary data begin at byte `at` of the body."""
     own: dict[str, NDArray[Any]] = {}
     mask = temperature = None
     for tensor in said.inputs:
         if tensor.name in model.inputs:
-            own[tensor.name] = numbers(tensor, body, at) if model.takes_logits else own_input(tensor, body, at, model)
+            own[tensor.name] = (
+                numbers(tensor, body, at) if model.takes == "logits" else own_input(tensor, body, at, model)
+            )
         elif tensor.name == "mask":
             mask = booleans(tensor, body, at)
         elif tensor.name == "temperature":
@@ -137,7 +140,7 @@ def gathered(said: Asked, body: bytes, at: int, model: Served) -> Came:
     return Came(own, mask, temperature)
 
 
-def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
+def read_logits(said: Asked, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of logits."""
     came = gathered(said, body, at, model)
     logits = came.own.get("logits")
@@ -160,7 +163,7 @@ def read_logits(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
     return rows, shape[:-1], (k,)
 
 
-def read_inputs(said: Asked, body: bytes, at: int, model: Served) -> Decoded:
+def read_inputs(said: Asked, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of a classifier's own inputs."""
     came = gathered(said, body, at, model)
     if missing := model.inputs.keys() - came.own.keys():
@@ -233,7 +236,7 @@ def temperatures(came: tuple[Tensor, int] | None, said: Asked, body: bytes, n: i
     return float(column.reshape(-1)[0]) if column.size == 1 else column.reshape(n, 1)
 
 
-def own_input(tensor: Tensor, body: bytes, at: int, model: Served) -> NDArray[Any]:
+def own_input(tensor: Tensor, body: bytes, at: int, model: Signature) -> NDArray[Any]:
     """An input of a classifier, as it declares it."""
     dtype, shape = model.inputs[tensor.name]
     expect(tensor, (NAMES[np.dtype(dtype)],))

@@ -4,7 +4,7 @@ A JSON output carries no `parameters` (perf_analyzer stumbles over them); what t
 response's. JSON has no infinity: -inf is null there, binary data have it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -15,23 +15,18 @@ from numpy.typing import NDArray
 from service.codec.infer.decode import Inference
 from service.codec.infer.header import Wanted
 from service.codec.infer.tensors import NAMES, as_bytes
-from service.codec.query import Served
-from service.engine.answers import Answers
 from service.engine.rows import Arrays
+from service.engine.signature import Signature
+from service.kinds import KINDS, Kind
+from service.kinds.outputs import OUTPUTS, PER_CLASS
 
-# What there is to ask for: its dtype, and whether it has a class axis.
-OUTPUT_TENSORS: Final[dict[str, tuple[np.dtype[Any], bool]]] = {
-    "probabilities": (np.dtype(np.float32), True),
-    "log_probabilities": (np.dtype(np.float32), True),
-    "prediction": (np.dtype(np.int64), False),
-    "confidence": (np.dtype(np.float32), False),
-    "entropy": (np.dtype(np.float32), False),  # perf_analyzer writes beyond its memory where an output is FP64
-    "logsumexp": (np.dtype(np.float32), False),
-}
+# perf_analyzer writes beyond its memory where an output is FP64
+FLOAT32: Final = np.dtype(np.float32)
+DTYPES: Final[Mapping[str, np.dtype[Any]]] = dict.fromkeys(OUTPUTS, FLOAT32) | {"prediction": np.dtype(np.int64)}
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
-def encode_infer(query: Inference, arrays: Arrays, model: Served) -> tuple[bytes, int | None]:
+def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[bytes, int | None]:
     """The body, and how much of it is its header; none if that is all."""
     outputs: list[dict[str, Any]] = []
     binary: list[memoryview] = []
@@ -48,13 +43,14 @@ def encode_infer(query: Inference, arrays: Arrays, model: Served) -> tuple[bytes
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
-def told(query: Inference, arrays: Arrays, model: Served) -> Iterator[tuple[Wanted, NDArray[Any]]]:
+def told(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[Wanted, NDArray[Any]]]:
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
-    answers = Answers(arrays) if query.rows.n else Answers(no_rows(query))
+    kind = KINDS[model.kind]
+    arrays = arrays if query.rows.n else no_rows(query)
     for wanted in query.wanted:
-        values = tensor(wanted.name, answers)
+        values = tensor(wanted.name, arrays, kind)
         if wanted.n_classes:
-            strings = classified(values, answers, wanted.n_classes, model)
+            strings = classified(values, kind.top(arrays, wanted.n_classes), wanted.n_classes, model)
             values = np.array(strings, np.object_).reshape(len(values), min(wanted.n_classes, values.shape[1]))
         yield wanted, values
 
@@ -76,7 +72,7 @@ def data_of(values: NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(values).data
 
 
-def response(query: Inference, outputs: list[dict[str, Any]], model: Served) -> dict[str, Any]:
+def response(query: Inference, outputs: list[dict[str, Any]], model: Signature) -> dict[str, Any]:
     """The response object."""
     said: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if query.id is not None:
@@ -96,11 +92,11 @@ def response(query: Inference, outputs: list[dict[str, Any]], model: Served) -> 
     return said
 
 
-def tensor(name: str, answers: Answers) -> NDArray[Any]:
+def tensor(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:
     """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left."""
-    if OUTPUT_TENSORS[name][1]:
-        return answers.arrays[name]
-    values: NDArray[Any] = getattr(answers, name)()
+    if name in PER_CLASS:
+        return arrays[name]
+    values: NDArray[Any] = getattr(kind, name)(arrays)
     return values
 
 
@@ -111,11 +107,11 @@ def no_rows(query: Inference) -> dict[str, NDArray[Any]]:
     return {"probabilities": wide, "log_probabilities": wide, "scores": np.zeros((0, k)), "logsumexp": narrow}
 
 
-def classified(values: NDArray[Any], answers: Answers, n: int, model: Served) -> list[str]:
+def classified(values: NDArray[Any], top: list[NDArray[np.int64]], n: int, model: Signature) -> list[str]:
     """`value:index[:label]` of the best `n` classes of each row, best first; what may not be chosen stands last."""
     n = min(n, values.shape[1])
     found = []
-    for row, best in zip(values, answers.top(n), strict=True):
+    for row, best in zip(values, top, strict=True):
         chosen = best.tolist()
         there = set(chosen)
         chosen += islice((i for i in range(len(row)) if i not in there), n - len(chosen))

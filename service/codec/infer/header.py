@@ -6,16 +6,15 @@ Clients send the same short header again and again before different binary data:
 import math
 import sys
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from service.codec.arrays import said
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
-from service.codec.query import Output
 from service.errors import InvalidValue, Malformed, NotJSON
+from service.kinds.outputs import OUTPUTS
 
-OUTPUTS: Final = get_args(Output)
 CLASSIFIED: Final = frozenset({"probabilities", "log_probabilities"})
 REMEMBERED_BYTES: Final = 1024
 MAX_TIMEOUT_US: Final = 3_600_000_000

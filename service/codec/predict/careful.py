@@ -14,15 +14,16 @@ from service.codec import arrays, wording
 from service.codec.groups import group_indices
 from service.codec.objects import parsed
 from service.codec.predict.contract import PredictRequest
-from service.codec.query import Query, Served
+from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
+from service.engine.signature import Signature
 from service.errors import InvalidValue
 
 
-def decode_careful(body: bytes, model: Served) -> Query:
+def decode_careful(body: bytes, model: Signature) -> Query:
     """Read a body of any kind, and say what is wrong with it where something is."""
     request = described(parsed(body))
-    read = read_logits if model.takes_logits else read_inputs
+    read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(request, model)
     groups = group_indices(request.group, rows.n, model)
     if request.alpha is not None:
@@ -58,7 +59,7 @@ def described(document: dict[str, Any]) -> PredictRequest:
 Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axes
 
 
-def read_logits(request: PredictRequest, model: Served) -> Decoded:
+def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     """Rows of logits, classes flattened to one axis."""
     if request.inputs is not None or request.logits is None:
         raise InvalidValue(f"the model {model.name} takes logits; the key logits was expected", code="missing_logits")
@@ -78,7 +79,7 @@ def read_logits(request: PredictRequest, model: Served) -> Decoded:
     return rows, logits.shape[:-n_axes], classes
 
 
-def read_inputs(request: PredictRequest, model: Served) -> Decoded:
+def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
     """Rows of a classifier's own inputs."""
     if request.logits is not None or request.inputs is None:
         names = ", ".join(model.inputs)
@@ -111,7 +112,7 @@ def read_inputs(request: PredictRequest, model: Served) -> Decoded:
     return Rows(values, mask, read_temperature(request, n), empty), lead, ()
 
 
-def read_allowed(request: PredictRequest, model: Served, n: int, k: int) -> NDArray[np.bool_] | None:
+def read_allowed(request: PredictRequest, model: Signature, n: int, k: int) -> NDArray[np.bool_] | None:
     """The mask that `allowed` names, if it came."""
     return None if request.allowed is None else arrays.allowed_mask(request.allowed, n, k, model.labels)
 
@@ -121,7 +122,7 @@ def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     return None if request.temperature is None else arrays.temperatures(request.temperature, n)
 
 
-def check_sets(request: PredictRequest, model: Served, groups: NDArray[np.int64] | None) -> None:
+def check_sets(request: PredictRequest, model: Signature, groups: NDArray[np.int64] | None) -> None:
     """Refuse an `alpha` that no guarantee could be given for."""
     if model.conformal is None:
         why = "was not fitted with scores for prediction sets; `calibrant fit` does it"

@@ -3,11 +3,11 @@
 The arrays are judged in `arrays.py`, which can name the row and the class; here they are only described.
 """
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, WithJsonSchema
 
-from service.codec.query import Output
+from service.kinds.outputs import OUTPUTS, Output
 
 NUMBER: Final = {"type": ["number", "null"]}
 
@@ -107,7 +107,7 @@ class PredictRequest(BaseModel):
     outputs: list[Output] = Field(
         default=["probabilities"],
         min_length=1,
-        max_length=len(get_args(Output)),
+        max_length=len(OUTPUTS),
         description="What to answer; entropy in nats, logsumexp after T.",
     )
     top_k: int | None = Field(

@@ -2,18 +2,19 @@
 
 from service.codec.predict.careful import decode_careful
 from service.codec.predict.small import MAX_BODY, decode_small
-from service.codec.query import Query, Served
+from service.codec.query import Query
+from service.engine.signature import Signature
 
 try:
     from service.codec.predict.fast import decode_fast as decode_fast  # also for the benchmarks, which time it
 except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
 
-    def decode_fast(body: bytes, model: Served) -> Query | None:  # noqa: ARG001 - the signature of the fast way
+    def decode_fast(body: bytes, model: Signature) -> Query | None:  # noqa: ARG001 - the signature of the fast way
         """Leave it to the careful way."""
         return None
 
 
-def decode(body: bytes, model: Served) -> Query:
+def decode_predict(body: bytes, _: bytes | None, model: Signature) -> Query:
     """Read a request for `model`.
 
     Raises:

@@ -9,58 +9,60 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.codec.query import Query, Served
+from service.codec.query import Query
 from service.conformal import Conformal
-from service.engine.answers import Answers, Part
-from service.engine.rows import Arrays, Rows
+from service.engine.answers import Share
+from service.engine.rows import Arrays, Runnable
+from service.engine.signature import Signature
+from service.kinds import KINDS, Kind
+from service.kinds.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 RANDOM: Final = SystemRandom()
-USUAL: Final = b'%b%b,"probabilities":[[%b]]}'
-USUAL_FLAT: Final = b'%b%b,"probabilities":[%b]}'
-PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})
+PLAIN: Final = b'%b%b,"probabilities":[[%b]]}'
+PLAIN_FLAT: Final = b'%b%b,"probabilities":[%b]}'
 
 
-def encode(query: Query, arrays: Arrays, model: Served) -> bytes:
-    """The JSON answer to `query`; float32 as the shortest decimal that reads back the same, -inf as null."""
-    if query.usual and isinstance(arrays, Part) and arrays.batch.of_single_rows:
-        return encode_usual(query, arrays, model)
+def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
+    """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
+    if query.plain and isinstance(arrays, Share) and arrays.batch.of_single_rows:
+        return encode_plain(query, arrays, model), None
     said: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
         said["id"] = query.id
     said["temperature"] = said_temperature(query, model)
-    answers = Answers(arrays)
+    kind = KINDS[model.kind]
     for output in query.outputs:
         if output in PER_CLASS:
             values = arrays[output]
             said[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
         elif output == "prediction":
-            classes = answers.prediction().tolist()
+            classes = kind.prediction(arrays).tolist()
             said[output] = per_row([None if i < 0 else i for i in classes], query)
             if model.labels:
                 said["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
         else:
-            said[output] = per_row(getattr(answers, output)(), query)
+            said[output] = per_row(getattr(kind, output)(arrays), query)
     if query.top_k is not None:
-        said["top"] = said_top(answers, query, query.top_k, model.labels)
+        said["top"] = said_top(arrays, kind, query, query.top_k, model.labels)
     if query.alpha is not None and model.conformal is not None:
         said["prediction_set"] = said_sets(
             arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
         )
     if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
         said |= {"warnings": found} if (found := warnings(query.rows, query.groups)) else {}
-    return orjson.dumps(said, option=NUMPY)
+    return orjson.dumps(said, option=NUMPY), None
 
 
-def encode_usual(query: Query, part: Part, model: Served) -> bytes:
-    """The same for a usual query, out of what is written once for all rows of a batch."""
+def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
+    """The same for a plain query, out of what is written once for all rows of a batch."""
     before = opening(model.name, model.version)
     temperature = query.rows.temperature
     written = orjson.dumps(model.temperature if temperature is None else temperature)
     if query.lists_temperature:
         written = b"[%b]" % written
     numbers = part.batch.once(written_probabilities)[part.start]
-    return (USUAL if query.lead else USUAL_FLAT) % (before, written, numbers)
+    return (PLAIN if query.lead else PLAIN_FLAT) % (before, written, numbers)
 
 
 @lru_cache
@@ -79,7 +81,7 @@ def per_row(values: Any, query: Query) -> Any:
     return values if query.lead else values[0]
 
 
-def said_temperature(query: Query, model: Served) -> Any:
+def said_temperature(query: Query, model: Signature) -> Any:
     """The temperature that was used: as it came, or the head's."""
     given = query.rows.temperature
     if given is None and query.groups is not None:
@@ -92,10 +94,10 @@ def said_temperature(query: Query, model: Served) -> Any:
     return [given] if query.lists_temperature else given
 
 
-def said_top(answers: Answers, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+def said_top(arrays: Arrays, kind: Kind, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
     """The best classes of each row with labels and probabilities, best first."""
-    best = answers.top(k)
-    probabilities = answers.arrays["probabilities"]
+    best = kind.top(arrays, k)
+    probabilities = arrays["probabilities"]
     top: dict[str, Any] = {"classes": per_row([row.tolist() for row in best], query)}
     if labels:
         top["labels"] = per_row([[labels[i] for i in row] for row in best], query)
@@ -121,7 +123,7 @@ def said_sets(
     return sets
 
 
-def warnings(rows: Rows, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+def warnings(rows: Runnable, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
     """What was odd about rows that were answered all the same."""
     found: list[dict[str, Any]] = []
     if rows.empty:

@@ -4,24 +4,26 @@ It takes a body only when it can prove that the careful way (`careful.py`, the c
 """
 
 import sys
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from service.codec.query import DEFAULT_OUTPUTS, Output, Query, Served
+from service.codec.query import DEFAULT_OUTPUTS, Query
 from service.codec.simd import PARSERS, WIDE_ROW, booleans_fast, count_lists, row_fast
-from service.engine.rows import Rows
+from service.engine.rows import Rows, Runnable
+from service.engine.signature import Signature
 from service.engine.single import Row
+from service.kinds.outputs import OUTPUTS
 
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
-OUTPUTS: Final = frozenset(get_args(Output))
+NAMES: Final = frozenset(OUTPUTS)
 
 
-def decode_fast(body: bytes, model: Served) -> Query | None:
+def decode_fast(body: bytes, model: Signature) -> Query | None:
     """The query, or None where the careful way must look: an error, a null, or anything unusual."""
-    if not model.takes_logits:
+    if model.takes != "logits":
         return None
     try:
         document = PARSERS.parse(body)
@@ -45,7 +47,7 @@ def usual(keys: tuple[str, ...]) -> bool:
     return False
 
 
-def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Served) -> Query | None:
+def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Signature) -> Query | None:
     """From a parsed document whose keys are known; raises, or returns None, for the careful way."""
     listed = document["logits"]
     n, k = 1, len(listed)
@@ -85,9 +87,9 @@ def rows_fast(
     logits: NDArray[np.float64],
     mask: bytes | NDArray[np.bool_] | None,
     temperature: float | NDArray[np.float64] | None,
-    model: Served,
+    model: Signature,
     lead: tuple[int, ...],
-) -> Rows:
+) -> Runnable:
     """The rows of flat logits: one that is usual as it came, others checked."""
     n = lead[0] if lead else 1
     k = len(logits) // n
@@ -129,7 +131,7 @@ def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
     """Put an option that is no array of numbers into `options`, and return how many lists it was."""
     if key == "outputs":
         options["outputs"] = outputs = tuple(value.as_list())
-        if not 0 < len(outputs) <= len(OUTPUTS) or not OUTPUTS.issuperset(outputs):
+        if not 0 < len(outputs) <= len(OUTPUTS) or not NAMES.issuperset(outputs):
             raise ValueError
         return 1
     if key == "top_k":

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import orjson
 
-from service.codec.query import DEFAULT_OUTPUTS, Query, Served
+from service.codec.query import DEFAULT_OUTPUTS, Query
+from service.engine.signature import Signature
 from service.engine.single import Row
 
 MAX_BODY: Final = 900  # measured: from about 50 classes on, the buffers of `fast.py` win
@@ -18,9 +19,9 @@ BOOLEANS: Final = frozenset({bool})
 LARGEST: Final = 1e38  # within float32, whatever its last digits are
 
 
-def decode_small(body: bytes, model: Served) -> Query | None:
+def decode_small(body: bytes, model: Signature) -> Query | None:
     """The query, or None where another way must look."""
-    if not (model.takes_logits and model.masks_first):
+    if not (model.takes == "logits" and model.masks_first):
         return None
     try:
         document = orjson.loads(body)
@@ -44,7 +45,7 @@ def usual(row: Any) -> bool:
     return bool(low > -LARGEST and max(row) < LARGEST and (low < 0 or sum(row) > 2))
 
 
-def one_row(row: list[float], lead: tuple[int, ...], document: dict[str, Any], model: Served) -> Query | None:
+def one_row(row: list[float], lead: tuple[int, ...], document: dict[str, Any], model: Signature) -> Query | None:
     """The query of a usual row; None, or an exception that says nothing, where another way must look."""
     k = len(row)
     if k != (model.classes or k):
@@ -68,4 +69,4 @@ def one_row(row: list[float], lead: tuple[int, ...], document: dict[str, Any], m
             return None
         temperature = float(temperature)
     rows = Row(array("f", row), allowed, temperature, empty)
-    return Query(rows, DEFAULT_OUTPUTS, lead, (k,), listed, usual=not empty)
+    return Query(rows, DEFAULT_OUTPUTS, lead, (k,), listed, plain=not empty)

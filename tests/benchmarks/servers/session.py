@@ -1,4 +1,4 @@
-"""The head that the comparison servers run, as `service.engine.head` would: one thread, the outputs that are asked for."""
+"""The head that the comparison servers run, as the service would: one thread, the outputs that are asked for."""
 
 import os
 from pathlib import Path

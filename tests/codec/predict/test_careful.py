@@ -8,18 +8,19 @@ import pytest
 
 from service.codec.predict.careful import decode_careful
 from service.codec.query import Query
+from service.engine.signature import Signature
 from service.errors import InvalidValue
-from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE, Stub
+from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE
 
 INPUTS = {"pixels": [[1, 2], [3, 4]], "ids": [7, 8, 9], "flag": [True]}
 
 
-def decoded(model: Stub, **body: Any) -> Query:
+def decoded(model: Signature, **body: Any) -> Query:
     """A query from a body."""
     return decode_careful(json.dumps(body).encode(), model)
 
 
-def refused(model: Stub, **body: Any) -> InvalidValue:
+def refused(model: Signature, **body: Any) -> InvalidValue:
     """The error for a body."""
     with pytest.raises(InvalidValue) as error:
         decoded(model, **body)
@@ -112,7 +113,7 @@ def test_a_classifier_says_what_it_takes() -> None:
 
 
 def test_a_classifier_with_open_classes_takes_no_mask() -> None:
-    open_ended = Stub(takes_logits=False, inputs={"x": (np.float32, (1,))})
+    open_ended = Signature("stub", "1", takes="inputs", inputs={"x": (np.float32, (1,))})
     assert refused(open_ended, inputs={"x": [1]}, mask=[True]).code == "bad_mask"
 
 

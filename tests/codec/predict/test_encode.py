@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.errors import encode_error
-from service.codec.predict.encode import encode
+from service.codec.predict.encode import encode_predict
 from service.codec.query import Query
-from service.engine.answers import Batch, Part
+from service.engine.answers import Batch, Share
 from service.engine.rows import Rows
+from service.engine.signature import Signature
 from service.errors import InvalidValue, NotJSON
-from tests.codec.served import ANY, THREE, Stub
+from tests.codec.served import ANY, THREE
 
 
 def rows(n: int = 1, **options: Any) -> Rows:
@@ -22,16 +23,18 @@ def rows(n: int = 1, **options: Any) -> Rows:
     return Rows({"logits": np.zeros((n, 3), np.float32)}, **options)
 
 
-def said(query: Query, model: Stub = ANY, **arrays: Any) -> Any:
+def said(query: Query, model: Signature = ANY, **arrays: Any) -> Any:
     """The answer, read back."""
     types = {"scores": np.float64}
-    return json.loads(encode(query, {k: np.array(v, types.get(k, np.float32)) for k, v in arrays.items()}, model))
+    return json.loads(
+        encode_predict(query, {k: np.array(v, types.get(k, np.float32)) for k, v in arrays.items()}, model)[0]
+    )
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9))
 def test_every_float32_reads_back_the_same(values: list[float]) -> None:
     array = np.array([values], np.float32)
-    body = encode(Query(rows()), {"probabilities": array}, ANY)
+    body, _ = encode_predict(Query(rows()), {"probabilities": array}, ANY)
     assert np.array(json.loads(body)["probabilities"], np.float32).tobytes() == array.tobytes()
 
 
@@ -45,11 +48,11 @@ def test_an_answer_written_for_a_whole_batch_is_the_same_as_one_written_alone(
 ) -> None:
     given_as, lists = temperature
     arrays = {"probabilities": np.array(values, np.float32)}
-    query = Query(rows(temperature=given_as), lead=lead, classes=(3,), lists_temperature=lists, usual=True)
+    query = Query(rows(temperature=given_as), lead=lead, classes=(3,), lists_temperature=lists, plain=True)
     batch = Batch(arrays, of_single_rows=True)
     for i in range(len(values)):
         alone = {"probabilities": arrays["probabilities"][i : i + 1]}
-        assert encode(query, Part(batch, i, i + 1), ANY) == encode(query, alone, ANY)
+        assert encode_predict(query, Share(batch, i, i + 1), ANY) == encode_predict(query, alone, ANY)
 
 
 def test_minus_infinity_is_null() -> None:
@@ -78,7 +81,9 @@ def test_labels_stand_beside_predictions_and_in_the_top() -> None:
 def test_the_temperature_is_said_as_it_came_or_as_the_heads_own(given_as: Any, lists: bool, answered: Any) -> None:
     n = 2 if isinstance(given_as, np.ndarray) else 1
     query = Query(rows(n, temperature=given_as), lead=(n,), lists_temperature=lists)
-    assert said(query, Stub(temperature=1.5), probabilities=[[1, 0, 0]] * n)["temperature"] == answered
+    assert (
+        said(query, Signature("stub", "1", temperature=1.5), probabilities=[[1, 0, 0]] * n)["temperature"] == answered
+    )
 
 
 def test_an_error_has_its_place_where_it_is_known() -> None:

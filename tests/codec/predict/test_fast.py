@@ -12,8 +12,9 @@ from service.codec.errors import encode_error
 from service.codec.predict.careful import decode_careful
 from service.codec.predict.small import decode_small
 from service.codec.query import Query
+from service.engine.signature import Signature
 from service.errors import AnsweredError
-from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE, Stub
+from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE
 
 pytest.importorskip("simdjson", reason="it has no wheel for this Python")
 
@@ -159,7 +160,7 @@ def same_array(a: Any, b: Any) -> bool:
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
-def agree(body: bytes, model: Stub) -> bool:
+def agree(body: bytes, model: Signature) -> bool:
     """Assert that both ways agree on a body; whether the fast one took it."""
     if (shortest := decode_small(body, model)) is not None:
         same(shortest, decode_careful(body, model))
@@ -193,7 +194,7 @@ def agree(body: bytes, model: Stub) -> bool:
 @example(b'{"logits":[1,2],"mask":[false,false]}', ANY)
 @example(b'{"logits":[1,2],"temperature":true}', ANY)
 @example(b'\xef\xbb\xbf{"logits":[1,2]}', ANY)
-def test_the_fast_way_reads_what_the_careful_way_reads_or_nothing(body: bytes, model: Stub) -> None:
+def test_the_fast_way_reads_what_the_careful_way_reads_or_nothing(body: bytes, model: Signature) -> None:
     agree(body, model)
 
 
@@ -224,7 +225,7 @@ def test_the_usual_body_goes_the_fast_way(body: Any) -> None:
 
 
 @pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("k", [1, 1000, fast.WIDE_ROW, fast.WIDE_ROW + 1])
+@pytest.mark.parametrize("k", [1, 1000, simd.WIDE_ROW, simd.WIDE_ROW + 1])
 def test_a_row_goes_the_fast_way_however_wide(k: int, flat: bool) -> None:
     logits = [2.0 - i for i in range(k)]
     for mask in ([True] * k, [False] * k, [i % 3 == 0 for i in range(k)]):

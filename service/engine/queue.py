@@ -1,0 +1,197 @@
+"""The entries that may share a batch, in the order in which they came, and the runs that empty the queue.
+
+A queue is idle, about to flush, or running; what arrives while a batch runs is the next batch.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Final, Protocol
+
+from service.engine.answers import Batch, Share
+from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
+from service.engine.feed import joined
+from service.engine.runner import Arrays, Runner, batch_error, check_lengths
+from service.errors import DeadlinePassed
+from service.telemetry.observer import Observer
+
+clock = time.perf_counter
+# Wide rows fill a batch sooner: one that is larger gains nothing more, and takes memory and other people's time.
+MAX_BATCH_NUMBERS: Final = 2**18
+
+
+class Owner(Protocol):
+    """What a queue needs of the batcher that owns it; see there."""
+
+    loop: asyncio.AbstractEventLoop
+    threads: ThreadPoolExecutor
+    observer: Observer
+    max_batch_rows: int
+    max_wait_s: float
+    inline_s: float
+    n_waiting: int
+
+    def forget(self, queue: "Queue", /) -> None:
+        """The queue has nothing left to do."""
+
+    def die(self, error: BaseException, /) -> None:
+        """A fault of our own."""
+
+
+class Queue:
+    """The entries that may share a batch, first come, first served; one batch of them runs at a time."""
+
+    __slots__ = ("batch", "flush_timer", "key", "max_rows", "n_waiting", "owner", "runner", "waiting")
+
+    def __init__(self, owner: Owner, key: Hashable, runner: Runner, numbers_a_row: int) -> None:
+        self.owner = owner
+        self.key = key
+        self.runner = runner
+        self.waiting: deque[Entry] = deque()
+        self.n_waiting = 0
+        self.max_rows = max(1, min(owner.max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))
+        self.batch: list[Piece] = []
+        if owner.max_wait_s:
+            self.flush_timer: asyncio.Handle = owner.loop.call_later(owner.max_wait_s, self.flush)
+        else:
+            self.flush_timer = owner.loop.call_soon(self.flush)
+
+    def __repr__(self) -> str:
+        return f"<Queue {len(self.waiting)} entries waiting, {len(self.batch)} running>"
+
+    def add(self, entry: Entry) -> None:
+        """Queue an entry; the flush is scheduled already."""
+        self.waiting.append(entry)
+        self.n_waiting += entry.rows.n
+        owner = self.owner
+        if owner.max_wait_s and self.n_waiting >= owner.max_batch_rows:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Wait for no company any more."""
+        if not self.batch:
+            self.flush_timer.cancel()
+            self.flush_timer = self.owner.loop.call_soon(self.flush)
+
+    def unanswered(self) -> list[Entry]:
+        """Whoever waits or runs."""
+        return [*self.waiting, *(entry for entry, _, _ in self.batch)]
+
+    def flush(self) -> None:
+        """Run the next batch, here or in a thread; with nothing left, go."""
+        try:
+            self.batch = self.next_batch()
+            if not self.batch:
+                self.owner.forget(self)
+                return
+            self.run()
+        except BaseException as error:
+            self.owner.die(error)
+            raise
+
+    def next_batch(self) -> list[Piece]:
+        """Take what fits. What would fit whole into the next batch is not cut; what is cut goes to the back."""
+        batch: list[Piece] = []
+        room = most = self.max_rows
+        while self.waiting and room:
+            entry = self.waiting[0]
+            left = entry.rows.n - entry.n_sent
+            if entry.done is None:
+                self.drop(left)
+                continue
+            if room < left <= most and batch:
+                break
+            n = min(left, room)
+            start, entry.n_sent = entry.n_sent, entry.n_sent + n
+            batch.append((entry, start, entry.n_sent))
+            room -= n
+            self.n_waiting -= n
+            self.owner.n_waiting -= n
+            self.waiting.popleft()
+            if n < left:
+                self.waiting.append(entry)
+                break
+        return batch
+
+    def drop(self, n_rows: int) -> None:
+        """Forget the first entry, `n_rows` of which were still waiting: nobody wants it."""
+        self.waiting.popleft()
+        self.n_waiting -= n_rows
+        self.owner.n_waiting -= n_rows
+
+    def run(self) -> None:
+        """One run for the batch: on the loop where that is cheap, else in a thread."""
+        start = clock()
+        try:
+            rows = [rows_of(piece) for piece in self.batch]
+            feed = joined(rows, self.runner.temperature)
+            bits = 0
+            for entry, _, _ in self.batch:
+                bits |= entry.bits
+            n_numbers = sum([some.n_numbers for some in rows])
+            work = partial(self.runner.run, feed, bits)
+            if self.runner.cost_s(n_numbers) <= self.owner.inline_s:
+                self.deliver(start, work())
+            else:
+                self.owner.threads.submit(work).add_done_callback(partial(self.hand_back, start))
+                return
+        except Exception as error:
+            self.fail(error)
+        self.go_on()
+
+    def hand_back(self, start: float, future: "Future[Arrays]") -> None:
+        """In the thread: back to the loop, unless that is gone."""
+        if not self.owner.loop.is_closed():
+            self.owner.loop.call_soon_threadsafe(self.finish, start, future)
+
+    def finish(self, start: float, future: "Future[Arrays]") -> None:
+        """On the loop again, after a run in a thread."""
+        try:
+            try:
+                self.deliver(start, future.result())
+            except Exception as error:
+                self.fail(error)
+            self.go_on()
+        except BaseException as error:
+            self.owner.die(error)
+            raise
+
+    def deliver(self, start: float, arrays: Arrays) -> None:
+        """Split a batch's arrays among its entries."""
+        now = clock()
+        n_rows = sum([stop - first for _, first, stop in self.batch])
+        check_lengths(arrays, n_rows)
+        self.owner.observer.ran(self.runner, [entry.mark for entry, _, _ in self.batch], n_rows, now - start)
+        batch = Batch(arrays, of_single_rows=n_rows == len(self.batch))
+        at = 0
+        for entry, first, stop in self.batch:
+            n = stop - first
+            entry.run_s += now - start
+            if first == 0:
+                entry.queue_s = start - entry.submitted
+            if entry.deadline < now:
+                entry.fail(DeadlinePassed(TOO_LATE))
+            elif entry.done is not None:
+                part = Share(batch, at, at + n)
+                if n == entry.rows.n:
+                    entry.answer(part)
+                else:
+                    entry.receive(part)
+            at += n
+
+    def fail(self, error: Exception) -> None:
+        """The batch could not be run: everybody in it hears of it, nobody else does."""
+        answer = batch_error(error, len(self.batch))
+        for entry, _, _ in self.batch:
+            entry.fail(answer)
+
+    def go_on(self) -> None:
+        """The batch is answered: run what has come meanwhile, after the loop had its turn, or go."""
+        self.batch = []
+        if self.waiting:
+            self.flush_timer = self.owner.loop.call_soon(self.flush)
+        else:
+            self.owner.forget(self)

@@ -1,0 +1,28 @@
+"""The outputs: what can be asked for, and what a head's graph computes."""
+
+from functools import cache, lru_cache
+from typing import Final, Literal, get_args
+
+from service.kinds import KINDS
+
+Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
+OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
+PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})  # the others are one value a row
+# The outputs of a head's graph, in the order of their bits.
+GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsumexp")
+
+
+@lru_cache(maxsize=256)
+def graph_bits(outputs: tuple[str, ...], kind: str = "softmax") -> int:
+    """The graph outputs that `outputs` are made of in a head of that kind, as bits."""
+    bits = 0
+    for output in outputs:
+        for name in KINDS[kind].MADE_OF[output]:
+            bits |= 1 << GRAPH_OUTPUTS.index(name)
+    return bits
+
+
+@cache
+def graph_outputs(bits: int) -> tuple[str, ...]:
+    """The names behind the bits of `graph_bits`."""
+    return tuple(name for i, name in enumerate(GRAPH_OUTPUTS) if bits >> i & 1)

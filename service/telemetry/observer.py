@@ -1,0 +1,113 @@
+"""Who is told of requests and batches: one protocol, behind which counts and traces stand.
+
+Everything is called on the event loop, and raises nothing. One trap: the arrays of a row that ran alone lie in buffers
+that the next run overwrites (`engine/bound.py`). Who keeps arrays beyond the call copies them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from service.errors import AnsweredError
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Request(Protocol):
+    """What of a request an observer may look at.
+
+    Attributes:
+        mark: the observer's own; it comes back with the batch that the request was part of.
+        verb: `predict` or `infer`.
+        model: the model that was found, or none; `query`: what was decoded, or none.
+        decode_s, queue_s, run_s, encode_s: what its phases took so far, seconds.
+    """
+
+    mark: Any
+    request_id: bytes
+    model: Any
+    query: Any
+    decode_s: float
+    queue_s: float
+    run_s: float
+    encode_s: float
+
+    @property
+    def verb(self) -> str:
+        """What is asked for."""
+
+
+class Response(Protocol):
+    """What goes back; an observer may add headers."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class Observer(Protocol):
+    """Of a request it hears that it began, and then one of `answered`, `refused` and `gone`."""
+
+    def began(self, request: Request, headers: Headers, /) -> None:
+        """A request came whole; its headers are not kept."""
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float, /) -> None:
+        """A batch of `n_rows` ran; `marks` are those of its requests."""
+
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response, /) -> None:
+        """The answer is encoded; `arrays` are what the head computed, each `[N, ...]`."""
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response, /) -> None:
+        """The answer is an error; none is the request that came no further than its headers."""
+
+    def gone(self, request: Request, /) -> None:
+        """The client left before its answer."""
+
+
+class Nobody:
+    """The observer that does nothing."""
+
+    def began(self, request: Request, headers: Headers) -> None:
+        """Do nothing."""
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """Do nothing."""
+
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+        """Do nothing."""
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
+        """Do nothing."""
+
+    def gone(self, request: Request) -> None:
+        """Do nothing."""
+
+
+class Both(Nobody):
+    """Two observers, in turn; the mark belongs to the second."""
+
+    def __init__(self, first: Observer, second: Observer) -> None:
+        self.pair = first, second
+
+    def began(self, request: Request, headers: Headers) -> None:
+        """Tell both."""
+        for observer in self.pair:
+            observer.began(request, headers)
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """Tell both."""
+        for observer in self.pair:
+            observer.ran(runner, marks, n_rows, took_s)
+
+    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+        """Tell both."""
+        for observer in self.pair:
+            observer.answered(request, arrays, response)
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
+        """Tell both."""
+        for observer in self.pair:
+            observer.refused(request, error, response)
+
+    def gone(self, request: Request) -> None:
+        """Tell both."""
+        for observer in self.pair:
+            observer.gone(request)

@@ -1,0 +1,76 @@
+"""The fast transport with a memory: parser and gate are skipped where known headers come again. See `known.py`."""
+
+from typing import Any
+
+from service.transports.fast import FastProtocol
+from service.transports.gate import new_request_id
+from service.transports.known import Known
+
+
+class KnownProtocol(FastProtocol):
+    """A connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.known = self.dispatcher.known
+        self.between = True  # the parser stands between two messages
+        self.section = b""  # the headers of the message that the parser reads, if they came whole
+        self.n_came = 0  # bytes behind them
+        self.n_missing = 0  # of a body behind headers that are known
+
+    def data_received(self, data: bytes) -> None:
+        """Read a request without the parser where its headers are known, else let that read."""
+        if self.n_missing:
+            self.read_rest(data)
+            return
+        if not self.between:
+            self.n_came += len(data)
+            super().data_received(data)
+            self.remember()
+            return
+        end = data.find(b"\r\n\r\n") + 4
+        section = data[:end]
+        n_came = len(data) - end
+        known = self.known.get(section)
+        if known is not None and n_came <= known.n_bytes and not self.busy():
+            self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
+            self.idle.stop()
+            self.url, self.headers = known.url, known.headers
+            self.take(known.target, new_request_id(), None, True)
+            body = data[end:]
+            if n_came == known.n_bytes:
+                self.hand_over(body)
+            else:
+                self.parts, self.n_missing = [body], known.n_bytes - n_came
+            return
+        self.mine = False
+        self.section, self.n_came = section, n_came
+        super().data_received(data)
+        self.remember()
+
+    def read_rest(self, data: bytes) -> None:
+        """Read more of the body behind headers that are known; what is behind that is another request."""
+        n = self.n_missing
+        self.n_missing = max(0, n - len(data))
+        self.parts.append(data[:n])
+        if not self.n_missing:
+            parts, self.parts = self.parts, []
+            self.hand_over(b"".join(parts))
+            if len(data) > n:
+                self.data_received(data[n:])
+
+    def remember(self) -> None:
+        """Keep the headers, if they and as many bytes as came behind them were one whole message for this transport."""
+        whole = self.between and self.mine and self.n_bytes == self.n_came
+        if whole and self.own_cycle.keep_alive and self.error is None:
+            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_bytes))
+
+    def on_message_begin(self) -> None:
+        """As the parser says."""
+        self.between = False
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """As the parser says."""
+        self.between = True
+        super().on_message_complete()

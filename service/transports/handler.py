@@ -1,0 +1,117 @@
+"""The handler: what every transport calls with a request that came whole. Callbacks only; knows no transport."""
+
+from typing import Protocol
+
+from service.engine.batcher import MANY, Batcher
+from service.errors import NotReady
+from service.repository import Repository
+from service.telemetry.observer import Observer
+from service.transports.endpoints import Headers, Target, read_framing
+from service.transports.exchange import Exchange
+from service.transports.response import Reply, error_response
+from service.transports.turns import Turns
+
+# Decoding a larger body takes about half a millisecond, and waits for a turn of its own.
+OWN_TURN_FROM = 2**18
+
+
+class Begun(Protocol):
+    """A request that was begun."""
+
+    def abandon(self) -> None:
+        """The client has gone: no reply is wanted any more."""
+
+
+class Handles(Protocol):
+    """A handler, or what stands in its place before the start."""
+
+    def begin(
+        self,
+        target: Target,
+        headers: Headers,
+        request_id: bytes,
+        body: bytes,
+        reply: Reply,
+        *,
+        n_bytes: int,
+        n_connections: int = MANY,
+    ) -> Begun:
+        """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned.
+
+        `n_bytes` is the body's size; of `n_connections` clients one alone is nobody to share a batch with.
+        """
+
+
+class Handler:
+    """Answers from the models of a repository."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        batcher: Batcher,
+        observer: Observer,
+        *,
+        default_model: str,
+        default_timeout_s: float,
+        max_body_bytes: int,
+    ) -> None:
+        self.repository = repository
+        self.batcher = batcher
+        self.observer = observer
+        self.default_model = default_model
+        self.default_timeout_s = default_timeout_s
+        self.max_body_bytes = max_body_bytes
+        self.turns = Turns()
+
+    def begin(
+        self,
+        target: Target,
+        headers: Headers,
+        request_id: bytes,
+        body: bytes,
+        reply: Reply,
+        *,
+        n_bytes: int,
+        n_connections: int = MANY,
+    ) -> Exchange:
+        """As `Handles.begin`."""
+        exchange = Exchange(self, target, request_id, body, reply)
+        self.observer.began(exchange, headers)
+        if target.endpoint.framed:
+            exchange.framing = read_framing(headers)
+            if exchange.framing.encoding is not None:
+                exchange.unpack(exchange.framing.encoding)
+                return exchange
+        if n_bytes < OWN_TURN_FROM:
+            exchange.begin(n_connections)
+        else:
+            self.turns.take(exchange.begin)
+        return exchange
+
+
+class Starting:
+    """What stands in the handler's place before the service has started: it refuses."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def begin(
+        self,
+        target: Target,  # noqa: ARG002 - the signature of a handler
+        headers: Headers,  # noqa: ARG002
+        request_id: bytes,  # noqa: ARG002
+        body: bytes,  # noqa: ARG002
+        reply: Reply,
+        *,
+        n_bytes: int,  # noqa: ARG002
+        n_connections: int = MANY,  # noqa: ARG002
+    ) -> "Starting":
+        """Refuse at once."""
+        error = NotReady("the service is starting")
+        response = error_response(error)
+        self.observer.refused(None, error, response)
+        reply(response)
+        return self
+
+    def abandon(self) -> None:
+        """Nothing is under way."""
