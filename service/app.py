@@ -64,12 +64,12 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
     if settings.grpc is None:
         return nullcontext
     try:
-        from service.rpc.server import answering
+        from service.rpc.server import serve_rpc
     except ImportError as error:
         raise CannotStart(
             f"--grpc needs the extra grpc, {error.name} is missing: pip install 'calibrant[grpc]'"
         ) from error
-    return answering
+    return serve_rpc
 
 
 class Service(Dispatcher):

@@ -18,7 +18,7 @@ CalibrantError
 └── CommandError            the command line's: one sentence and an exit code
     ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
     ├── FitError            1  labels that say nothing, a fit that runs away
-    └── CannotStart         3  HeadError: a file that is no head
+    └── CannotStart         3  HeadError: a file that is not a head
 
 Every message says what was wrong and what was expected.
 """

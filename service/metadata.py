@@ -62,10 +62,10 @@ class Metadata(BaseModel):
 
     @classmethod
     def from_props(cls, props: Mapping[str, str]) -> "Metadata":
-        """Read back from ONNX metadata properties; a file without them has no story and is no head.
+        """Read back from ONNX metadata properties; a file without them is not a head.
 
         Raises:
-            HeadError: the key is missing, or what stands there does not read.
+            HeadError: the key is missing, or its value does not read.
         """
         if KEY not in props:
             raise HeadError("has no Calibrant metadata: make it with `calibrant export`")

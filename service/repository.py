@@ -123,7 +123,7 @@ class Repository:
             raise CannotStart("; ".join(dict.fromkeys(failures.values())))
         if not models:
             raise CannotStart(
-                "; ".join(map(lacking, misplaced))
+                "; ".join(map(misplaced_sentence, misplaced))
                 or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
             )
         self.models, self.failures, self.misplaced = models, failures, misplaced
@@ -132,7 +132,7 @@ class Repository:
                 logger.warning("model %s does not load, it is not served: %s", key, why)
             return
         for path in misplaced:
-            logger.warning(lacking(path))
+            logger.warning(misplaced_sentence(path))
         if default_model not in models:
             logger.warning(
                 "the default model %s is not there, /v1/predict answers 404: see --default-model", default_model
@@ -169,7 +169,7 @@ class Repository:
                 continue
             current = self.models.get(name, {}).get(number)
             try:
-                stamp = stamped(path)
+                stamp = stamp_of(path)
                 unchanged = current is not None and current.stamp == stamp
                 model = current if unchanged else self.loaded(name, number, path, stamp)
             except FileNotFoundError:  # gone since the look; its going is the next change of the folder
@@ -181,7 +181,7 @@ class Repository:
             if model is not None:
                 found.setdefault(name, {})[number] = model
         models = {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}
-        return Look(models, failures, unversioned(self.root))
+        return Look(models, failures, misplaced_files(self.root))
 
     def files(self) -> dict[Key, Path]:
         """The files there are; what seems gone was looked for twice.
@@ -214,7 +214,7 @@ class Repository:
 
     def swap(self, models: Snapshot, failures: Mapping[str, str], misplaced: Collection[Path]) -> None:
         """Serve another snapshot from now on, and log what is different."""
-        before, after = listed(self.models), listed(models)
+        before, after = by_key(self.models), by_key(models)
         for key in sorted(before.keys() | after.keys()):
             if key not in after:
                 logger.info("model %s is no longer served", key)
@@ -226,7 +226,7 @@ class Repository:
                 logger.warning("model %s does not load, %s: %s", key, kept, why)
         for path in misplaced:
             if path not in self.misplaced:
-                logger.warning(lacking(path))
+                logger.warning(misplaced_sentence(path))
         self.models, self.failures, self.misplaced = models, failures, misplaced
 
     async def watch(self) -> None:
@@ -249,14 +249,14 @@ def model_files(root: Path, default_model: str) -> dict[Key, Path]:
     return {(name, int(version)): path for name, version, path in places if is_version(version)}
 
 
-def unversioned(root: Path) -> list[Path]:
+def misplaced_files(root: Path) -> list[Path]:
     """The files that lie in the folder of a model, where versions were expected."""
     return [path for path in sorted(root.glob("[!.]*/model.onnx")) if not is_version(path.parent.name)]
 
 
-def lacking(path: Path) -> str:
+def misplaced_sentence(path: Path) -> str:
     """What to do about a file in a wrong place."""
-    return f"{path} is not served: {path.parent / '1' / path.name} was expected"
+    return f"{path} is not served; expected {path.parent / '1' / path.name}"
 
 
 def is_version(name: str) -> bool:
@@ -264,12 +264,12 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdecimal() and name[0] != "0"
 
 
-def stamped(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
     """What changes when a file is replaced."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def listed(models: Snapshot) -> dict[str, Model]:
+def by_key(models: Snapshot) -> dict[str, Model]:
     """A snapshot by `NAME/VERSION`."""
     return {f"{name}/{number}": model for name, versions in models.items() for number, model in versions.items()}

@@ -86,5 +86,5 @@ def load(**options: Any) -> Settings:
 
 
 def environment(variable: str, default: Any) -> Any:
-    """What the environment says of an option that is no setting of the service."""
+    """What the environment says of an option that is not a setting of the service."""
     return os.environ.get(variable, default)

@@ -98,7 +98,7 @@ def test_a_file_without_a_version_is_named_and_stops_the_start_only_where_it_is_
     (models / "..data").mkdir()
     shutil.copy(SHIPPED, models / "..data")
     again(Repository(models, Head))
-    sentence = f"{misplaced} is not served: {models / 'mine/1/model.onnx'} was expected"
+    sentence = f"{misplaced} is not served; expected {models / 'mine/1/model.onnx'}"
     assert [record.getMessage() for record in caplog.records] == [sentence]
     shutil.rmtree(models / "softmax")
     with pytest.raises(CannotStart) as raised:
@@ -112,7 +112,7 @@ def test_a_file_that_comes_without_a_version_is_named_once_in_the_log(
     running = run(models=models, watch=True)
 
     def named(name: str) -> int:
-        sentence = f"{models / name / 'model.onnx'} is not served: {models / name / '1' / 'model.onnx'} was expected"
+        sentence = f"{models / name / 'model.onnx'} is not served; expected {models / name / '1' / 'model.onnx'}"
         return [record.getMessage() for record in caplog.records].count(sentence)
 
     (models / "mine").mkdir()

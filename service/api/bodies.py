@@ -9,20 +9,20 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from service.codec import wording
-from service.codec.objects import parsed
+from service.codec.objects import parse_object
 from service.errors import InvalidValue, NotJSON
 from service.transports.asgi import Gone, read_body
 from service.transports.gate import Gate
 
-Asked = TypeVar("Asked", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 
-def may_bring(kind: type[BaseModel]) -> dict[str, Any]:
+def optional_body(kind: type[BaseModel]) -> dict[str, Any]:
     """What the OpenAPI page says of a body that may be left out."""
     return {"requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}}}
 
 
-async def asked(request: Request, gate: Gate, kind: type[Asked]) -> Asked:
+async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
     """What the body says, or the defaults of `kind` without one; whatever type it claims, as tritonclient claims none.
 
     Raises:
@@ -31,8 +31,8 @@ async def asked(request: Request, gate: Gate, kind: type[Asked]) -> Asked:
     try:
         body = await read_body(request.receive, gate)
     except Gone:  # nobody is there to hear it
-        raise NotJSON("the body ended early; a JSON object was expected") from None
+        raise NotJSON("the body ended early; expected a JSON object") from None
     try:
-        return kind.model_validate(parsed(body, "an object") if body.strip() else {})
+        return kind.model_validate(parse_object(body, "an object") if body.strip() else {})
     except ValidationError as error:
-        raise InvalidValue(wording.of(error)) from None
+        raise InvalidValue(wording.sentence(error)) from None

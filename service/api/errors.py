@@ -16,9 +16,9 @@ INTERNAL: Final = "internal_error"
 
 def translate(app: FastAPI) -> None:
     """Give every error of `app` the shape."""
-    app.add_exception_handler(AnsweredError, ours)
+    app.add_exception_handler(AnsweredError, from_answered)
     app.add_exception_handler(HTTPException, from_http)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, from_fault)
 
 
 def respond(error: AnsweredError) -> Response:
@@ -28,7 +28,7 @@ def respond(error: AnsweredError) -> Response:
     return Response(answer.body, answer.status, extra, media_type=answer.content_type.decode())
 
 
-async def ours(_: Request, error: Exception) -> Response:
+async def from_answered(_: Request, error: Exception) -> Response:
     """An error of this service."""
     return respond(error if isinstance(error, AnsweredError) else RunFailed(str(error)))
 
@@ -46,7 +46,7 @@ async def from_http(request: Request, error: Exception) -> Response:
     return answer
 
 
-async def unexpected(_: Request, error: Exception) -> Response:
+async def from_fault(_: Request, error: Exception) -> Response:
     """A fault of our own; the log has it."""
     logger.error("a request could not be handled", exc_info=error)
     return respond(RunFailed("the service failed to handle this request", code=INTERNAL))

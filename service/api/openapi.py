@@ -17,7 +17,7 @@ from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRe
 from service.errors import NotFound
 from service.transports.asgi import GUARDED
 
-JUDGEMENT: Final = "HTTPValidationError"  # FastAPI's own shape of errors
+VALIDATION_ERROR: Final = "HTTPValidationError"  # FastAPI's own shape of errors
 COMPONENT: Final = "#/components/schemas/{model}"
 ERRORS: Final = {
     400: "The body is not JSON.",
@@ -39,7 +39,7 @@ INFER_ERRORS: Final = ERRORS | {
 OCTETS: Final = {"schema": {"type": "string", "format": "binary", "description": "The header, and binary data."}}
 
 
-class Lane(NamedTuple):
+class Described(NamedTuple):
     """Paths that the lanes answer, which FastAPI knows nothing of."""
 
     tag: str
@@ -50,8 +50,8 @@ class Lane(NamedTuple):
     binary: bool
 
 
-LANES: Final = (
-    Lane(
+DESCRIBED: Final = (
+    Described(
         "predict",
         {
             "/v1/predict": "Predict with the default model",
@@ -63,7 +63,7 @@ LANES: Final = (
         ERRORS,
         False,
     ),
-    Lane(
+    Described(
         "open inference protocol",
         {
             "/v2/models/{model}/infer": "Infer with a model's highest version",
@@ -102,19 +102,19 @@ def describe(app: FastAPI, *, guarded: bool = False) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            schema = with_lanes(without_judgements(schema))
-            app.openapi_schema = with_keys(schema) if guarded else schema
+            schema = add_endpoints(drop_validation_errors(schema))
+            app.openapi_schema = add_keys(schema) if guarded else schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own documented way to extend it
     app.include_router(docs(app.title))
 
 
-def without_judgements(schema: dict[str, Any]) -> dict[str, Any]:
+def drop_validation_errors(schema: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document without the 422 that FastAPI puts wherever a path has parameters: it judges none here."""
     for methods in schema["paths"].values():
         for described in methods.values():
-            if JUDGEMENT in references(described["responses"].get("422")):
+            if VALIDATION_ERROR in references(described["responses"].get("422")):
                 del described["responses"]["422"]
     components, there = schema["components"]["schemas"], references(schema["paths"])
     while more := references([components[name] for name in there]) - there:
@@ -133,17 +133,17 @@ def references(node: Any) -> set[str]:
     return references(list(node.values())) | ({own.rpartition("/")[2]} if isinstance(own, str) else set())
 
 
-def with_lanes(schema: dict[str, Any]) -> dict[str, Any]:
+def add_endpoints(schema: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document with the lanes' paths added."""
     _, definitions = models_json_schema(MODELS, ref_template=COMPONENT)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    for lane in LANES:
+    for lane in DESCRIBED:
         for path, summary in lane.paths.items():
             schema["paths"][path] = {"post": operation(lane, path, summary)}
     return schema
 
 
-def with_keys(schema: dict[str, Any]) -> dict[str, Any]:
+def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document in which the guarded paths want a key, and say so to who has none."""
     unauthorized = {"description": ERRORS[401], "content": content("ErrorAnswer")}
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -155,7 +155,7 @@ def with_keys(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def operation(lane: Lane, path: str, summary: str) -> dict[str, Any]:
+def operation(lane: Described, path: str, summary: str) -> dict[str, Any]:
     """One path."""
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]

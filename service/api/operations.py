@@ -22,7 +22,7 @@ class Ready(BaseModel):
     status: str = "ready"
 
 
-class ModelLine(BaseModel):
+class ModelSummary(BaseModel):
     """One model at its highest version."""
 
     model: str
@@ -39,14 +39,14 @@ class Models(BaseModel):
     """What is served, and what is not."""
 
     default: str = Field(description="The model behind /v1/predict.")
-    models: list[ModelLine]
+    models: list[ModelSummary]
     failures: dict[str, str] = Field(description="`MODEL/VERSION` to why its file does not load.")
     batching: dict[str, Any] = Field(
         description="Bounds in rows; runs expected to take longer than inline_s get a thread."
     )
 
 
-class Story(ModelLine):
+class ModelDetails(ModelSummary):
     """Everything that a head file says of itself, and what a run of it costs here."""
 
     inputs: list[str]
@@ -75,18 +75,18 @@ def operations(state: State) -> APIRouter:
     async def models() -> Models:
         batcher = state.batcher
         bounds = {} if batcher is None else batcher.bounds()
-        lines = [line(state.repository, name) for name in state.repository.models]
+        lines = [summary_of(state.repository, name) for name in state.repository.models]
         return Models(
             default=state.default_model, models=lines, failures=dict(state.repository.failures), batching=bounds
         )
 
     @router.get("/v1/models/{model}", summary="A model's story", responses=UNKNOWN)
-    async def story(model: str) -> Story:
-        return told(state.repository, model, None)
+    async def story(model: str) -> ModelDetails:
+        return details_of(state.repository, model, None)
 
     @router.get("/v1/models/{model}/versions/{version}", summary="A version's story", responses=UNKNOWN)
-    async def version_story(model: str, version: str) -> Story:
-        return told(state.repository, model, version)
+    async def version_story(model: str, version: str) -> ModelDetails:
+        return details_of(state.repository, model, version)
 
     return router
 
@@ -96,11 +96,11 @@ def versions(repository: Repository, name: str) -> list[str]:
     return [model.version for model in repository.models[name].values()]
 
 
-def line(repository: Repository, name: str) -> ModelLine:
+def summary_of(repository: Repository, name: str) -> ModelSummary:
     """A model's line."""
-    return ModelLine(**repository.find(name).described(), versions=versions(repository, name))
+    return ModelSummary(**repository.find(name).described(), versions=versions(repository, name))
 
 
-def told(repository: Repository, name: str, version: str | None) -> Story:
+def details_of(repository: Repository, name: str, version: str | None) -> ModelDetails:
     """A version's story."""
-    return Story(**repository.find(name, version).story(), versions=versions(repository, name))
+    return ModelDetails(**repository.find(name, version).story(), versions=versions(repository, name))

@@ -25,19 +25,19 @@ SPOKEN = {
 }
 
 
-def said(value: Any) -> str:
+def json_type(value: Any) -> str:
     """What kind of JSON a value is, for a sentence."""
     return SPOKEN.get(type(value), type(value).__name__)
 
 
-def flattened(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
+def flatten(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
     """The shape and the leaves, in row-major order, of nested lists.
 
     Raises:
         InvalidValue: no list, an empty one, too many levels, lists of different lengths, or lists beside leaves.
     """
     if not isinstance(value, list):
-        raise InvalidValue(f"{name} is {said(value)}; a list was expected", code="wrong_shape")
+        raise InvalidValue(f"{name} is {json_type(value)}; expected a list", code="wrong_shape")
     level: list[Any] = value
     shape: tuple[int, ...] = (len(value),)
     while level and isinstance(level[0], list):
@@ -45,22 +45,20 @@ def flattened(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
         for i, item in enumerate(level):
             if not isinstance(item, list):
                 raise InvalidValue(
-                    f"{name}{place(i, shape)} is {said(item)}; a list of {n} was expected", code="wrong_shape"
+                    f"{name}{place(i, shape)} is {json_type(item)}; expected a list of {n}", code="wrong_shape"
                 )
             if len(item) != n:
                 raise InvalidValue(
-                    f"{name}{place(i, shape)} has {len(item)} values; {n} were expected, as in {name}{place(0, shape)}",
+                    f"{name}{place(i, shape)} has {len(item)} values; expected {n}, as in {name}{place(0, shape)}",
                     code="ragged_rows",
                     row=i if len(shape) == 1 else None,
                 )
         if len(shape) == MAX_LEVELS:
-            raise InvalidValue(
-                f"{name} has more than {MAX_LEVELS} levels of lists; fewer were expected", code="wrong_shape"
-            )
+            raise InvalidValue(f"{name} has more than {MAX_LEVELS} levels of lists; expected fewer", code="wrong_shape")
         level = list(chain.from_iterable(level))
         shape = (*shape, n)
     if not level:
-        raise InvalidValue(f"{name} is empty; at least one row of at least one class was expected", code="wrong_shape")
+        raise InvalidValue(f"{name} is empty; expected at least one row of at least one class", code="wrong_shape")
     return shape, level
 
 
@@ -69,46 +67,46 @@ def place(flat_index: int, shape: tuple[int, ...]) -> str:
     return "".join(f"[{i}]" for i in np.unravel_index(flat_index, shape))
 
 
-def refuse(name: str, i: int, shape: tuple[int, ...], leaf: Any, expected: str, code: str) -> InvalidValue:
+def leaf_error(name: str, i: int, shape: tuple[int, ...], leaf: Any, expected: str, code: str) -> InvalidValue:
     """The error for leaf number `i`; the last axis is the class, the first of several is the row."""
     at = [int(j) for j in np.unravel_index(i, shape)]
     return InvalidValue(
-        f"{name}{place(i, shape)} is {said(leaf)}; {expected} was expected",
+        f"{name}{place(i, shape)} is {json_type(leaf)}; expected {expected}",
         code=code,
         row=at[0] if len(at) > 1 else 0,
         class_=at[-1] if len(at) <= 2 else None,
     )
 
 
-def numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
+def read_numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
     """Nested lists of numbers as float64 of the same shape; `null` is -inf, an integer beyond float64 is inf.
 
     Raises:
         InvalidValue: anything else stands there.
     """
-    shape, leaves = flattened(value, name)
-    return as_numbers(shape, leaves, name)
+    shape, leaves = flatten(value, name)
+    return to_numbers(shape, leaves, name)
 
 
-def as_numbers(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.float64]:
-    """As `numbers`, from a shape and its leaves."""
+def to_numbers(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.float64]:
+    """As `read_numbers`, from a shape and its leaves."""
     kinds = set(map(type, leaves))
     if not kinds <= {int, float, type(None)}:
         i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in (int, float, type(None)))
-        raise refuse(name, i, shape, leaves[i], "a number, or null", "bad_logit")
+        raise leaf_error(name, i, shape, leaves[i], "a number or null", "bad_logit")
     # -inf can only be a number such as -1e400 here: out of range, and inf is refused where it is read
     if type(None) in kinds:
         leaves = [-math.inf if leaf is None else math.inf if leaf == -math.inf else leaf for leaf in leaves]
     try:
         values = np.array(leaves, np.float64)
     except OverflowError:
-        values = np.array([widened(leaf) for leaf in leaves], np.float64)
+        values = np.array([to_float(leaf) for leaf in leaves], np.float64)
     if type(None) not in kinds:
         values[np.isneginf(values)] = np.inf
     return values.reshape(shape)
 
 
-def widened(leaf: float) -> float:
+def to_float(leaf: float) -> float:
     """An integer too long for float64 is out of range."""
     try:
         return float(leaf)
@@ -116,7 +114,7 @@ def widened(leaf: float) -> float:
         return math.inf
 
 
-def tensor(
+def read_tensor(
     value: Any, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
 ) -> tuple[NDArray[Any], tuple[int, ...]]:
     """A classifier's input from nested lists: `[N, *shape]` of `dtype`, and its lead; one row needs no batch axis.
@@ -124,17 +122,17 @@ def tensor(
     Raises:
         InvalidValue: wrong shape, not finite, or outside the dtype.
     """
-    given, leaves = flattened(value, name)
-    values = as_dtype(given, leaves, name, dtype)
+    given, leaves = flatten(value, name)
+    values = to_dtype(given, leaves, name, dtype)
     single = len(given) == len(shape)
     full = (1, *given) if single else given
     if len(full) != len(shape) + 1 or any(size not in (None, got) for size, got in zip(shape, full[1:], strict=True)):
         expected = ["N", *("any" if size is None else size for size in shape)]
-        raise InvalidValue(f"{name} has the shape {list(given)}; {expected} was expected", code="wrong_shape")
+        raise InvalidValue(f"{name} has the shape {list(given)}; expected {expected}", code="wrong_shape")
     return values.reshape(full), () if single else full[:1]
 
 
-def as_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
+def to_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[np.generic]) -> NDArray[Any]:
     """Leaves as `dtype`, in the `shape` that they came in.
 
     Raises:
@@ -143,7 +141,7 @@ def as_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[n
     kinds = {bool} if dtype is np.bool_ else {int} if np.issubdtype(dtype, np.integer) else {int, float}
     if not set(map(type, leaves)) <= kinds:
         i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in kinds)
-        raise refuse(name, i, shape, leaves[i], f"{np.dtype(dtype).name}", "bad_input")
+        raise leaf_error(name, i, shape, leaves[i], f"{np.dtype(dtype).name}", "bad_input")
     try:
         with np.errstate(over="raise"):
             values = np.array(leaves, dtype)
@@ -154,25 +152,25 @@ def as_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[n
     return values.reshape(shape)
 
 
-def booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:
+def read_booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:
     """Nested lists of JSON booleans as bool of the same shape.
 
     Raises:
         InvalidValue: anything else stands there, 0 and 1 included.
     """
-    shape, leaves = flattened(value, name)
-    return as_booleans(shape, leaves, name)
+    shape, leaves = flatten(value, name)
+    return to_booleans(shape, leaves, name)
 
 
-def as_booleans(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.bool_]:
-    """As `booleans`, from a shape and its leaves."""
+def to_booleans(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.bool_]:
+    """As `read_booleans`, from a shape and its leaves."""
     if not set(map(type, leaves)) <= {bool}:
         i = next(i for i, leaf in enumerate(leaves) if type(leaf) is not bool)
-        raise refuse(name, i, shape, leaves[i], "true or false", "bad_mask")
+        raise leaf_error(name, i, shape, leaves[i], "true or false", "bad_mask")
     return np.array(leaves, np.bool_).reshape(shape)
 
 
-def fitted(mask: NDArray[np.bool_], shape: tuple[int, ...], n_class_axes: int) -> NDArray[np.bool_]:
+def fit_mask(mask: NDArray[np.bool_], shape: tuple[int, ...], n_class_axes: int) -> NDArray[np.bool_]:
     """A mask of the logits' `shape`, from one of that shape or of its class axes alone.
 
     Raises:
@@ -183,8 +181,8 @@ def fitted(mask: NDArray[np.bool_], shape: tuple[int, ...], n_class_axes: int) -
     if mask.shape == shape[-n_class_axes:]:
         return np.broadcast_to(mask, shape)
     raise InvalidValue(
-        f"mask has the shape {list(mask.shape)}; {list(shape)} as the logits, or {list(shape[-n_class_axes:])} for all "
-        "rows, was expected",
+        f"mask has the shape {list(mask.shape)}; expected {list(shape)} as the logits have, "
+        f"or {list(shape[-n_class_axes:])} for all rows",
         code="wrong_shape",
     )
 
@@ -197,16 +195,16 @@ def allowed_mask(value: Any, n: int, k: int, labels: Sequence[str] | None) -> ND
     """
     if not isinstance(value, list):
         raise InvalidValue(
-            f"allowed is {said(value)}; a list of class indices or labels was expected", code="bad_allowed"
+            f"allowed is {json_type(value)}; expected a list of class indices or labels", code="bad_allowed"
         )
     per_row = any(isinstance(item, list) for item in value)
     if per_row and len(value) != n:
-        raise InvalidValue(f"allowed has {len(value)} lists; one for each of {n} rows was expected", code="wrong_shape")
+        raise InvalidValue(f"allowed has {len(value)} lists; expected one for each of {n} rows", code="wrong_shape")
     index = {label: i for i, label in enumerate(labels or ())}
     mask = np.zeros((n, k), np.bool_)
     for row, classes in enumerate(value if per_row else [value]):
         if not isinstance(classes, list):
-            raise InvalidValue(f"allowed[{row}] is {said(classes)}; a list was expected", code="bad_allowed", row=row)
+            raise InvalidValue(f"allowed[{row}] is {json_type(classes)}; expected a list", code="bad_allowed", row=row)
         indices = [class_index(item, (row, i), k, index) for i, item in enumerate(classes)]
         mask[row if per_row else slice(None), indices] = True
     return mask
@@ -218,36 +216,42 @@ def class_index(item: Any, at: tuple[int, int], k: int, index: dict[str, int]) -
         return item
     if type(item) is str and item in index:
         return index[item]
-    what = "no label of this model" if type(item) is str else f"no class of {k}" if type(item) is int else said(item)
-    expected = f"an index from 0 to {k - 1}" + (", or a label," if index else "")
+    what = (
+        "not a label of this model"
+        if type(item) is str
+        else f"not one of {k} classes"
+        if type(item) is int
+        else json_type(item)
+    )
+    expected = f"an index from 0 to {k - 1}" + (", or a label" if index else "")
     row, i = at
-    raise InvalidValue(f"allowed[{row}][{i}] is {what}; {expected} was expected", code="bad_allowed", row=row)
+    raise InvalidValue(f"allowed[{row}][{i}] is {what}; expected {expected}", code="bad_allowed", row=row)
 
 
-def temperatures(value: Any, n: int) -> float | NDArray[np.float64]:
+def read_temperatures(value: Any, n: int) -> float | NDArray[np.float64]:
     """One temperature, or float64 `[N, 1]`.
 
     Raises:
         InvalidValue: not finite, not positive, no number, or another number of them than rows.
     """
     if not isinstance(value, list):
-        return temperature(value, "temperature", None)
+        return read_temperature(value, "temperature", None)
     if len(value) != n:
         raise InvalidValue(
-            f"temperature has {len(value)} values; one, or one for each of {n} rows, was expected",
+            f"temperature has {len(value)} values; expected one, or one for each of {n} rows",
             code="wrong_shape",
         )
-    return np.array([[temperature(v, f"temperature[{i}]", i)] for i, v in enumerate(value)])
+    return np.array([[read_temperature(v, f"temperature[{i}]", i)] for i, v in enumerate(value)])
 
 
-def temperature(value: Any, name: str, row: int | None) -> float:
+def read_temperature(value: Any, name: str, row: int | None) -> float:
     """One finite number above 0."""
     if type(value) in (int, float) and 0 < value < math.inf:
-        number = widened(value)
+        number = to_float(value)
         if number < math.inf:
             return number
-    found = f"{value:g}" if type(value) is float else str(value)[:40] if type(value) is int else said(value)
-    raise InvalidValue(f"{name} is {found}; a finite number above 0 was expected", code="bad_temperature", row=row)
+    found = f"{value:g}" if type(value) is float else str(value)[:40] if type(value) is int else json_type(value)
+    raise InvalidValue(f"{name} is {found}; expected a finite number above 0", code="bad_temperature", row=row)
 
 
 def class_axes(axis: int | list[int], rank: int) -> int:
@@ -260,8 +264,8 @@ def class_axes(axis: int | list[int], rank: int) -> int:
     n = len(axes)
     if sorted(axes) != list(range(-n, 0)) or n == 0:
         found = str(axis) if len(str(axis)) <= 40 else "out of range"
-        raise InvalidValue(f"axis is {found}; -1, or trailing axes such as [-2, -1], was expected", code="bad_axis")
+        raise InvalidValue(f"axis is {found}; expected -1, or trailing axes such as [-2, -1]", code="bad_axis")
     if rank not in (n, n + 1):
         ranks = "[K] or [N][K]" if n == 1 else f"{n} or {n + 1} levels of lists"
-        raise InvalidValue(f"logits have {rank} levels of lists; {ranks} was expected", code="wrong_shape")
+        raise InvalidValue(f"logits have {rank} levels of lists; expected {ranks}", code="wrong_shape")
     return n

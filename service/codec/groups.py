@@ -12,10 +12,8 @@ def group_indices(given: str | list[str] | None, n: int, model: Signature) -> ND
     if given is None:
         return None
     if not model.groups:
-        raise InvalidValue(
-            f"the model {model.name} has one temperature for all; no group was expected", code="no_groups"
-        )
+        raise InvalidValue(f"the model {model.name} has one temperature for all; expected no group", code="no_groups")
     names = [given] * n if isinstance(given, str) else given
     if len(names) != n:
-        raise InvalidValue(f"group has {len(names)} values; one, or one for each of {n} rows, was expected")
+        raise InvalidValue(f"group has {len(names)} values; expected one, or one for each of {n} rows")
     return np.array([[model.groups.get(name, 0)] for name in names], np.int64)

@@ -13,37 +13,38 @@ CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": None}
 MAX_DIGITS: Final = 400  # more than any float64 has
 
 
-def parsed(body: bytes, of: str = "an object with logits") -> dict[str, Any]:
+def parse_object(body: bytes, of: str = "an object with logits") -> dict[str, Any]:
     """The JSON object of a body; NaN and Infinity are read as what they name, for the error's sake."""
     if not body.strip():
-        raise NotJSON("the body is empty; a JSON object was expected")
+        raise NotJSON("the body is empty; expected a JSON object")
     try:
         document = json.loads(
-            body.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=CONSTANTS.get, parse_int=integer
+            body.decode("utf-8-sig"),
+            object_pairs_hook=unique_keys,
+            parse_constant=CONSTANTS.get,
+            parse_int=parse_integer,
         )
     except RecursionError:
-        raise NotJSON("the body is nested too deeply; a flat JSON object was expected") from None
+        raise NotJSON("the body is nested too deeply; expected a flat JSON object") from None
     except UnicodeDecodeError as error:
-        raise NotJSON(f"the body is not UTF-8 at byte {error.start}; JSON in UTF-8 was expected") from None
+        raise NotJSON(f"the body is not UTF-8 at byte {error.start}; expected JSON in UTF-8") from None
     except json.JSONDecodeError as error:
         raise NotJSON(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise InvalidValue(f"the body is {arrays.said(document)}; {of} was expected")
+        raise InvalidValue(f"the body is {arrays.json_type(document)}; expected {of}")
     return document
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys differ."""
     found = dict(pairs)
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise InvalidValue(
-            f"the key {twice[:40]!r} stands there more than once; once was expected", code="duplicate_key"
-        )
+        raise InvalidValue(f"the key {twice[:40]!r} is repeated; it may appear once", code="duplicate_key")
     return found
 
 
-def integer(digits: str) -> float:
+def parse_integer(digits: str) -> float:
     """An integer; one with hundreds of digits is beyond every bound, and infinity is as well."""
     return int(digits) if len(digits) < MAX_DIGITS else float(digits)

@@ -1,6 +1,6 @@
-"""What pydantic minds, in the service's own words: what stood there, and what was expected.
+"""What pydantic finds wrong, in the service's own words: what was given, and what was expected.
 
-No string of a request is ever said again; a number is, as it may be what is wrong.
+Messages never echo a client's string; they may echo a number.
 """
 
 from typing import Any, Final
@@ -15,45 +15,45 @@ EXPECTED: Final = {
     "inputs": "an object of lists by the names of the inputs",
     "outputs": f"a list of 1 to {len(OUTPUTS)} of {NAMES}",
     "outputs[]": f"one of {NAMES}",
-    "top_k": "a whole number of classes, 1 or more,",
+    "top_k": "a whole number of classes, 1 or more",
     "alpha": "a number above 0 and below 1",
-    "group": "a string, or a list of strings, one a row,",
+    "group": "a string, or a list of strings, one a row",
     "group[]": "a string",
-    "axis": "-1, or a list of trailing axes such as [-2, -1],",
+    "axis": "-1, or a list of trailing axes such as [-2, -1]",
     "axis[]": "a whole number below 0",
-    "timeout_ms": "a number of milliseconds above 0, 3600000 at most,",
-    "id": "a string of Unicode, 256 characters at most,",
+    "timeout_ms": "a number of milliseconds above 0, 3600000 at most",
+    "id": "a string of Unicode, 256 characters at most",
     "ready": "true or false",
     "parameters": "an object",
 }
 COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long"})
-MAX_SAID: Final = 40  # digits
+MAX_SHOWN: Final = 40  # digits
 
 
-def of(error: ValidationError) -> str:
+def sentence(error: ValidationError) -> str:
     """The sentence for the first key that is wrong; within it, for the item that pydantic came furthest to."""
     errors = error.errors(include_url=False)
     key = errors[0]["loc"][0]
-    furthest = max((one for one in errors if one["loc"][0] == key), key=lambda one: len(items(one["loc"])))
-    place = items(furthest["loc"])
+    furthest = max((one for one in errors if one["loc"][0] == key), key=lambda one: len(indices(one["loc"])))
+    place = indices(furthest["loc"])
     expected = EXPECTED[f"{key}{'[]' if place else ''}"]
-    found = counted(furthest["input"]) if furthest["type"] in COUNTED else said(furthest["input"])
-    return f"{key}{''.join(f'[{i}]' for i in place)} {found}; {expected} was expected"
+    found = length_text(furthest["input"]) if furthest["type"] in COUNTED else value_text(furthest["input"])
+    return f"{key}{''.join(f'[{i}]' for i in place)} {found}; expected {expected}"
 
 
-def items(location: tuple[int | str, ...]) -> list[int]:
+def indices(location: tuple[int | str, ...]) -> list[int]:
     """The indices in a place; the other words are pydantic's names of the branches of a union."""
     return [part for part in location if isinstance(part, int)]
 
 
-def counted(value: Any) -> str:
+def length_text(value: Any) -> str:
     """How long something is."""
     return f"has {len(value)} {'characters' if isinstance(value, str) else 'items'}"
 
 
-def said(value: Any) -> str:
+def value_text(value: Any) -> str:
     """What something is: a number itself, anything else by its kind."""
     if type(value) not in (int, float):
-        return f"is {arrays.said(value)}"
+        return f"is {arrays.json_type(value)}"
     digits = str(value)
-    return f"is {digits if len(digits) <= MAX_SAID else 'out of range'}"
+    return f"is {digits if len(digits) <= MAX_SHOWN else 'out of range'}"

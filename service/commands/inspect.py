@@ -33,12 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
         sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
         told.append(("input", f"{name}: {dtype.__name__} [{sizes}]"))
     told += [(key.replace("_", " "), value) for key, value in story.items() if value not in ({}, [])]
-    for line in listed(told, console.width):  # no table: it would cut a word that is longer than its column
+    for line in key_lines(told, console.width):  # no table: it would cut a word that is longer than its column
         console.print(line, markup=False)
     return 0
 
 
-def listed(values: Collection[tuple[str, Any]], width: int) -> list[str]:
+def key_lines(values: Collection[tuple[str, Any]], width: int) -> list[str]:
     """A paragraph for each key, all values from one column on."""
     column = max((len(key) for key, _ in values), default=0) + 2
     found = []
@@ -52,18 +52,18 @@ def paragraph(value: Any, width: int) -> list[str]:
     """A metadata value in lines of `width` cells; a word that is longer keeps a line of its own."""
     if isinstance(value, dict):
         deep = {key: item for key, item in value.items() if isinstance(item, dict | list)}
-        flat = [f"{key} {said(item)}" for key, item in value.items() if key not in deep]
-        return folded(flat, width) + listed(deep.items(), width)
+        flat = [f"{key} {plain_text(item)}" for key, item in value.items() if key not in deep]
+        return fold(flat, width) + key_lines(deep.items(), width)
     if isinstance(value, list):
         more = [f"and {len(value) - MOST_SHOWN} more with --json"] if len(value) > MOST_SHOWN else []
         shown = value[:MOST_SHOWN]
         if any(isinstance(item, dict | list) for item in shown):
             return [line for item in shown for line in paragraph(item, width)] + more
-        return folded([*map(said, shown), *more], width)
-    return [said(value)]
+        return fold([*map(plain_text, shown), *more], width)
+    return [plain_text(value)]
 
 
-def folded(parts: list[str], width: int) -> list[str]:
+def fold(parts: list[str], width: int) -> list[str]:
     """Parts between commas; lines end behind a comma."""
     lines: list[str] = []
     for part in parts:
@@ -75,6 +75,6 @@ def folded(parts: list[str], width: int) -> list[str]:
     return lines
 
 
-def said(value: object) -> str:
+def plain_text(value: object) -> str:
     """A plain value."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

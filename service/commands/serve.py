@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from service.app import Service, create_app
 from service.errors import CannotStart
-from service.process.server import Server, work
+from service.process.server import Server, run_worker
 from service.process.sockets import listen, reserve
 from service.process.workers import Workers
 from service.settings import PREFIX, Settings, load
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.workers > 1:
         del service  # the parent serves nothing
         with TemporaryDirectory(prefix="calibrant-") as counts:
-            return Workers(settings.workers, partial(work, settings, Path(counts)), listening).run()
+            return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
     server = Server(service)
     server.run(sockets=[listening])
     return 0 if server.started else CannotStart.exit_code
@@ -67,14 +67,14 @@ def announce(service: Service, host: str, port: int) -> None:
             rows.append((model.name, model.version, classes, f"{model.signature.temperature:.4g}", model.head.provider))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_line("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     place = f"[{host}]" if ":" in host else host
     url = f"http://{place}:{port}"
     rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
-    say(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:\n  curl -s {url}{example(service)}\n")
+    print_line(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:\n  curl -s {url}{example(service)}\n")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line at once, also where it goes into a pipe; rich would take 3 MB for it."""
     print(line, flush=True)  # noqa: T201 - the terminal is where this belongs
 

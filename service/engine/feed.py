@@ -7,19 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.rows import Runnable
-from service.engine.single import joined_row_logits, only_single
+from service.engine.single import all_single, join_logits
 
 
-def joined(many: Sequence[Runnable], default_temperature: float) -> dict[str, NDArray[Any]]:
+def build_feed(many: Sequence[Runnable], default_temperature: float) -> dict[str, NDArray[Any]]:
     """One feed for a run over all rows of `many`, in order: name to array.
 
     A row without a temperature gets `default_temperature`; a row without a mask may choose every class.
     """
     feed: dict[str, NDArray[Any]] = {}
     if any(rows.temperature is not None for rows in many):
-        feed["temperature"] = joined_temperatures(many, default_temperature)
-    if only_single(many):
-        feed["logits"] = joined_row_logits(many)
+        feed["temperature"] = build_temperatures(many, default_temperature)
+    if all_single(many):
+        feed["logits"] = join_logits(many)
         return feed
     for name, values in many[0].inputs.items():
         feed[name] = values if len(many) == 1 else np.concatenate([rows.inputs[name] for rows in many])
@@ -32,7 +32,7 @@ def joined(many: Sequence[Runnable], default_temperature: float) -> dict[str, ND
     return feed
 
 
-def joined_temperatures(many: Sequence[Runnable], default: float) -> NDArray[np.float64]:
+def build_temperatures(many: Sequence[Runnable], default: float) -> NDArray[np.float64]:
     """float64 `[N, 1]` over all rows of `many`."""
     if len(many) == 1 and isinstance(many[0].temperature, np.ndarray):
         return many[0].temperature

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from service.conformal import Conformal
 from service.engine.bound import Bound, bind
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.pruning import pruned
-from service.engine.rows import LANES, Input, Runnable
+from service.engine.rows import PACKET, Input, Runnable
 from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, run_options
 from service.engine.signature import Signature
 from service.engine.single import Row
@@ -109,7 +109,7 @@ class Head:
             else:
                 outputs = self.run_bound(names, feed)
         except Exception as error:  # onnxruntime's exceptions share no root
-            raise failed(error) from error
+            raise run_error(error) from error
         return dict(zip(names, outputs, strict=True))
 
     def run_alone(self, rows: Runnable, bits: int) -> dict[str, NDArray[Any]]:
@@ -119,26 +119,26 @@ class Head:
             RunFailed: ONNX Runtime refused.
         """
         if not isinstance(rows, Row) or bits != JUST_BITS or self.short is self.session:
-            return self.run(joined([rows], self.temperature), bits)
+            return self.run(build_feed([rows], self.temperature), bits)
         k = rows.n_numbers
         try:
             bound = self.bound.get(k)
             if bound is None:
                 if len(self.bound) == MAX_BOUND:
                     self.bound.clear()
-                bound = self.bound[k] = Bound(self.short, k, k + (-k % LANES if self.widens else 0))
+                bound = self.bound[k] = Bound(self.short, k, k + (-k % PACKET if self.widens else 0))
             return bound.run(rows, self.temperature)
         except Exception as error:  # onnxruntime's exceptions share no root
-            raise failed(error) from error
+            raise run_error(error) from error
 
     def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The probabilities, `[N, K]`, by the session that has nothing else."""
         options = self.options_for(feed)
         k = feed["logits"].shape[1] if self.widens else 0
-        if k % LANES:
-            feed = {**feed, "logits": widened(feed["logits"])}
+        if k % PACKET:
+            feed = {**feed, "logits": pad_width(feed["logits"])}
         (probabilities,) = self.short.run(JUST, feed, options)
-        return np.ascontiguousarray(probabilities[:, :k]) if k % LANES else np.asarray(probabilities)
+        return np.ascontiguousarray(probabilities[:, :k]) if k % PACKET else np.asarray(probabilities)
 
     def options_for(self, feed: Mapping[str, NDArray[Any]]) -> RunOptions:
         """Those of a run of this size."""
@@ -181,7 +181,7 @@ class Head:
         for n in (1, 2):
             self.check_run(n)
         small, large = self.probe(1, N_PROBE_CLASSES), self.probe(N_PROBE_ROWS, N_PROBE_CLASSES**2)
-        seconds = [best_of(partial(self.run, feed, 1)) for feed in (small, large)]
+        seconds = [fastest_s(partial(self.run, feed, 1)) for feed in (small, large)]
         numbers = [sum(values.size for values in feed.values()) for feed in (small, large)]
         slope = max(0.0, (seconds[1] - seconds[0]) / (numbers[1] - numbers[0]))
         return max(0.0, seconds[0] - slope * numbers[0]), slope
@@ -200,15 +200,15 @@ class Head:
                 raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
 
 
-def failed(error: Exception) -> RunFailed:
+def run_error(error: Exception) -> RunFailed:
     """What is said of a run that ONNX Runtime refused."""
     return RunFailed(f"the head could not run: {type(error).__name__}")
 
 
-def widened(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def pad_width(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `LANES`."""
     n, k = logits.shape
-    wide = np.full((n, k + -k % LANES), -np.inf, logits.dtype)
+    wide = np.full((n, k + -k % PACKET), -np.inf, logits.dtype)
     wide[:, :k] = logits
     return wide
 
@@ -275,7 +275,7 @@ def read_conformal(metadata: Metadata) -> Conformal | None:
         raise HeadError(f"has conformal scores that do not read: {type(error).__name__} {error}") from error
 
 
-def best_of(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:
+def fastest_s(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:
     """Seconds of the fastest of up to `times` runs, fewer once `budget_s` is spent."""
     best, spent = float("inf"), 0.0
     for _ in range(times):

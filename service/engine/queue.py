@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.runner import Arrays, Runner, batch_error, check_lengths
 from service.errors import DeadlinePassed
 from service.telemetry.observer import Observer
@@ -127,7 +127,7 @@ class Queue:
         start = clock()
         try:
             rows = [rows_of(piece) for piece in self.batch]
-            feed = joined(rows, self.runner.temperature)
+            feed = build_feed(rows, self.runner.temperature)
             bits = 0
             for entry, _, _ in self.batch:
                 bits |= entry.bits

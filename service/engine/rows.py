@@ -16,7 +16,7 @@ FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 SAFE_POWER: Final = {np.dtype(np.float64): 1e76, np.dtype(np.float32): np.inf}
 MINUS_INFINITY_BITS: Final = np.float32(-np.inf).view(np.uint32)
 # float64 numbers in one SIMD register of ONNX Runtime's wheels (SSE2, NEON): a head pads its rows to a multiple.
-LANES: Final = 2
+PACKET: Final = 2
 SUM_TOLERANCE: Final = 1e-3  # float16 probabilities add up to 1 within this
 
 
@@ -155,8 +155,7 @@ def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np
         what = "not a number" if np.isnan(found) else f"{found:g}"
         place = "".join(f"[{i}]" for i in np.unravel_index(row * values.shape[1] + class_, came_as))
         raise InvalidValue(
-            f"logits{place} is {what}; a finite number within float32, or null for a class without a score, "
-            "was expected",
+            f"logits{place} is {what}; expected a finite number within float32, or null for a class without a score",
             code="bad_logit",
             row=row,
             class_=class_,

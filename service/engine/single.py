@@ -61,7 +61,7 @@ class Row:
     @property
     def inputs(self) -> Arrays:
         """As of any rows."""
-        return {"logits": joined_row_logits([self])}
+        return {"logits": join_logits([self])}
 
     def part(self, start: int, stop: int) -> Self:
         """The row itself: there is no smaller part of it."""
@@ -69,7 +69,7 @@ class Row:
         return self
 
 
-def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
+def join_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
     k = many[0].n_numbers
     numbers: list[Any] = [row.numbers for row in many]
@@ -81,6 +81,6 @@ def joined_row_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     return logits.reshape(-1, k)
 
 
-def only_single(many: Sequence[Runnable]) -> TypeGuard[Sequence[Row]]:
+def all_single(many: Sequence[Runnable]) -> TypeGuard[Sequence[Row]]:
     """Whether each is a `Row`."""
     return {*map(type, many)} == {Row}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from service.engine.rows import LANES
+from service.engine.rows import PACKET
 from service.heads.graph import Dim, Graph, ints, scalar
 
 
@@ -22,16 +22,16 @@ class Width:
     def __init__(self, graph: Graph, like: str, k: Dim) -> None:
         self._graph = graph
         self._k = k
-        self._fits = isinstance(k, int) and k % LANES == 0
+        self._fits = isinstance(k, int) and k % PACKET == 0
         if self._fits:
             return
         self._last = graph.constant("last", ints(-1))
         if isinstance(k, int):
-            self._end, self._pads = graph.constant("k", ints(k)), graph.constant("pads", ints(0, -k % LANES))
+            self._end, self._pads = graph.constant("k", ints(k)), graph.constant("pads", ints(0, -k % PACKET))
         else:
             self._end = graph.add("Shape", like, name="k", start=1, end=2)
             # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; more lanes would need -k
-            self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, LANES)), name="pads")
+            self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, PACKET)), name="pads")
 
     def pad(self, tensor: str, name: str = "wide") -> str:
         """float64 [n, k] in, [n, k rounded up] out: -inf in the new column."""
@@ -49,7 +49,7 @@ class Width:
 
     def widened(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Parameters for a fixed k, 0 in what is added to each axis of k."""
-        return np.pad(values, (0, len(values) % LANES))
+        return np.pad(values, (0, len(values) % PACKET))
 
     def output(self, name: str, n: Dim, tensor: str, type_: int = TensorProto.FLOAT) -> None:
         """Make a padded float64 tensor the output `name`, [n, k] of `type_`."""

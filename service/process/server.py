@@ -32,7 +32,7 @@ KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which t
 GRACE_S: Final = 30  # for what is in flight at shutdown
 
 
-def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
+def run_worker(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
     """One of several workers."""
     logs.configure(settings.log_level, settings.log_format)
     try:
@@ -43,13 +43,13 @@ def work(settings: Settings, counts: Path, slot: int, ready: Any, listening: soc
     server = Server(service)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=follow, args=(server, parent), daemon=True).start()
+        threading.Thread(target=stop_with_parent, args=(server, parent), daemon=True).start()
     server.run(sockets=[listening])
     if parent is not None and not parent.is_alive():
         shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
 
 
-def follow(server: uvicorn.Server, parent: Any) -> None:
+def stop_with_parent(server: uvicorn.Server, parent: Any) -> None:
     """Stop when the parent has died without a word."""
     parent.join()
     server.should_exit = True

@@ -14,7 +14,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         CannotStart: the port is taken, or the address is not this machine's.
     """
-    return bound(host, port, socket.SO_REUSEADDR, "--port (CALIBRANT_PORT)", listens=True)
+    return bind_socket(host, port, socket.SO_REUSEADDR, "--port (CALIBRANT_PORT)", listens=True)
 
 
 def reserve(host: str, port: int) -> socket.socket:
@@ -25,12 +25,12 @@ def reserve(host: str, port: int) -> socket.socket:
     """
     option = "--grpc (CALIBRANT_GRPC)"
     # the socket that stays shares the port with anybody who shares: make sure first that there is nobody
-    with bound(host, port, socket.SO_REUSEADDR, option, listens=True) as first:
+    with bind_socket(host, port, socket.SO_REUSEADDR, option, listens=True) as first:
         port = first.getsockname()[1]
-    return bound(host, port, socket.SO_REUSEPORT, option, listens=False)
+    return bind_socket(host, port, socket.SO_REUSEPORT, option, listens=False)
 
 
-def bound(host: str, port: int, how: int, option: str, *, listens: bool) -> socket.socket:
+def bind_socket(host: str, port: int, how: int, option: str, *, listens: bool) -> socket.socket:
     """A bound socket."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -11,9 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.codec.infer.decode import Inference, inference
-from service.codec.infer.encode import data_of, datatype, response, shape, told
-from service.codec.infer.header import REMEMBERED_BYTES, Asked, refuse_shared_memory, shape_of, shown, understood
+from service.codec.infer.decode import Inference, build_inference
+from service.codec.infer.encode import data_of, datatype_of, output_shape, output_tensors, response_header
+from service.codec.infer.header import (
+    REMEMBERED_BYTES,
+    InferHeader,
+    check_header,
+    quote,
+    refuse_shared_memory,
+    shape_of,
+)
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
@@ -44,64 +51,64 @@ def decode_message(message: Any, _: bytes | None, model: Signature) -> Inference
         InvalidValue: it cannot be answered.
     """
     if not message.model_name:
-        raise InvalidValue("model_name is missing; a model's name was expected", code="wrong_request")
+        raise InvalidValue("model_name is missing; expected a model's name", code="wrong_request")
     data = message.raw_input_contents[:]
     if data:
         sizes = tuple(map(len, data))
         message.ClearField("raw_input_contents")
         header = message.SerializeToString()
-        said = remembered(header, sizes) if len(header) <= REMEMBERED_BYTES else with_raw(message, sizes)
+        said = remembered_header(header, sizes) if len(header) <= REMEMBERED_BYTES else read_raw(message, sizes)
     else:
-        data = [packed(tensor) for tensor in message.inputs]
-        said = asked(message, map(len, data))
-    return inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+        data = [pack_contents(tensor) for tensor in message.inputs]
+        said = read_message(message, map(len, data))
+    return build_inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
 
 
 @lru_cache(maxsize=512)
-def remembered(header: bytes, sizes: tuple[int, ...]) -> Asked:
-    """As `with_raw`, of a message that clients send again and again with other data."""
-    return with_raw(ModelInferRequest.FromString(header), sizes)
+def remembered_header(header: bytes, sizes: tuple[int, ...]) -> InferHeader:
+    """As `read_raw`, of a message that clients send again and again with other data."""
+    return read_raw(ModelInferRequest.FromString(header), sizes)
 
 
-def with_raw(message: Any, sizes: tuple[int, ...]) -> Asked:
+def read_raw(message: Any, sizes: tuple[int, ...]) -> InferHeader:
     """What a message says whose tensors came raw, so many bytes each.
 
     Raises:
-        InvalidValue: it is no inference request, or has other tensors than those.
+        InvalidValue: it is not an inference request, or has other tensors than those.
     """
     for tensor in message.inputs:
         refuse_shared_memory(tensor.parameters, tensor.name)
     if len(sizes) != len(message.inputs):
         raise InvalidValue(
-            f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; one for each was expected",
+            f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; expected one for each",
             code="bad_binary_size",
         )
     for tensor in message.inputs:
         if tensor.HasField("contents"):
             raise InvalidValue(
-                f"{shown(tensor.name)} has contents beside raw_input_contents; one of them was expected",
+                f"{quote(tensor.name)} has both contents and raw_input_contents; send one of them",
                 code="wrong_request",
             )
-    return asked(message, sizes)
+    return read_message(message, sizes)
 
 
-def asked(message: Any, sizes: Iterable[int]) -> Asked:
+def read_message(message: Any, sizes: Iterable[int]) -> InferHeader:
     """What a message says, judged as the JSON header that says the same."""
     inputs = [
         {
             "name": tensor.name,
             "datatype": tensor.datatype,
             "shape": list(tensor.shape),
-            "parameters": {**parameters(tensor.parameters), "binary_data_size": n_bytes},
+            "parameters": {**plain_parameters(tensor.parameters), "binary_data_size": n_bytes},
         }
         for tensor, n_bytes in zip(message.inputs, sizes, strict=True)
     ]
-    outputs = [{"name": output.name, "parameters": parameters(output.parameters)} for output in message.outputs]
-    given = {"id": message.id or None, "parameters": parameters(message.parameters)}
-    return understood({**given, "inputs": inputs, "outputs": outputs})
+    outputs = [{"name": output.name, "parameters": plain_parameters(output.parameters)} for output in message.outputs]
+    given = {"id": message.id or None, "parameters": plain_parameters(message.parameters)}
+    return check_header({**given, "inputs": inputs, "outputs": outputs})
 
 
-def parameters(given: Any) -> dict[str, Any]:
+def plain_parameters(given: Any) -> dict[str, Any]:
     """A map of InferParameter as plain values; one without a value is none."""
     return {
         key: None if (choice := value.WhichOneof("parameter_choice")) is None else getattr(value, choice)
@@ -109,23 +116,23 @@ def parameters(given: Any) -> dict[str, Any]:
     }
 
 
-def packed(tensor: Any) -> bytes:
+def pack_contents(tensor: Any) -> bytes:
     """Typed contents as binary data.
 
     Raises:
         InvalidValue: they are of another type than the tensor, more or fewer than its shape has, or beyond its type.
     """
     refuse_shared_memory(tensor.parameters, tensor.name)
-    name, kind = shown(tensor.name), tensor.datatype
+    name, kind = quote(tensor.name), tensor.datatype
     if kind in BINARY_ONLY:
-        raise InvalidValue(f"{name} is {kind}, which only binary data can say: those were expected")
+        raise InvalidValue(f"{name} is {kind}, which has no JSON form; expected binary data")
     expected = CONTENTS.get(kind)
     if expected is None:
         return b""  # whoever reads the datatype complains of it
     fields = [field.name for field, _ in tensor.contents.ListFields()]
     if fields not in ([], [expected]):
         raise InvalidValue(
-            f"{name} is {kind} and comes in {' and '.join(fields)}; {expected} was expected", code="bad_datatype"
+            f"{name} is {kind} and comes in {' and '.join(fields)}; expected {expected}", code="bad_datatype"
         )
     given = getattr(tensor.contents, expected)
     if kind == "BYTES":
@@ -133,7 +140,7 @@ def packed(tensor: Any) -> bytes:
     sizes = shape_of(list(tensor.shape), tensor.name)
     if len(given) != math.prod(sizes):
         raise InvalidValue(
-            f"{name} has {len(given)} values; {math.prod(sizes)} were expected for its shape {list(sizes)}",
+            f"{name} has {len(given)} values; expected {math.prod(sizes)} for its shape {list(sizes)}",
             code="wrong_shape",
         )
     wide = np.asarray(given)
@@ -145,12 +152,12 @@ def packed(tensor: Any) -> bytes:
 
 def encode_message(query: Inference, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
     """The answer: a ModelInferResponse, serialized, which holds its binary data itself."""
-    about = response(query, [], model)
+    about = response_header(query, [], model)
     message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))
     for key, value in about.get("parameters", {}).items():
         setattr(message.parameters[key], PARAMETERS[type(value)], value)
-    for wanted, values in told(query, arrays, model):
-        message.outputs.add(name=wanted.name, datatype=datatype(values), shape=shape(values, query))
+    for wanted, values in output_tensors(query, arrays, model):
+        message.outputs.add(name=wanted.name, datatype=datatype_of(values), shape=output_shape(values, query))
         message.raw_output_contents.append(bytes(data_of(values)))
     return message.SerializeToString(), None
 

@@ -24,7 +24,7 @@ def message(name: str) -> Any:
     return GetMessageClass(POOL.FindMessageTypeByName(name))
 
 
-def asked_and_answered(service: str, method: str) -> tuple[Any, Any]:
+def method_types(service: str, method: str) -> tuple[Any, Any]:
     """The classes of what a method takes and of what it gives."""
     found = POOL.FindServiceByName(service).methods_by_name[method]
     return GetMessageClass(found.input_type), GetMessageClass(found.output_type)

@@ -3,7 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from service.api.protocol.answers import ServerMetadata, Serving, counted, described, indexed, reload, why_not
+from service.api.protocol.answers import (
+    ServerMetadata,
+    Serving,
+    index_of,
+    metadata_of,
+    readiness_error,
+    reload,
+    statistics_of,
+)
 from service.api.protocol.configuration import configuration
 from service.errors import NotFound
 from service.repository import Model
@@ -28,7 +36,7 @@ async def server_live(_: Serving, __: Any) -> dict[str, Any]:
 
 async def server_ready(state: Serving, _: Any) -> dict[str, Any]:
     """As /v2/health/ready; not ready is an answer here, and no error."""
-    return {"ready": why_not(state) is None}
+    return {"ready": readiness_error(state) is None}
 
 
 async def server_metadata(_: Serving, __: Any) -> dict[str, Any]:
@@ -47,7 +55,7 @@ async def model_ready(state: Serving, asked: Any) -> dict[str, Any]:
 
 async def model_metadata(state: Serving, asked: Any) -> dict[str, Any]:
     """As /v2/models/..."""
-    return described(state, find(state, asked)).model_dump()
+    return metadata_of(state, find(state, asked)).model_dump()
 
 
 async def model_config(state: Serving, asked: Any) -> dict[str, Any]:
@@ -63,12 +71,12 @@ async def model_statistics(state: Serving, asked: Any) -> dict[str, Any]:
         every = [found] if asked.version else list(models[found.name].values())
     else:
         every = [model for versions in models.values() for model in versions.values()]
-    return counted(state, every).model_dump()
+    return statistics_of(state, every).model_dump()
 
 
 async def repository_index(state: Serving, asked: Any) -> dict[str, Any]:
     """As /v2/repository/index."""
-    return {"models": [line.model_dump() for line in indexed(state, only_ready=asked.ready)]}
+    return {"models": [line.model_dump() for line in index_of(state, only_ready=asked.ready)]}
 
 
 async def repository_load(state: Serving, asked: Any) -> dict[str, Any]:
@@ -85,7 +93,7 @@ async def check(state: Serving, asked: Any) -> dict[str, Any]:
     """gRPC's own health check, of the server or of its one service."""
     if asked.service not in ("", INFERENCE):
         raise NotFound(f"there is no service of that name; there is {INFERENCE}")
-    return {"status": "SERVING" if why_not(state) is None else "NOT_SERVING"}
+    return {"status": "SERVING" if readiness_error(state) is None else "NOT_SERVING"}
 
 
 OPERATIONS: Final[dict[str, dict[str, Operation]]] = {

@@ -27,10 +27,10 @@ from service.rpc.messages import (
     ModelInferRequest,
     ModelInferResponse,
     ModelStreamInferResponse,
-    asked_and_answered,
+    method_types,
 )
 from service.rpc.operations import OPERATIONS, Operation
-from service.telemetry.logs import access, tagged
+from service.telemetry.logs import log_access, request_extra
 from service.transports.endpoints import Target
 from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
-HEARD: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
+METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -75,7 +75,7 @@ class Call:
         self.method = method
         self.context = context
         self.headers: Headers = [
-            (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in HEARD
+            (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in METADATA
         ]
         self.request_id, self.error = state.gate.check(self.headers, INFER)
 
@@ -84,7 +84,7 @@ class Call:
         trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
         trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
         if self.state.access_log:
-            access("POST", self.method.encode(), answer.status, self.request_id)
+            log_access("POST", self.method.encode(), answer.status, self.request_id)
         if answer.status == 200:
             self.context.set_trailing_metadata(tuple(trailing))
             return answer.body
@@ -126,7 +126,7 @@ class Inference:
         """Decode a message and queue its rows."""
         pending = Pending()
         try:
-            message = parsed(ModelInferRequest, body)
+            message = parse_message(ModelInferRequest, body)
         except AnsweredError as error:
             pending.reply(self.state.refuse(error))
             return pending
@@ -162,7 +162,7 @@ class Inference:
         pending: Pending | None = None
         try:
             while (pending := await queue.get()) is not None:
-                await context.write(streamed(await pending.answer, pending.id))
+                await context.write(stream_message(await pending.answer, pending.id))
                 room.release()
         finally:
             reader.cancel()
@@ -190,7 +190,7 @@ class Inference:
             reader.cancel()
 
 
-def parsed(kind: Any, body: bytes) -> Any:
+def parse_message(kind: Any, body: bytes) -> Any:
     """A message.
 
     Raises:
@@ -199,10 +199,10 @@ def parsed(kind: Any, body: bytes) -> Any:
     try:
         return kind.FromString(body)
     except DecodeError:
-        raise Malformed(f"the bytes are no message {kind.DESCRIPTOR.full_name}", code="bad_message") from None
+        raise Malformed(f"the bytes are not a message {kind.DESCRIPTOR.full_name}", code="bad_message") from None
 
 
-def streamed(answer: Response, id_: str) -> bytes:
+def stream_message(answer: Response, id_: str) -> bytes:
     """An answer as a message of a stream."""
     message = ModelStreamInferResponse()
     if answer.status == 200:
@@ -215,19 +215,19 @@ def streamed(answer: Response, id_: str) -> bytes:
 
 def unary(state: State, service: str, method: str, operation: Operation) -> Any:
     """The handler of an operation."""
-    asked, answered = asked_and_answered(service, method)
+    asked, answered = method_types(service, method)
 
     async def handle(body: bytes, context: Context) -> bytes:
         call = Call(state, f"/{service}/{method}", context)
         if call.error is not None and service != HEALTH:  # which is open, as /healthz is
             return await call.end(error_response(call.error))
         try:
-            said = await operation(state, parsed(asked, body))
+            said = await operation(state, parse_message(asked, body))
             answer = Response(200, ParseDict(said, answered()).SerializeToString())
         except AnsweredError as error:
             answer = error_response(error)
         except Exception:
-            logger.exception("a call could not be handled", extra=tagged(call.request_id))
+            logger.exception("a call could not be handled", extra=request_extra(call.request_id))
             answer = error_response(RunFailed("the service failed to handle this request", code="internal_error"))
         return await call.end(answer)
 
@@ -235,7 +235,7 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
 
 
 @asynccontextmanager
-async def answering(state: State) -> AsyncIterator[None]:
+async def serve_rpc(state: State) -> AsyncIterator[None]:
     """Response RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
 
     Raises:

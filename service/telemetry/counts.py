@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 from service.errors import AnsweredError
 from service.telemetry.observer import Nobody, Request, Response
-from service.telemetry.tally import SAMPLED, SILENCE, Tally, nothing
+from service.telemetry.tally import SAMPLED, SILENCE, Tally, do_nothing
 
 INTERVAL_S: Final = 0.1
 Key = tuple[str, str]  # model and version
@@ -34,7 +34,7 @@ class Totals:
     def merge(self, state: dict[str, Any], pid: int) -> Self:
         """Add a process's; a dead one's queue is gone."""
         for model, version, tally in state["tallies"]:
-            self.tallies.setdefault((model, version), Tally(nothing)).merge(tally)
+            self.tallies.setdefault((model, version), Tally(do_nothing)).merge(tally)
         if lives(pid):
             self.pids.append(pid)
             self.n_waiting += state["n_waiting"]

@@ -38,13 +38,13 @@ def configure(level: str, how: Literal["text", "json"]) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def tagged(request_id: bytes) -> dict[str, str]:
+def request_extra(request_id: bytes) -> dict[str, str]:
     """The extra of a record that is about one request."""
     return {"request_id": request_id.decode("ascii", "replace")}
 
 
-def access(method: str, path: bytes, status: int, request_id: bytes) -> None:
+def log_access(method: str, path: bytes, status: int, request_id: bytes) -> None:
     """The line of a request."""
     shown = path.decode("ascii", "backslashreplace")
     more = {"method": method, "path": shown, "status": status}
-    access_logger.info("%s %s %d", method, shown, status, extra=tagged(request_id) | more)
+    access_logger.info("%s %s %d", method, shown, status, extra=request_extra(request_id) | more)

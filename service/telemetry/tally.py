@@ -276,8 +276,8 @@ class Silence(Tally):
         """Not counted."""
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Nobody is to be woken."""
 
 
-SILENCE: Final = Silence(nothing)
+SILENCE: Final = Silence(do_nothing)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from service.errors import AnsweredError, MethodNotAllowed, Unauthorized
-from service.telemetry.logs import access
+from service.telemetry.logs import log_access
 from service.telemetry.observer import Observer
 from service.transports.endpoints import PREDICT, Headers, Target, find_target
 from service.transports.gate import Gate
@@ -51,9 +51,9 @@ class Dispatcher:
             return
         path = raw_path(scope)
         if self.draining:
-            send = farewell(send)
+            send = closing_send(send)
         if self.access_log:
-            send = logged(send, scope["method"], path)
+            send = logging_send(send, scope["method"], path)
         target = find_target(path)
         request_id, error = self.gate.check(scope["headers"], target.endpoint if target else PREDICT)
         if target is not None:
@@ -63,7 +63,7 @@ class Dispatcher:
         elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
             await respond(send, error_response(error), request_id)
         else:
-            marking = Marking(send, request_id)
+            marking = MarkingSend(send, request_id)
             try:
                 await self.app(scope, receive, marking)
             except Exception:
@@ -113,7 +113,7 @@ async def respond(send: Send, response: Response, request_id: bytes) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-def farewell(send: Send) -> Send:
+def closing_send(send: Send) -> Send:
     """A `send` that closes the connection: the client shall go elsewhere with its next request."""
 
     async def closing(message: Message) -> None:
@@ -124,12 +124,12 @@ def farewell(send: Send) -> Send:
     return closing
 
 
-def logged(send: Send, method: str, path: bytes) -> Send:
+def logging_send(send: Send, method: str, path: bytes) -> Send:
     """A `send` that writes the access log."""
 
     async def logging(message: Message) -> None:
         if message["type"] == "http.response.start":
-            access(method, path, message["status"], dict(message["headers"]).get(b"x-request-id", b"-"))
+            log_access(method, path, message["status"], dict(message["headers"]).get(b"x-request-id", b"-"))
         await send(message)
 
     return logging
@@ -190,7 +190,7 @@ def raw_path(scope: Message) -> bytes:
     return path.partition(b"?")[0].removeprefix(root)
 
 
-class Marking:
+class MarkingSend:
     """A `send` that puts the request id and the time that it took on an answer, and knows when that is complete."""
 
     def __init__(self, send: Send, request_id: bytes) -> None:

@@ -13,7 +13,7 @@ CODINGS: Final = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": ZLIB}
 FAST: Final = 1  # floats hardly shrink further at the higher levels, which take three times as long
 
 
-def coding(value: bytes) -> bytes | None:
+def find_coding(value: bytes) -> bytes | None:
     """The coding that a `Content-Encoding` names, or none for a plain body.
 
     Raises:
@@ -23,12 +23,12 @@ def coding(value: bytes) -> bytes | None:
     if name in (b"identity", b""):
         return None
     if name not in CODINGS:
-        raise UnsupportedMediaType("the body is compressed in a way that is not known; gzip or deflate was expected")
+        raise UnsupportedMediaType("the body is compressed in a way that is not known; expected gzip or deflate")
     return name
 
 
 @lru_cache(maxsize=256)
-def accepted(value: bytes) -> bytes | None:
+def choose_coding(value: bytes) -> bytes | None:
     """The coding of the answer for an `Accept-Encoding`.
 
     Whoever wants a packed answer names one coding. Most HTTP libraries name several unasked: they get plain bytes,

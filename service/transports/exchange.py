@@ -14,9 +14,9 @@ from service.engine.rows import Arrays
 from service.errors import AnsweredError, RunFailed
 from service.kinds.outputs import graph_bits
 from service.repository import Model, Repository
-from service.telemetry.logs import tagged
+from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
-from service.transports.compression import accepted, coding, pack, unpack
+from service.transports.compression import choose_coding, find_coding, pack, unpack
 from service.transports.endpoints import PLAIN, Target
 from service.transports.response import Reply, Response, answer_response, error_response, server_timing
 from service.transports.turns import Turns
@@ -150,7 +150,7 @@ class Exchange:
         response.timing = server_timing(self.decode_s, self.queue_s, self.run_s, self.encode_s)
         self.handler.observer.answered(self, arrays, response)
         accept = self.framing.accepted
-        if accept is not None and (how := accepted(accept)):
+        if accept is not None and (how := choose_coding(accept)):
             self.elsewhere(partial(pack, response.body, how), partial(self.reply_packed, response, how))
         else:
             self.settle(response)
@@ -164,7 +164,7 @@ class Exchange:
     def unpack(self, encoding: bytes) -> None:
         """Unpack the body, and begin."""
         try:
-            how = coding(encoding)
+            how = find_coding(encoding)
         except AnsweredError as error:
             self.settle(self.refuse(error))
             return
@@ -210,5 +210,5 @@ class Exchange:
 
     def fail(self, what: str) -> Response:
         """The response to a fault of our own; the log has the error that is being handled."""
-        logger.exception(what, extra=tagged(self.request_id))
+        logger.exception(what, extra=request_extra(self.request_id))
         return self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))

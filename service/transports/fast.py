@@ -17,7 +17,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.errors import AnsweredError, BodyTooLarge, NotJSON
-from service.telemetry.logs import access
+from service.telemetry.logs import log_access
 from service.transports.asgi import Dispatcher
 from service.transports.endpoints import Target, find_target
 from service.transports.gate import new_request_id
@@ -88,7 +88,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP gets the one shape of errors, too, and a closed connection."""
-        response = error_response(NotJSON(f"{msg.rstrip('.').lower()}; HTTP/1.1 was expected", code="not_http"))
+        response = error_response(NotJSON(f"{msg.rstrip('.').lower()}; expected HTTP/1.1", code="not_http"))
         dated = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
         section = write_headers(response, dated, new_request_id(), keep_alive=False)
         self.transport.write(section + response.body)
@@ -217,7 +217,7 @@ class FastProtocol(OrdinaryProtocol):
         if transport.is_closing():
             return
         if self.dispatcher.access_log:
-            access("POST", self.path, response.status, self.request_id)
+            log_access("POST", self.path, response.status, self.request_id)
         if self.dispatcher.draining and not self.pipeline:
             cycle.keep_alive = False  # the client shall go elsewhere with its next request
         section = write_headers(response, self.dated_headers(), self.request_id, cycle.keep_alive)

@@ -44,14 +44,14 @@ class Gate:
             elif name == b"authorization":
                 key = value
             elif name == b"content-encoding" and not endpoint.framed and value.lower() != b"identity":
-                error = error or UnsupportedMediaType("the body is compressed; plain JSON was expected")
+                error = error or UnsupportedMediaType("the body is compressed; expected plain JSON")
         if self.keys and not self.knows(key):
-            error = Unauthorized("the key is missing or wrong; `Authorization: Bearer KEY` was expected")
+            error = Unauthorized("the key is missing or wrong; expected `Authorization: Bearer KEY`")
         return request_id if request_id is not None and GOOD_ID(request_id) else new_request_id(), error
 
     def length_error(self, value: bytes) -> AnsweredError:
         """The error for a `Content-Length`."""
-        return self.too_large() if value.isdigit() else InvalidValue("the Content-Length is no number of bytes")
+        return self.too_large() if value.isdigit() else InvalidValue("the Content-Length is not a number of bytes")
 
     def too_large(self) -> BodyTooLarge:
         """The error for a body that is larger than it may be."""
@@ -71,4 +71,4 @@ def media_type_error(value: bytes, endpoint: Endpoint) -> AnsweredError | None:
     if media_type in endpoint.media_types or media_type.endswith(b"+json"):
         return None
     expected = " or ".join(sorted(name.decode() for name in endpoint.media_types - {FORM}))
-    return UnsupportedMediaType(f"the body is of another media type; {expected} was expected")
+    return UnsupportedMediaType(f"the body is of another media type; expected {expected}")

@@ -91,7 +91,7 @@ def test_a_wrong_key_gets_401(run: Run) -> None:
         {"authorization": "Bearer"},
     ):
         response = running.predict({"logits": [1]}, headers=headers)
-        refused(response, 401, "unauthorized", "`Authorization: Bearer KEY` was expected")
+        refused(response, 401, "unauthorized", "expected `Authorization: Bearer KEY`")
         assert response.headers["www-authenticate"] == "Bearer"
     refused(running.client.get("/v1/models"), 401, "unauthorized")
     for key in ("one", "two"):
@@ -211,7 +211,7 @@ def test_a_body_of_just_the_largest_size_is_read(run: Run) -> None:
 )
 def test_another_media_type_gets_415(running: Running, headers: dict[str, str]) -> None:
     response = running.predict(b'{"logits":[1]}', headers=headers)
-    refused(response, 415, "unsupported_media_type", "was expected")
+    refused(response, 415, "unsupported_media_type", "expected")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_fault_behind_another_route_gets_500_in_the_same_shape(
     running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("service.api.operations.line", lambda *_: 1 / 0)
+        patch.setattr("service.api.operations.summary_of", lambda *_: 1 / 0)
         response = running.client.get("/v1/models")
     refused(response, 500, "internal_error", "the service failed to handle this request")
     assert [r.name for r in caplog.records if r.levelno >= logging.ERROR] == ["service.api.errors"]

@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 
 from service.api.metrics import counts
 from service.telemetry.counts import NO_MODEL, Totals
-from service.telemetry.tally import SAMPLED, TABLE, ByLabel, Count, Distribution, Latest, Sum, Tally, nothing
+from service.telemetry.tally import SAMPLED, TABLE, ByLabel, Count, Distribution, Latest, Sum, Tally, do_nothing
 from tests.conftest import Running
 from tests.telemetry.test_counts import scraped, workers
 
@@ -40,7 +40,7 @@ def labels(family: Metric) -> tuple[str, ...]:
 
 
 def test_families_labels_and_their_order_are_what_dashboards_know() -> None:
-    totals = Totals({NO_MODEL: Tally(nothing), SOFTMAX: Tally(nothing)})
+    totals = Totals({NO_MODEL: Tally(do_nothing), SOFTMAX: Tally(do_nothing)})
     assert [(family.name, family.type, labels(family)) for family in counts(totals)] == FAMILIES
 
 
@@ -62,9 +62,9 @@ def test_a_count_needs_but_its_line(
     monkeypatch: pytest.MonkeyPatch, count: Count, value: object, samples: dict[str, float]
 ) -> None:
     monkeypatch.setitem(TABLE, "tests", count)
-    tally = Tally(nothing)
+    tally = Tally(do_nothing)
     for _ in range(2):
-        tally.merge(Tally(nothing).state() | {"tests": value})
+        tally.merge(Tally(do_nothing).state() | {"tests": value})
     family = list(counts(Totals({SOFTMAX: tally})))[-1]
     assert (family.documentation, {sample.name: sample.value for sample in family.samples}) == ("Tests.", samples)
 

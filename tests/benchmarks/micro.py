@@ -17,7 +17,7 @@ from service.codec.predict.encode import encode_predict
 from service.codec.query import Query
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.head import Head
 from service.engine.rows import Rows, Runnable
 from service.kinds.outputs import graph_bits
@@ -139,7 +139,7 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
     given = inputs(n, k)
     logits, temperature = given.logits.astype(np.float64), given.temperature.reshape(-1, 1)
     query = decode_predict(body, None, model.signature)
-    feed = joined([query.rows], model.signature.temperature)
+    feed = build_feed([query.rows], model.signature.temperature)
     answer = model.head.run(feed, WANTED)
     fast = decode_fast(body, model.signature) is not None
     time_of = partial(cost_us, budget_s=budget_s)

@@ -40,7 +40,7 @@ class Cell:
         """`64x1000@16`; raises ValueError for anything else."""
         shape, _, connections = text.partition("@")
         if not connections.isdecimal() or int(connections) < 1:
-            raise ValueError(f"{text!r} is no cell; SHAPE@CONNECTIONS such as 64x1000@16 was expected")
+            raise ValueError(f"{text!r} is no cell; expected SHAPE@CONNECTIONS such as 64x1000@16")
         return cls(made(shape), int(connections))
 
 

@@ -52,12 +52,12 @@ class Work:
         """
         given = np.asarray(orjson.loads(answer)["probabilities"], np.float64)
         if given.shape != self.expected.shape:
-            raise WrongAnswer(f"{self.name}: the shape is {given.shape}, {self.expected.shape} was expected")
+            raise WrongAnswer(f"{self.name}: the shape is {given.shape}; expected {self.expected.shape}")
         if (given[~self.allowed] != 0).any():
-            raise WrongAnswer(f"{self.name}: a masked class has a probability, exactly 0 was expected")
+            raise WrongAnswer(f"{self.name}: a masked class has a probability; expected exactly 0")
         error = float(np.abs(given - self.expected).max())
         if not error <= self.tolerance:
-            raise WrongAnswer(f"{self.name}: off by {error:.1e}, at most {self.tolerance:.0e} was expected")
+            raise WrongAnswer(f"{self.name}: off by {error:.1e}; expected at most {self.tolerance:.0e}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def made(shape: str) -> Work:
     """
     match = SHAPE.fullmatch(shape)
     if match is None:
-        raise ValueError(f"{shape!r} is no shape; 1x1000, or 1x1000/logits, was expected")
+        raise ValueError(f"{shape!r} is no shape; expected 1x1000, or 1x1000/logits")
     given = inputs(int(match["n"]), int(match["k"]))
     sent = {"logits": given.logits, "mask": given.mask, "temperature": given.temperature}
     allowed, temperature = given.mask, given.temperature

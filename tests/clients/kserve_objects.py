@@ -37,7 +37,7 @@ def built(kind: str, data: Any, at: str) -> Any:
 def expected(data: Any, kind: Any, at: str) -> Any:
     """`data`, of that type."""
     if not isinstance(data, kind):
-        raise TypeError(f"{at} is {data!r}, {kind} was expected")
+        raise TypeError(f"{at} is {data!r}; expected {kind}")
     return data
 
 

@@ -91,7 +91,7 @@ def operations(client: triton.InferenceServerClient) -> None:
         client.infer("softmax", [logits])
     except InferenceServerException as error:
         refused = error.status(), error.message()
-    assert refused == ("StatusCode.INVALID_ARGUMENT", "logits is INT32; FP32 or FP64 or FP16 or BF16 was expected")
+    assert refused == ("StatusCode.INVALID_ARGUMENT", "logits is INT32; expected FP32 or FP64 or FP16 or BF16")
 
 
 async def aio(address: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.rows import Rows, Runnable
 from service.kinds.outputs import graph_bits
 
@@ -49,7 +49,7 @@ class Fake:
 
     def run_alone(self, rows: Runnable, bits: int) -> dict[str, Any]:
         """As any run."""
-        return self.run(joined([rows], self.temperature), bits)
+        return self.run(build_feed([rows], self.temperature), bits)
 
     @property
     def sizes(self) -> list[int]:

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
 from service.engine.rows import Rows
 from service.engine.session import choose_provider, n_cpus
@@ -55,7 +55,7 @@ def rows(draw: Any, *, most: int = 4) -> Rows:
 
 def run(*many: Rows) -> dict[str, Any]:
     """All outputs of the shipped head for a batch."""
-    return GENERIC.run(joined(many, GENERIC.temperature), ALL_OUTPUTS)
+    return GENERIC.run(build_feed(many, GENERIC.temperature), ALL_OUTPUTS)
 
 
 @settings(max_examples=300)
@@ -170,7 +170,7 @@ def test_a_wide_row_that_is_run_alone_gets_the_bits_of_any_batch(k: int) -> None
     for allowed in (None, random.random(k) < 0.8, random.random(k) < 0.1, np.zeros(k, bool)):
         logits = (4 * random.standard_normal(k)).astype(np.float32)
         row = Row(logits, None if allowed is None else allowed.tobytes(), 1.7, ())
-        batch = GENERIC.run(joined([row, row], 1.0), PROBABILITIES)["probabilities"]
+        batch = GENERIC.run(build_feed([row, row], 1.0), PROBABILITIES)["probabilities"]
         assert GENERIC.run_alone(row, PROBABILITIES)["probabilities"].tobytes() == batch[:1].tobytes()
         assert batch[0].any() == (allowed is None or allowed.any())
 
@@ -184,7 +184,7 @@ def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k
     allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=k, max_size=k))
     row = Row(array("f", numbers), None if allowed is None else bytes(allowed), data.draw(st.none() | temperature), ())
     others = [Row(array("f", [1.0] * k), None, 2.0, ()), Row(array("f", [0.5] * k), bytes(k), None, ())]
-    batch = head.run(joined([row, *others], head.temperature), PROBABILITIES)["probabilities"]
+    batch = head.run(build_feed([row, *others], head.temperature), PROBABILITIES)["probabilities"]
     alone = head.run_alone(row, PROBABILITIES)["probabilities"]
     assert alone.shape == (1, k)
     assert alone.tobytes() == batch[:1].tobytes()
@@ -214,10 +214,10 @@ def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path:
         for allowed in (None, b"\1\0\1\1\0", bytes(5), b"\0\1\0\0\0")
         for t in (None, 0.3)
     ]
-    batch = mine.run(joined(rows, mine.temperature), PROBABILITIES)["probabilities"]
+    batch = mine.run(build_feed(rows, mine.temperature), PROBABILITIES)["probabilities"]
     alone = [mine.run_alone(row, PROBABILITIES)["probabilities"].tobytes() for row in rows]
     assert alone == [row.tobytes() for row in batch]
-    whole = mine.run(joined(rows, mine.temperature), ALL_OUTPUTS)["probabilities"]
+    whole = mine.run(build_feed(rows, mine.temperature), ALL_OUTPUTS)["probabilities"]
     assert whole.tobytes() == batch.tobytes()
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.feed import joined
+from service.engine.feed import build_feed
 from service.engine.rows import Rows, Runnable
 from service.engine.single import Row
 from service.errors import InvalidValue
@@ -124,15 +124,15 @@ def test_rows_of_one_shape_may_share_a_batch() -> None:
 
 
 def test_a_feed_has_only_what_somebody_brought() -> None:
-    assert joined([checked([[1, 2]]), checked([[3, 4]])], 1.0).keys() == {"logits"}
-    feed = joined([checked([[1, 2]]), checked([[3, 4]], temperature=2.0)], 7.0)
+    assert build_feed([checked([[1, 2]]), checked([[3, 4]])], 1.0).keys() == {"logits"}
+    feed = build_feed([checked([[1, 2]]), checked([[3, 4]], temperature=2.0)], 7.0)
     assert feed["temperature"].tolist() == [[7], [2]]
     assert feed["temperature"].dtype == np.float64
 
 
 def test_one_request_alone_is_not_copied() -> None:
     rows = checked([[1, 2]])
-    assert joined([rows], 1.0)["logits"] is rows.inputs["logits"]
+    assert build_feed([rows], 1.0)["logits"] is rows.inputs["logits"]
 
 
 ROW = st.tuples(st.lists(st.floats(-(2.0**90), 2.0**90, width=32), min_size=4, max_size=4), st.none() | st.binary())
@@ -152,7 +152,7 @@ def test_rows_that_are_still_bytes_join_to_the_same_feed_as_checked_ones(
     if mixed:
         as_bytes.append(plain[0])
         plain.append(plain[0])
-    left, right = joined(as_bytes, 3.0), joined(plain, 3.0)
+    left, right = build_feed(as_bytes, 3.0), build_feed(plain, 3.0)
     assert left.keys() == right.keys()
     for name, values in left.items():
         assert (values.dtype, values.shape) == (right[name].dtype, right[name].shape)

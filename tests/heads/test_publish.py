@@ -121,7 +121,7 @@ def test_a_disk_that_fails_leaves_no_version(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "ä", "a b", "a\n"])
 def test_a_name_that_is_no_folder_name_everywhere_is_refused(tmp_path: Path, name: str) -> None:
     """Nothing is written outside of the models folder."""
-    with pytest.raises(UsedWrongly, match="is no model name: expected"):
+    with pytest.raises(UsedWrongly, match="is not a model name; expected"):
         publish(model(), tmp_path, name)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from service.codec.infer.tensors import DTYPES
 from service.process.sockets import reserve
 from service.rpc.infer import CONTENTS
-from service.rpc.messages import INFERENCE, ModelInferRequest, asked_and_answered
+from service.rpc.messages import INFERENCE, ModelInferRequest, method_types
 from tests.conftest import Running, serving
 from tests.transports.infer import unbytes
 
@@ -38,18 +38,18 @@ class Caller:
 
     def method(self, name: str, service: str = INFERENCE) -> Any:
         """The stub of a unary method."""
-        asked, answered = asked_and_answered(service, name)
+        asked, answered = method_types(service, name)
         return self.channel.unary_unary(f"/{service}/{name}", asked.SerializeToString, answered.FromString)
 
     def stream(self, **options: Any) -> Any:
         """The stub of ModelStreamInfer."""
-        asked, answered = asked_and_answered(INFERENCE, "ModelStreamInfer")
+        asked, answered = method_types(INFERENCE, "ModelStreamInfer")
         path = f"/{INFERENCE}/ModelStreamInfer"
         return self.channel.stream_stream(path, asked.SerializeToString, answered.FromString, **options)
 
     def call(self, method: str, service: str = INFERENCE, /, **fields: Any) -> Any:
         """The answer of a unary method to a message of these fields."""
-        return self.method(method, service)(asked_and_answered(service, method)[0](**fields), timeout=30)
+        return self.method(method, service)(method_types(service, method)[0](**fields), timeout=30)
 
     def infer(self, message: Any, **options: Any) -> Answered:
         """The answer to a ModelInferRequest."""

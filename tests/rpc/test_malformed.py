@@ -52,7 +52,7 @@ SIX = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 MASK: Given = ("mask", "BOOL", np.ones((2, 3), bool))
 WRONG = {
     # bytes
-    "no message": Wrong("bad_message", "the bytes are no message inference.ModelInferRequest", b"\xff\xff"),
+    "no message": Wrong("bad_message", "the bytes are not a message inference.ModelInferRequest", b"\xff\xff"),
     "a message that breaks off": Wrong("bad_message", "the bytes are no", request(LOGITS).SerializeToString()[:-1]),
     "JSON": Wrong("bad_message", "the bytes are no", b'{"inputs":[]}'),
     "not UTF-8": Wrong("bad_message", "the bytes are no", b"\x0a\x01\xff"),
@@ -64,10 +64,10 @@ WRONG = {
         "unknown_version", "has no such version; it has 1", request(LOGITS, model_version="7"), UNKNOWN
     ),
     "a version that is none": Wrong("unknown_version", "no such version", request(LOGITS, model_version="x"), UNKNOWN),
-    "no inputs": Wrong("missing_logits", "that input was expected", asks()),
+    "no inputs": Wrong("missing_logits", "expected that input", asks()),
     "an unknown input": Wrong("unknown_input", "there is no input scores", request(LOGITS, ("scores", "FP32", ROWS))),
     "an input without a name": Wrong("unknown_input", "there is no input ''", request(("", "FP32", ROWS))),
-    "an input twice": Wrong("duplicate_key", "logits stands there twice", request(LOGITS, LOGITS)),
+    "an input twice": Wrong("duplicate_key", "logits is repeated", request(LOGITS, LOGITS)),
     "a mask alone": Wrong("missing_logits", "takes logits", request(MASK)),
     "an id too long": Wrong("invalid_value", "id has 300 characters", request(LOGITS, id="x" * 300)),
     # raw contents
@@ -82,25 +82,25 @@ WRONG = {
     "raw contents too long": Wrong("bad_binary_size", "are 25 bytes", asks(TENSOR, raw=[RAW + b"!"])),
     "raw contents empty": Wrong("bad_binary_size", "are 0 bytes", asks(TENSOR, raw=[b""])),
     "raw and typed contents": Wrong(
-        "wrong_request", "has contents beside raw", asks(typed(fp32_contents=SIX), raw=[RAW])
+        "wrong_request", "has both contents and raw_input_contents", asks(typed(fp32_contents=SIX), raw=[RAW])
     ),
     "a raw NaN": Wrong("bad_logit", "logits[1][2] is not a number", asks(TENSOR, raw=[RAW[4:] + b"\0\0\xc0\x7f"])),
     "a raw infinity": Wrong("bad_logit", "logits[0][1]", request(("logits", "FP32", [[0, np.inf]]))),
     "a raw FP64 beyond FP32": Wrong("bad_logit", "logits[0][1]", request(("logits", "FP64", [[0, 1e300]]))),
     # typed contents
-    "neither raw nor typed contents": Wrong("wrong_shape", "has 0 values; 6 were expected", asks(TENSOR)),
+    "neither raw nor typed contents": Wrong("wrong_shape", "has 0 values; expected 6", asks(TENSOR)),
     "too few typed contents": Wrong(
-        "wrong_shape", "logits has 5 values; 6 were expected for its shape [2, 3]", asks(typed(fp32_contents=SIX[1:]))
+        "wrong_shape", "logits has 5 values; expected 6 for its shape [2, 3]", asks(typed(fp32_contents=SIX[1:]))
     ),
     "too many typed contents": Wrong("wrong_shape", "has 7 values", asks(typed(fp32_contents=[*SIX, 6]))),
     "contents of another type": Wrong(
-        "bad_datatype", "is FP32 and comes in fp64_contents; fp32_contents", asks(typed(fp64_contents=SIX))
+        "bad_datatype", "is FP32 and comes in fp64_contents; expected fp32_contents", asks(typed(fp64_contents=SIX))
     ),
     "contents of two types": Wrong(
         "bad_datatype", "fp32_contents and fp64_contents", asks(typed(fp32_contents=SIX, fp64_contents=SIX))
     ),
-    "typed FP16": Wrong("invalid_value", "which only binary data can say", asks(typed("FP16", fp32_contents=SIX))),
-    "typed BF16": Wrong("invalid_value", "which only binary data can say", asks(typed("BF16", fp32_contents=SIX))),
+    "typed FP16": Wrong("invalid_value", "which has no JSON form", asks(typed("FP16", fp32_contents=SIX))),
+    "typed BF16": Wrong("invalid_value", "which has no JSON form", asks(typed("BF16", fp32_contents=SIX))),
     "a typed NaN": Wrong("bad_logit", "logits[0][0] is not a number", asks(typed(fp32_contents=[np.nan, *SIX[1:]]))),
     "BYTES for logits": Wrong("bad_datatype", "logits is BYTES", asks(typed("BYTES", (1,), bytes_contents=[b"x"]))),
     # a tensor
@@ -164,12 +164,14 @@ WRONG = {
     "a group that is no string": Wrong("wrong_request", "group is a number", says(group={"int64_param": 1})),
     # outputs
     "an unknown output": Wrong("unknown_output", "there is no output softmax", wants("softmax")),
-    "an output twice": Wrong("duplicate_key", "stands there twice", request(LOGITS, outputs=["entropy", "entropy"])),
+    "an output twice": Wrong(
+        "duplicate_key", "is repeated; it may appear once", request(LOGITS, outputs=["entropy", "entropy"])
+    ),
     "classification of entropy": Wrong(
         "bad_classification", "no classes", wants("entropy", classification={"int64_param": 1})
     ),
     "classification no number": Wrong(
-        "bad_classification", "no number of classes", wants("probabilities", classification={"string_param": "2"})
+        "bad_classification", "not a number of classes", wants("probabilities", classification={"string_param": "2"})
     ),
     "an output in shared memory": Wrong(
         "no_shared_memory", "shared memory", wants("entropy", shared_memory_region={"string_param": "r"})

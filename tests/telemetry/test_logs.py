@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.telemetry.logs import JSONLines, tagged
+from service.telemetry.logs import JSONLines, request_extra
 from tests.conftest import Running
 
 
@@ -37,7 +37,7 @@ def test_an_exception_and_the_request_s_id_are_in_it() -> None:
         int("why")
     except ValueError:
         record = logging.LogRecord("a", logging.ERROR, "", 0, "m", (), sys.exc_info())
-    for key, value in tagged(b"r-1").items():
+    for key, value in request_extra(b"r-1").items():
         setattr(record, key, value)
     said = line(record)
     assert said["request_id"] == "r-1"

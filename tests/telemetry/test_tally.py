@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.telemetry.tally import TABLE, ByLabel, Distribution, Histogram, Latest, Silence, Sum, Tally, nothing
+from service.telemetry.tally import TABLE, ByLabel, Distribution, Histogram, Latest, Silence, Sum, Tally, do_nothing
 
 
 def test_a_histogram_puts_each_value_below_its_bound() -> None:
@@ -19,7 +19,7 @@ def test_a_histogram_puts_each_value_below_its_bound() -> None:
 @pytest.fixture
 def tally() -> Tally:
     """A tally that has counted something on every line."""
-    tally = Tally(nothing)
+    tally = Tally(do_nothing)
     tally.answered(3, 0.125, 0.25, 0.5, 1.0)
     tally.answered(5, 0.125, 0.25, 0.5, 1.0)
     tally.ran(8, 0.5)
@@ -33,7 +33,7 @@ def tally() -> Tally:
 
 
 def test_every_line_of_the_table_is_counted(tally: Tally) -> None:
-    fresh = Tally(nothing).state()
+    fresh = Tally(do_nothing).state()
     assert list(fresh) == list(TABLE)
     assert [name for name, state in tally.state().items() if state == fresh[name]] == []
 
@@ -45,7 +45,7 @@ def exchanged(tally: Tally) -> dict[str, Any]:
 
 
 def test_what_another_process_counted_comes_back_as_it_was(tally: Tally) -> None:
-    copy = Tally(nothing)
+    copy = Tally(do_nothing)
     copy.merge(exchanged(tally))
     assert copy.state() == tally.state()
     assert copy.codes == {200: 2, 422: 1}  # numbers, though JSON has only strings as keys
@@ -53,7 +53,7 @@ def test_what_another_process_counted_comes_back_as_it_was(tally: Tally) -> None
 
 
 def test_two_processes_are_added_by_the_kind_of_each_line(tally: Tally) -> None:
-    both = Tally(nothing)
+    both = Tally(do_nothing)
     both.merge(exchanged(tally))
     both.merge(exchanged(tally))
     for name, count in TABLE.items():
@@ -73,16 +73,16 @@ def test_two_processes_are_added_by_the_kind_of_each_line(tally: Tally) -> None:
 
 
 def test_tallies_share_nothing(tally: Tally) -> None:
-    other = Tally(nothing)
+    other = Tally(do_nothing)
     before = exchanged(other)
     other.merge(exchanged(tally))
-    assert exchanged(Tally(nothing)) == before
+    assert exchanged(Tally(do_nothing)) == before
 
 
 def test_silence_counts_nothing() -> None:
-    silence = Silence(nothing)
+    silence = Silence(do_nothing)
     silence.answered(1, 0.1, 0.1, 0.1, 0.1)
     silence.ran(1, 0.1)
     silence.refused(422, 0.1)
     silence.add_up()
-    assert silence.state() == Tally(nothing).state()
+    assert silence.state() == Tally(do_nothing).state()

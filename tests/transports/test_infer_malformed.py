@@ -43,9 +43,9 @@ WRONG = {
     "no JSON": Wrong(400, "not_json", "is not JSON", b"{"),
     "NaN in JSON": Wrong(400, "not_json", "is not JSON", b'{"inputs":[NaN]}'),
     "not UTF-8": Wrong(400, "not_json", "is not JSON", b'{"id":"\xff"}'),
-    "header length garbage": Wrong(400, "bad_header_length", "no number", asks(BINARY), DATA, "many"),
-    "header length negative": Wrong(400, "bad_header_length", "no number", asks(BINARY), DATA, "-1"),
-    "header length empty": Wrong(400, "bad_header_length", "no number", asks(BINARY), DATA, ""),
+    "header length garbage": Wrong(400, "bad_header_length", "is not a number of bytes", asks(BINARY), DATA, "many"),
+    "header length negative": Wrong(400, "bad_header_length", "is not a number of bytes", asks(BINARY), DATA, "-1"),
+    "header length empty": Wrong(400, "bad_header_length", "is not a number of bytes", asks(BINARY), DATA, ""),
     "header length too long": Wrong(
         400, "bad_header_length", "100000 bytes; the body has", asks(BINARY), DATA, "100000"
     ),
@@ -55,7 +55,7 @@ WRONG = {
     "header length 0 and a body of no whole floats": Wrong(400, "bad_binary_size", "raw FP32", b"", b"12345", "0"),
     "binary data without a header length": Wrong(400, "bad_binary_size", "0 bytes of binary data", asks(BINARY)),
     "too few binary data": Wrong(
-        400, "bad_binary_size", "20 bytes of binary data follow the header; 24", asks(BINARY), DATA[4:]
+        400, "bad_binary_size", "20 bytes of binary data follow the header; expected 24", asks(BINARY), DATA[4:]
     ),
     "too many binary data": Wrong(400, "bad_binary_size", "25 bytes", asks(BINARY), DATA + b"!"),
     "gzip that is none": Wrong(400, "bad_encoding", "is not gzip", asks(LOGITS), headers={"content-encoding": "gzip"}),
@@ -69,13 +69,13 @@ WRONG = {
         415, "unsupported_media_type", "octet-stream", asks(LOGITS), headers={"content-type": "text/csv"}
     ),
     # the request
-    "a list": Wrong(422, "wrong_request", "is a list; an object", []),
+    "a list": Wrong(422, "wrong_request", "is a list; expected an object", []),
     "no inputs": Wrong(422, "wrong_request", "inputs is missing", {}),
     "inputs no list": Wrong(422, "wrong_request", "inputs is an object", {"inputs": LOGITS}),
-    "no input in the list": Wrong(422, "missing_logits", "that input was expected", asks()),
+    "no input in the list": Wrong(422, "missing_logits", "expected that input", asks()),
     "an input that is none": Wrong(422, "wrong_request", "inputs[0] is a number", asks(1)),
     "an input without a name": Wrong(422, "wrong_request", "the name of inputs[0] is missing", asks({})),
-    "an input twice": Wrong(422, "duplicate_key", "stands there twice", asks(LOGITS, LOGITS)),
+    "an input twice": Wrong(422, "duplicate_key", "is repeated; it may appear once", asks(LOGITS, LOGITS)),
     "an unknown input": Wrong(
         422, "unknown_input", "there is no input scores", asks(LOGITS, {**LOGITS, "name": "scores"})
     ),
@@ -93,8 +93,8 @@ WRONG = {
     "BYTES for logits": Wrong(
         422, "bad_datatype", "logits is BYTES", asks(binary("logits", "BYTES", [1], 8)), b"\4\0\0\0abcd"
     ),
-    "FP16 in JSON": Wrong(422, "invalid_value", "which only binary data can say", asks({**LOGITS, "datatype": "FP16"})),
-    "BF16 in JSON": Wrong(422, "invalid_value", "which only binary data can say", asks({**LOGITS, "datatype": "BF16"})),
+    "FP16 in JSON": Wrong(422, "invalid_value", "which has no JSON form", asks({**LOGITS, "datatype": "FP16"})),
+    "BF16 in JSON": Wrong(422, "invalid_value", "which has no JSON form", asks({**LOGITS, "datatype": "BF16"})),
     "no shape": Wrong(
         422, "wrong_request", "the shape of logits is missing", asks({"name": "logits", "datatype": "FP32"})
     ),
@@ -107,7 +107,7 @@ WRONG = {
     "no axis": Wrong(422, "wrong_shape", "the shape of logits", asks({**LOGITS, "shape": []})),
     "no class": Wrong(422, "wrong_shape", "at least one class", asks(tensor("logits", "FP32", [2, 0], data=[]))),
     "three axes": Wrong(422, "wrong_shape", "[K] or [N, K]", asks({**LOGITS, "shape": [1, 2, 3]})),
-    "too few values": Wrong(422, "wrong_shape", "5 values; 6 were expected", asks({**LOGITS, "data": [0] * 5})),
+    "too few values": Wrong(422, "wrong_shape", "5 values; expected 6", asks({**LOGITS, "data": [0] * 5})),
     "no data": Wrong(422, "wrong_shape", "has no data", asks({**LOGITS, "data": None})),
     "data a string": Wrong(422, "wrong_shape", "a string", asks({**LOGITS, "data": "0,1,2,3,4,5"})),
     "a string among the data": Wrong(422, "bad_logit", "a string", asks({**LOGITS, "data": [0, 1, "2", 3, 4, 5]})),
@@ -120,16 +120,16 @@ WRONG = {
         422, "invalid_value", "both data and binary", asks({**LOGITS, "parameters": {"binary_data_size": 24}})
     ),
     "a binary size that is no number": Wrong(
-        422, "bad_binary_size", "no number of bytes", asks(binary("logits", "FP32", [2, 3], "24")), DATA
+        422, "bad_binary_size", "is not a number of bytes", asks(binary("logits", "FP32", [2, 3], "24")), DATA
     ),
     "a binary size below zero": Wrong(
-        422, "bad_binary_size", "no number of bytes", asks(binary("logits", "FP32", [2, 3], -24)), DATA
+        422, "bad_binary_size", "is not a number of bytes", asks(binary("logits", "FP32", [2, 3], -24)), DATA
     ),
     **{
         f"a binary temperature of {value} in {datatype}": Wrong(
             422,
             "bad_temperature",
-            f"temperature[0] is {value}; a finite number above 0",
+            f"temperature[0] is {value}; expected a finite number above 0",
             asks(LOGITS, binary("temperature", datatype, [1], np.dtype(dtype).itemsize)),
             np.array([value], dtype).tobytes(),
         )
@@ -194,7 +194,7 @@ WRONG = {
         422, "unknown_output", "there is no output softmax", asks(LOGITS, outputs=wanted("softmax"))
     ),
     "an output twice": Wrong(
-        422, "duplicate_key", "stands there twice", asks(LOGITS, outputs=wanted("entropy", "entropy"))
+        422, "duplicate_key", "is repeated; it may appear once", asks(LOGITS, outputs=wanted("entropy", "entropy"))
     ),
     "binary_data no boolean": Wrong(
         422,
@@ -208,7 +208,7 @@ WRONG = {
     "classification no number": Wrong(
         422,
         "bad_classification",
-        "no number of classes",
+        "not a number of classes",
         asks(LOGITS, outputs=wanted("probabilities", classification="2")),
     ),
     # where to

@@ -66,10 +66,10 @@ def test_a_masked_class_is_in_no_set(running: Running) -> None:
     ("model", "body", "sentence"),
     [
         ("softmax", {"alpha": 0.1}, "was not fitted with scores for prediction sets"),
-        ("digits", {"alpha": 0.1, "temperature": 2}, "no temperature was expected beside it"),
-        ("digits", {"alpha": 0}, "alpha is 0; a number above 0 and below 1 was expected"),
-        ("digits", {"alpha": 1}, "alpha is 1; a number above"),
-        ("digits", {"alpha": "0.1"}, "alpha is a string; a number above"),
+        ("digits", {"alpha": 0.1, "temperature": 2}, "expected no temperature beside it"),
+        ("digits", {"alpha": 0}, "alpha is 0; expected a number above 0 and below 1"),
+        ("digits", {"alpha": 1}, "alpha is 1; expected a number above"),
+        ("digits", {"alpha": "0.1"}, "alpha is a string; expected a number above"),
         ("digits", {"group": "hot"}, "one temperature for all"),
     ],
 )

@@ -99,7 +99,7 @@ class IndexLine(BaseModel):
     reason: str = ""
 
 
-def why_not(state: Serving) -> NotReady | None:
+def readiness_error(state: Serving) -> NotReady | None:
     """Why the service is not ready, if it is not."""
     try:
         check_ready(state)
@@ -108,7 +108,7 @@ def why_not(state: Serving) -> NotReady | None:
     return None
 
 
-def described(state: Serving, model: Model) -> ModelMetadata:
+def metadata_of(state: Serving, model: Model) -> ModelMetadata:
     """A model's metadata."""
     inputs, outputs = tensors(model.signature)
     return ModelMetadata(
@@ -119,13 +119,13 @@ def described(state: Serving, model: Model) -> ModelMetadata:
     )
 
 
-def counted(state: Serving, every: list[Model]) -> Statistics:
+def statistics_of(state: Serving, every: list[Model]) -> Statistics:
     """The statistics of some models."""
     totals: Totals = state.telemetry.totals()
     return Statistics(model_stats=[statistics(model.name, model.version, totals) for model in every])
 
 
-def indexed(state: Serving, *, only_ready: bool) -> list[IndexLine]:
+def index_of(state: Serving, *, only_ready: bool) -> list[IndexLine]:
     """The repository's index."""
     lines = [
         IndexLine(name=model.name, version=model.version, state="READY")

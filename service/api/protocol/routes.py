@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import asked, may_bring
+from service.api.bodies import optional_body, read_object
 from service.api.operations import UNKNOWN, UNREADY
 from service.api.protocol.answers import (
     Health,
@@ -20,11 +20,11 @@ from service.api.protocol.answers import (
     Serving,
     Statistics,
     UnreadyHealth,
-    counted,
-    described,
-    indexed,
+    index_of,
+    metadata_of,
+    readiness_error,
     reload,
-    why_not,
+    statistics_of,
 )
 from service.api.protocol.configuration import configuration
 from service.codec.errors import encode_error
@@ -75,11 +75,11 @@ def health(state: Serving) -> APIRouter:
 
     @router.get("/v2/health/live", summary="Live?")
     async def live() -> Health:
-        return Health(ready=why_not(state) is None)
+        return Health(ready=readiness_error(state) is None)
 
     @router.get("/v2/health/ready", summary="Ready?", response_model=Health, responses=UNHEALTHY)
     async def ready() -> Any:
-        if (error := why_not(state)) is None:
+        if (error := readiness_error(state)) is None:
             return Health(ready=True)
         body = encode_error(error)[:-1] + b',"live":true,"ready":false}'
         return Response(body, error.status, error.headers, "application/json")
@@ -98,12 +98,12 @@ def models(state: Serving) -> APIRouter:
 
     @every.get("/stats", summary="Statistics of every model")
     async def all_statistics() -> Statistics:
-        return counted(state, [m for versions in state.repository.models.values() for m in versions.values()])
+        return statistics_of(state, [m for versions in state.repository.models.values() for m in versions.values()])
 
     @router.get("/{model}", summary="What a model takes and gives")
     @router.get("/{model}/versions/{version}", summary="What a version takes and gives", name="version_metadata")
     async def model_metadata(model: str, version: str | None = None) -> ModelMetadata:
-        return described(state, state.repository.find(model, version))
+        return metadata_of(state, state.repository.find(model, version))
 
     @router.get("/{model}/ready", summary="Is a model ready?", responses=UNREADY)
     @router.get("/{model}/versions/{version}/ready", summary="Is a version ready?", responses=UNREADY)
@@ -121,7 +121,7 @@ def models(state: Serving) -> APIRouter:
     @router.get("/{model}/versions/{version}/stats", summary="Statistics of a version")
     async def model_statistics(model: str, version: str | None = None) -> Statistics:
         found = state.repository.find(model, version)
-        return counted(state, [found] if version else list(state.repository.models[model].values()))
+        return statistics_of(state, [found] if version else list(state.repository.models[model].values()))
 
     every.include_router(router)
     return every
@@ -132,17 +132,21 @@ def repository(state: Serving) -> APIRouter:
     router = APIRouter(prefix="/v2/repository", responses=BAD)
 
     async def index_query(request: Request) -> IndexQuery:
-        return await asked(request, state.gate, IndexQuery)
+        return await read_object(request, state.gate, IndexQuery)
 
     async def load_query(request: Request) -> LoadQuery:
-        return await asked(request, state.gate, LoadQuery)
+        return await read_object(request, state.gate, LoadQuery)
 
-    @router.post("/index", summary="What lies in the repository", openapi_extra=may_bring(IndexQuery))
+    @router.post("/index", summary="What lies in the repository", openapi_extra=optional_body(IndexQuery))
     async def index(query: Annotated[IndexQuery, Depends(index_query)]) -> list[IndexLine]:
-        return indexed(state, only_ready=query.ready)
+        return index_of(state, only_ready=query.ready)
 
     # described, judged, and not used
-    may_load: Any = {"responses": UNKNOWN, "openapi_extra": may_bring(LoadQuery), "dependencies": [Depends(load_query)]}
+    may_load: Any = {
+        "responses": UNKNOWN,
+        "openapi_extra": optional_body(LoadQuery),
+        "dependencies": [Depends(load_query)],
+    }
 
     @router.post("/models/{model}/load", summary="Load a model's files again", **may_load)
     async def load(model: str) -> dict[str, str]:

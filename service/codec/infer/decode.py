@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.codec import arrays
 from service.codec.groups import group_indices
-from service.codec.infer.header import REMEMBERED_BYTES, Asked, Wanted, asked, header_length, shown
+from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequest, header_length, quote, read_header
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
@@ -17,10 +17,10 @@ from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed
 
 try:
-    from service.codec.infer.fast import asked_fast
+    from service.codec.infer.fast import read_header_fast
 except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
 
-    def asked_fast(header: bytes) -> Asked | None:  # noqa: ARG001 - the signature of the fast way
+    def read_header_fast(header: bytes) -> InferHeader | None:  # noqa: ARG001 - the signature of the fast way
         """Leave it to the careful way."""
         return None
 
@@ -33,7 +33,7 @@ TEMPERATURES = ("FP32", "FP64")
 class Inference(Query):
     """One request; `lead` is `()` where the logits came without a batch axis."""
 
-    wanted: tuple[Wanted, ...] = ()
+    wanted: tuple[OutputRequest, ...] = ()
 
 
 def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inference:
@@ -44,17 +44,17 @@ def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inferen
         InvalidValue: it is, but no request that can be answered.
     """
     n = header_length(length, len(body))
-    header = raw(body, model) if n == 0 and body else body if n == len(body) else body[:n]
-    said = (asked_fast(header) if len(header) > REMEMBERED_BYTES else None) or asked(header)
+    header = raw_header(body, model) if n == 0 and body else body if n == len(body) else body[:n]
+    said = (read_header_fast(header) if len(header) > REMEMBERED_BYTES else None) or read_header(header)
     if n + said.n_bytes != len(body):
         raise Malformed(
-            f"{len(body) - n} bytes of binary data follow the header; {said.n_bytes} were expected, as the inputs say",
+            f"{len(body) - n} bytes of binary data follow the header; expected {said.n_bytes}, as the inputs say",
             code="bad_binary_size",
         )
-    return inference(said, body, n, model)
+    return build_inference(said, body, n, model)
 
 
-def inference(said: Asked, body: bytes, at: int, model: Signature) -> Inference:
+def build_inference(said: InferHeader, body: bytes, at: int, model: Signature) -> Inference:
     """The request that a header is, with the binary data that begin at byte `at` of the body.
 
     Raises:
@@ -79,7 +79,7 @@ def inference(said: Asked, body: bytes, at: int, model: Signature) -> Inference:
     )
 
 
-def raw(body: bytes, model: Signature) -> bytes:
+def raw_header(body: bytes, model: Signature) -> bytes:
     """The header for a body that is nothing but the only input's data: a raw binary request."""
     if len(model.inputs) != 1:
         raise Malformed(
@@ -98,7 +98,7 @@ def raw(body: bytes, model: Signature) -> bytes:
         sizes[0] = 1
     if sizes.count(-1) > 1 or rest or n_elements % fixed:
         raise Malformed(
-            f"the body has {len(body)} bytes; a raw {NAMES[np.dtype(dtype)]} tensor of {sizes} was expected",
+            f"the body has {len(body)} bytes; expected a raw {NAMES[np.dtype(dtype)]} tensor of {sizes}",
             code="bad_binary_size",
         )
     sizes = [n_elements // fixed if size == -1 else size for size in sizes]
@@ -112,7 +112,7 @@ def raw(body: bytes, model: Signature) -> bytes:
 Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis
 
 
-class Came(NamedTuple):
+class GivenInputs(NamedTuple):
     """What came of a request's inputs: the model's own by name, and the two that every model takes."""
 
     own: dict[str, NDArray[Any]]
@@ -120,102 +120,102 @@ class Came(NamedTuple):
     temperature: tuple[Tensor, int] | None
 
 
-def gathered(said: Asked, body: bytes, at: int, model: Signature) -> Came:
+def gather_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> GivenInputs:
     """The inputs, read where they stand; binary data begin at byte `at` of the body."""
     own: dict[str, NDArray[Any]] = {}
     mask = temperature = None
     for tensor in said.inputs:
         if tensor.name in model.inputs:
             own[tensor.name] = (
-                numbers(tensor, body, at) if model.takes == "logits" else own_input(tensor, body, at, model)
+                read_numbers(tensor, body, at) if model.takes == "logits" else read_own_input(tensor, body, at, model)
             )
         elif tensor.name == "mask":
-            mask = booleans(tensor, body, at)
+            mask = read_booleans(tensor, body, at)
         elif tensor.name == "temperature":
             temperature = tensor, at
         else:
             known = ", ".join([*model.inputs, "mask", "temperature"])
-            raise InvalidValue(f"there is no input {shown(tensor.name)}; {known} are known", code="unknown_input")
+            raise InvalidValue(f"there is no input {quote(tensor.name)}; {known} are known", code="unknown_input")
         at += tensor.n_bytes or 0
-    return Came(own, mask, temperature)
+    return GivenInputs(own, mask, temperature)
 
 
-def read_logits(said: Asked, body: bytes, at: int, model: Signature) -> Decoded:
+def read_logits(said: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of logits."""
-    came = gathered(said, body, at, model)
+    came = gather_inputs(said, body, at, model)
     logits = came.own.get("logits")
     if logits is None:
-        raise InvalidValue(f"the model {model.name} takes logits; that input was expected", code="missing_logits")
+        raise InvalidValue(f"the model {model.name} takes logits; expected that input", code="missing_logits")
     shape = logits.shape
     if len(shape) > 2 or shape[-1] == 0:
         raise InvalidValue(
-            f"logits has the shape {list(shape)}; [K] or [N, K] with at least one class was expected",
+            f"logits has the shape {list(shape)}; expected [K] or [N, K] with at least one class",
             code="wrong_shape",
         )
     n, k = shape if len(shape) == 2 else (1, shape[0])
     if k != (model.classes or k):
         raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
-    mask = None if came.mask is None else arrays.fitted(came.mask, shape, 1).reshape(n, k)
-    temperature = temperatures(came.temperature, said, body, n)
+    mask = None if came.mask is None else arrays.fit_mask(came.mask, shape, 1).reshape(n, k)
+    temperature = read_temperatures(came.temperature, said, body, n)
     if n == 0:
         return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
     rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
     return rows, shape[:-1], (k,)
 
 
-def read_inputs(said: Asked, body: bytes, at: int, model: Signature) -> Decoded:
+def read_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of a classifier's own inputs."""
-    came = gathered(said, body, at, model)
+    came = gather_inputs(said, body, at, model)
     if missing := model.inputs.keys() - came.own.keys():
         raise InvalidValue(f"the input {', '.join(sorted(missing))} is missing", code="missing_inputs")
     counts = {len(values) for values in came.own.values()}
     if len(counts) != 1:
-        raise InvalidValue("the inputs have different numbers of rows; the same was expected", code="wrong_shape")
+        raise InvalidValue("the inputs have different numbers of rows; expected the same", code="wrong_shape")
     n = counts.pop()
     mask = came.mask
     if mask is not None:
         if model.classes is None:
             raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
-        mask = arrays.fitted(mask, (n, model.classes), 1)
-    temperature = temperatures(came.temperature, said, body, n)
+        mask = arrays.fit_mask(mask, (n, model.classes), 1)
+    temperature = read_temperatures(came.temperature, said, body, n)
     empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
     own = {name: came.own[name] for name in model.inputs}
     return Rows(own, mask, temperature, empty), (n,), (model.classes or 0,)
 
 
-def numbers(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
+def read_numbers(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
     """Logits, float32 or float64, of the tensor's shape."""
-    expect(tensor, LOGITS)
+    check_datatype(tensor, LOGITS)
     if tensor.n_bytes is not None:
         values = from_bytes(tensor, body, at)
         return values.astype(np.float32) if values.dtype == np.float16 else values
     if isinstance(tensor.data, np.ndarray):
         return tensor.data.reshape(tensor.shape)
     leaves = leaves_of(tensor)
-    return arrays.as_numbers(tensor.shape, leaves, tensor.name) if leaves else np.zeros(tensor.shape)
+    return arrays.to_numbers(tensor.shape, leaves, tensor.name) if leaves else np.zeros(tensor.shape)
 
 
-def booleans(tensor: Tensor, body: bytes, at: int) -> NDArray[np.bool_]:
+def read_booleans(tensor: Tensor, body: bytes, at: int) -> NDArray[np.bool_]:
     """A mask, of the tensor's shape."""
-    expect(tensor, ("BOOL",))
+    check_datatype(tensor, ("BOOL",))
     if tensor.n_bytes is not None:
         return from_bytes(tensor, body, at)
     if isinstance(tensor.data, np.ndarray):
         return tensor.data.reshape(tensor.shape)
-    return arrays.as_booleans(tensor.shape, leaves_of(tensor), tensor.name)
+    return arrays.to_booleans(tensor.shape, leaves_of(tensor), tensor.name)
 
 
-def temperatures(came: tuple[Tensor, int] | None, said: Asked, body: bytes, n: int) -> Temperature | None:
+def read_temperatures(came: tuple[Tensor, int] | None, said: InferHeader, body: bytes, n: int) -> Temperature | None:
     """The input `temperature`, `[N]`, `[N, 1]` or `[1]`, or the parameter of that name; at most one of them."""
     if came is None:
         return said.temperature
     tensor, at = came
     if said.temperature is not None:
-        raise InvalidValue("temperature came as an input and as a parameter; one of them was expected")
-    expect(tensor, TEMPERATURES)
+        raise InvalidValue("temperature was given both as an input and as a parameter; send one of them")
+    check_datatype(tensor, TEMPERATURES)
     if tensor.shape not in ((n,), (n, 1), (1,), (1, 1)):
         raise InvalidValue(
-            f"temperature has the shape {list(tensor.shape)}; [1], or [{n}] or [{n}, 1] for {n} rows, was expected",
+            f"temperature has the shape {list(tensor.shape)}; expected [1], or [{n}] or [{n}, 1] for {n} rows",
             code="wrong_shape",
         )
     if tensor.n_bytes is not None:
@@ -223,7 +223,7 @@ def temperatures(came: tuple[Tensor, int] | None, said: Asked, body: bytes, n: i
         if column.size == 1 and 0 < (only := float(column.item())) < math.inf:  # the usual case, fast
             return only
     else:
-        column = arrays.as_numbers(tensor.shape, leaves_of(tensor), "temperature")
+        column = arrays.to_numbers(tensor.shape, leaves_of(tensor), "temperature")
     with np.errstate(over="ignore"):
         column = column.astype(np.float32 if tensor.datatype == "FP32" else np.float64).astype(np.float64)
     good = (column > 0) & np.isfinite(column)
@@ -231,32 +231,30 @@ def temperatures(came: tuple[Tensor, int] | None, said: Asked, body: bytes, n: i
         row = int((~good).argmax())
         found = f"{column.reshape(-1)[row]:g}"
         raise InvalidValue(
-            f"temperature[{row}] is {found}; a finite number above 0 was expected", code="bad_temperature", row=row
+            f"temperature[{row}] is {found}; expected a finite number above 0", code="bad_temperature", row=row
         )
     return float(column.reshape(-1)[0]) if column.size == 1 else column.reshape(n, 1)
 
 
-def own_input(tensor: Tensor, body: bytes, at: int, model: Signature) -> NDArray[Any]:
+def read_own_input(tensor: Tensor, body: bytes, at: int, model: Signature) -> NDArray[Any]:
     """An input of a classifier, as it declares it."""
     dtype, shape = model.inputs[tensor.name]
-    expect(tensor, (NAMES[np.dtype(dtype)],))
+    check_datatype(tensor, (NAMES[np.dtype(dtype)],))
     sizes = tensor.shape[1:]
     if len(sizes) != len(shape) or any(size not in (None, got) for size, got in zip(shape, sizes, strict=True)):
         expected = ["N", *("any" if size is None else size for size in shape)]
-        raise InvalidValue(
-            f"{tensor.name} has the shape {list(tensor.shape)}; {expected} was expected", code="wrong_shape"
-        )
+        raise InvalidValue(f"{tensor.name} has the shape {list(tensor.shape)}; expected {expected}", code="wrong_shape")
     if tensor.n_bytes is None:
-        return arrays.as_dtype(tensor.shape, leaves_of(tensor), tensor.name, dtype)
+        return arrays.to_dtype(tensor.shape, leaves_of(tensor), tensor.name, dtype)
     values = from_bytes(tensor, body, at)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InvalidValue(f"{tensor.name} has a number that is not finite", code="bad_input")
     return values
 
 
-def expect(tensor: Tensor, datatypes: tuple[str, ...]) -> None:
+def check_datatype(tensor: Tensor, datatypes: tuple[str, ...]) -> None:
     """Refuse a tensor of another datatype."""
     if tensor.datatype not in datatypes:
         raise InvalidValue(
-            f"{tensor.name} is {tensor.datatype}; {' or '.join(datatypes)} was expected", code="bad_datatype"
+            f"{tensor.name} is {tensor.datatype}; expected {' or '.join(datatypes)}", code="bad_datatype"
         )

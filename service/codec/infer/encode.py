@@ -13,8 +13,8 @@ import orjson
 from numpy.typing import NDArray
 
 from service.codec.infer.decode import Inference
-from service.codec.infer.header import Wanted
-from service.codec.infer.tensors import NAMES, as_bytes
+from service.codec.infer.header import OutputRequest
+from service.codec.infer.tensors import NAMES, to_bytes
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
 from service.kinds import KINDS, Kind
@@ -30,37 +30,41 @@ def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[by
     """The body, and how much of it is its header; none if that is all."""
     outputs: list[dict[str, Any]] = []
     binary: list[memoryview] = []
-    for wanted, values in told(query, arrays, model):
-        said: dict[str, Any] = {"name": wanted.name, "datatype": datatype(values), "shape": shape(values, query)}
+    for wanted, values in output_tensors(query, arrays, model):
+        output: dict[str, Any] = {
+            "name": wanted.name,
+            "datatype": datatype_of(values),
+            "shape": output_shape(values, query),
+        }
         if wanted.binary:
             data = data_of(values)
-            said["parameters"] = {"binary_data_size": data.nbytes}
+            output["parameters"] = {"binary_data_size": data.nbytes}
             binary.append(data)
         else:
-            said["data"] = values.reshape(-1).tolist() if wanted.n_classes else values.reshape(-1)
-        outputs.append(said)
-    header = orjson.dumps(response(query, outputs, model), option=NUMPY)
+            output["data"] = values.reshape(-1).tolist() if wanted.n_classes else values.reshape(-1)
+        outputs.append(output)
+    header = orjson.dumps(response_header(query, outputs, model), option=NUMPY)
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
-def told(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[Wanted, NDArray[Any]]]:
+def output_tensors(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[OutputRequest, NDArray[Any]]]:
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
     kind = KINDS[model.kind]
-    arrays = arrays if query.rows.n else no_rows(query)
+    arrays = arrays if query.rows.n else empty_arrays(query)
     for wanted in query.wanted:
-        values = tensor(wanted.name, arrays, kind)
+        values = output_values(wanted.name, arrays, kind)
         if wanted.n_classes:
-            strings = classified(values, kind.top(arrays, wanted.n_classes), wanted.n_classes, model)
+            strings = classification_strings(values, kind.top(arrays, wanted.n_classes), wanted.n_classes, model)
             values = np.array(strings, np.object_).reshape(len(values), min(wanted.n_classes, values.shape[1]))
         yield wanted, values
 
 
-def datatype(values: NDArray[Any]) -> str:
+def datatype_of(values: NDArray[Any]) -> str:
     """What the protocol calls it."""
     return "BYTES" if values.dtype == np.object_ else NAMES[values.dtype]
 
 
-def shape(values: NDArray[Any], query: Inference) -> tuple[int, ...]:
+def output_shape(values: NDArray[Any], query: Inference) -> tuple[int, ...]:
     """A tensor's shape; the batch axis of a class axis is there if the logits came with one."""
     return query.lead + values.shape[1:] if values.ndim > 1 else values.shape
 
@@ -68,11 +72,11 @@ def shape(values: NDArray[Any], query: Inference) -> tuple[int, ...]:
 def data_of(values: NDArray[Any]) -> memoryview:
     """A tensor's binary data."""
     if values.dtype == np.object_:
-        return memoryview(as_bytes(values.reshape(-1)))
+        return memoryview(to_bytes(values.reshape(-1)))
     return np.ascontiguousarray(values).data
 
 
-def response(query: Inference, outputs: list[dict[str, Any]], model: Signature) -> dict[str, Any]:
+def response_header(query: Inference, outputs: list[dict[str, Any]], model: Signature) -> dict[str, Any]:
     """The response object."""
     said: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if query.id is not None:
@@ -92,7 +96,7 @@ def response(query: Inference, outputs: list[dict[str, Any]], model: Signature) 
     return said
 
 
-def tensor(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:
+def output_values(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:
     """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left."""
     if name in PER_CLASS:
         return arrays[name]
@@ -100,14 +104,14 @@ def tensor(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:
     return values
 
 
-def no_rows(query: Inference) -> dict[str, NDArray[Any]]:
+def empty_arrays(query: Inference) -> dict[str, NDArray[Any]]:
     """What a head would say of no rows."""
     k = query.classes[0]
     wide, narrow = np.zeros((0, k), np.float32), np.zeros((0, 1), np.float32)
     return {"probabilities": wide, "log_probabilities": wide, "scores": np.zeros((0, k)), "logsumexp": narrow}
 
 
-def classified(values: NDArray[Any], top: list[NDArray[np.int64]], n: int, model: Signature) -> list[str]:
+def classification_strings(values: NDArray[Any], top: list[NDArray[np.int64]], n: int, model: Signature) -> list[str]:
     """`value:index[:label]` of the best `n` classes of each row, best first; what may not be chosen stands last."""
     n = min(n, values.shape[1])
     found = []

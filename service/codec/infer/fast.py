@@ -12,7 +12,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from service.codec.infer.header import Asked, understood
+from service.codec.infer.header import InferHeader, check_header
 from service.codec.simd import PARSERS, booleans_fast, count_lists
 from service.errors import InvalidValue
 
@@ -20,12 +20,12 @@ FLOATS: Final = frozenset({"FP32", "FP64"})
 KEY: Final = b'"data"'
 
 
-def asked_fast(header: bytes) -> Asked | None:
+def read_header_fast(header: bytes) -> InferHeader | None:
     """What a header says, its numbers and booleans as arrays, or None where the careful way must look."""
     if b"\\" in header:
         return None
     try:
-        return understood(Reader(header).request(PARSERS.parse(header)))
+        return check_header(Reader(header).request(PARSERS.parse(header)))
     except (InvalidValue, ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
         return None
 

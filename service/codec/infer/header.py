@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from service.codec.arrays import said
+from service.codec.arrays import json_type
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
 from service.errors import InvalidValue, Malformed, NotJSON
 from service.kinds.outputs import OUTPUTS
@@ -21,7 +21,7 @@ MAX_TIMEOUT_US: Final = 3_600_000_000
 MAX_ID: Final = 256
 
 
-class Wanted(NamedTuple):
+class OutputRequest(NamedTuple):
     """An output that is asked for: as binary data or JSON, or as its best `n_classes` classes if that is not 0."""
 
     name: str
@@ -29,7 +29,7 @@ class Wanted(NamedTuple):
     n_classes: int
 
 
-class Asked(NamedTuple):
+class InferHeader(NamedTuple):
     """A header.
 
     Attributes:
@@ -46,53 +46,56 @@ class Asked(NamedTuple):
     group: str | None
     timeout_s: float | None
     inputs: tuple[Tensor, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[OutputRequest, ...]
     made_of: tuple[str, ...]
     n_bytes: int
     binary: bool
 
 
-def asked(header: bytes) -> Asked:
+def read_header(header: bytes) -> InferHeader:
     """What a header says.
 
     Raises:
         NotJSON: it is not JSON.
         InvalidValue: it is, but no inference request.
     """
-    return remembered(header) if len(header) <= REMEMBERED_BYTES else read(header)
+    return remembered_header(header) if len(header) <= REMEMBERED_BYTES else parse_header(header)
 
 
-def read(header: bytes) -> Asked:
-    """As `asked`, without remembering."""
+def parse_header(header: bytes) -> InferHeader:
+    """As `read_header`, without remembering."""
     try:
         document = orjson.loads(header)
     except orjson.JSONDecodeError as error:
         what = "the inference header is empty" if not header.strip() else f"the inference header is not JSON: {error}"
-        raise NotJSON(f"{what}; a JSON object was expected") from None
-    return understood(document)
+        raise NotJSON(f"{what}; expected a JSON object") from None
+    return check_header(document)
 
 
-def understood(document: Any) -> Asked:
+def check_header(document: Any) -> InferHeader:
     """What a header says, once it is parsed.
 
     Raises:
-        InvalidValue: it is no inference request.
+        InvalidValue: it is not an inference request.
     """
-    given = typed(document, dict, "the inference request", "an object with inputs")
+    given = check_type(document, dict, "the inference request", "an object with inputs")
     parameters = parameters_of(given, "the request")
     inputs = tuple(
-        [tensor(item, i) for i, item in enumerate(typed(given.get("inputs"), list, "inputs", "a list of tensors"))]
+        [
+            read_tensor(item, i)
+            for i, item in enumerate(check_type(given.get("inputs"), list, "inputs", "a list of tensors"))
+        ]
     )
-    unlike(inputs, "input")
-    wanted = outputs(given.get("outputs"), flag(parameters, "binary_data_output", "the request"))
+    refuse_duplicates(inputs, "input")
+    wanted = read_outputs(given.get("outputs"), read_flag(parameters, "binary_data_output", "the request"))
     made_of = tuple([w.name for w in wanted])
     if any(w.n_classes for w in wanted):
         made_of = (*made_of, "top")
-    return Asked(
-        identifier(given.get("id")),
-        temperature(parameters.get("temperature")),
-        group(parameters.get("group")),
-        timeout(parameters.get("timeout")),
+    return InferHeader(
+        read_id(given.get("id")),
+        read_temperature(parameters.get("temperature")),
+        read_group(parameters.get("group")),
+        read_timeout(parameters.get("timeout")),
         inputs,
         wanted,
         made_of,
@@ -101,34 +104,34 @@ def understood(document: Any) -> Asked:
     )
 
 
-remembered = lru_cache(maxsize=512)(read)
+remembered_header = lru_cache(maxsize=512)(parse_header)
 
 
-def tensor(item: Any, i: int) -> Tensor:
+def read_tensor(item: Any, i: int) -> Tensor:
     """One input, whose binary size fits its shape."""
-    given = typed(item, dict, f"inputs[{i}]", "an object with name, shape and datatype")
-    name = typed(given.get("name"), str, f"the name of inputs[{i}]", "a string")
-    datatype = typed(given.get("datatype"), str, f"the datatype of {shown(name)}", "a string such as FP32")
+    given = check_type(item, dict, f"inputs[{i}]", "an object with name, shape and datatype")
+    name = check_type(given.get("name"), str, f"the name of inputs[{i}]", "a string")
+    datatype = check_type(given.get("datatype"), str, f"the datatype of {quote(name)}", "a string such as FP32")
     if datatype not in DTYPES and datatype != "BYTES":
         raise InvalidValue(
-            f"{shown(name)} has the datatype {shown(datatype)}; {', '.join(DTYPES)} are known", code="bad_datatype"
+            f"{quote(name)} has the datatype {quote(datatype)}; {', '.join(DTYPES)} are known", code="bad_datatype"
         )
     shape = shape_of(given.get("shape"), name)
-    parameters = parameters_of(given, shown(name))
+    parameters = parameters_of(given, quote(name))
     refuse_shared_memory(parameters, name)
     n_bytes = parameters.get("binary_data_size")
     if n_bytes is None:
         if datatype in BINARY_ONLY:
-            raise InvalidValue(f"{shown(name)} is {datatype}, which only binary data can say: those were expected")
+            raise InvalidValue(f"{quote(name)} is {datatype}, which has no JSON form; expected binary data")
         return Tensor(name, datatype, shape, None, given.get("data"))
     if type(n_bytes) is not int or n_bytes < 0:
-        raise InvalidValue(f"binary_data_size of {shown(name)} is no number of bytes", code="bad_binary_size")
+        raise InvalidValue(f"binary_data_size of {quote(name)} is not a number of bytes", code="bad_binary_size")
     if given.get("data") is not None:
-        raise InvalidValue(f"{shown(name)} has both data and binary_data_size; one of them was expected")
+        raise InvalidValue(f"{quote(name)} has both data and binary_data_size; send one of them")
     if datatype != "BYTES" and n_bytes != n_elements(shape) * DTYPES[datatype].itemsize:
         needed = n_elements(shape) * DTYPES[datatype].itemsize
         raise InvalidValue(
-            f"the binary data of {shown(name)} are {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
+            f"the binary data of {quote(name)} are {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
             code="bad_binary_size",
         )
     return Tensor(name, datatype, shape, n_bytes, None)
@@ -136,32 +139,35 @@ def tensor(item: Any, i: int) -> Tensor:
 
 def shape_of(value: Any, name: str) -> tuple[int, ...]:
     """A tensor's shape."""
-    axes = typed(value, list, f"the shape of {shown(name)}", "a list of sizes")
+    axes = check_type(value, list, f"the shape of {quote(name)}", "a list of sizes")
     if any(type(size) is not int or not 0 <= size <= MAX_AXIS for size in axes) or not 1 <= len(axes) <= MAX_RANK:
         raise InvalidValue(
-            f"the shape of {shown(name)} is no list of 1 to {MAX_RANK} sizes from 0 to {MAX_AXIS}", code="wrong_shape"
+            f"the shape of {quote(name)} is not a list of 1 to {MAX_RANK} sizes from 0 to {MAX_AXIS}",
+            code="wrong_shape",
         )
     if n_elements(tuple(size or 1 for size in axes)) > sys.maxsize // 8:
-        raise InvalidValue(f"the shape of {shown(name)} is larger than any memory", code="wrong_shape")
+        raise InvalidValue(f"the shape of {quote(name)} is larger than any memory", code="wrong_shape")
     return tuple(axes)
 
 
-def outputs(value: Any, binary: bool) -> tuple[Wanted, ...]:
+def read_outputs(value: Any, binary: bool) -> tuple[OutputRequest, ...]:
     """The outputs that are asked for; all there are, if none is named. `binary` where an output says nothing."""
     if value is None or value == []:
-        return tuple([Wanted(name, binary, 0) for name in OUTPUTS])
+        return tuple([OutputRequest(name, binary, 0) for name in OUTPUTS])
     wanted = []
-    for i, item in enumerate(typed(value, list, "outputs", "a list of outputs")):
-        given = typed(item, dict, f"outputs[{i}]", "an object with a name")
-        name = typed(given.get("name"), str, f"the name of outputs[{i}]", "a string")
+    for i, item in enumerate(check_type(value, list, "outputs", "a list of outputs")):
+        given = check_type(item, dict, f"outputs[{i}]", "an object with a name")
+        name = check_type(given.get("name"), str, f"the name of outputs[{i}]", "a string")
         if name not in OUTPUTS:
             raise InvalidValue(
-                f"there is no output {shown(name)}; there are {', '.join(OUTPUTS)}", code="unknown_output"
+                f"there is no output {quote(name)}; there are {', '.join(OUTPUTS)}", code="unknown_output"
             )
-        parameters = parameters_of(given, shown(name))
+        parameters = parameters_of(given, quote(name))
         refuse_shared_memory(parameters, name)
-        wanted.append(Wanted(name, flag(parameters, "binary_data", name, binary), n_classes(parameters, name)))
-    unlike(wanted, "output")
+        wanted.append(
+            OutputRequest(name, read_flag(parameters, "binary_data", name, binary), n_classes(parameters, name))
+        )
+    refuse_duplicates(wanted, "output")
     return tuple(wanted)
 
 
@@ -169,7 +175,7 @@ def n_classes(parameters: dict[str, Any], name: str) -> int:
     """The classification extension: how many classes instead of the tensor, 0 for the tensor."""
     n = parameters.get("classification", 0)
     if type(n) is not int or not 0 <= n <= MAX_AXIS:
-        raise InvalidValue(f"classification of {name} is no number of classes", code="bad_classification")
+        raise InvalidValue(f"classification of {name} is not a number of classes", code="bad_classification")
     if n and name not in CLASSIFIED:
         raise InvalidValue(
             f"{name} has no classes to classify; {' and '.join(sorted(CLASSIFIED))} have", code="bad_classification"
@@ -177,45 +183,45 @@ def n_classes(parameters: dict[str, Any], name: str) -> int:
     return n
 
 
-def identifier(value: Any) -> str | None:
+def read_id(value: Any) -> str | None:
     """The request's id, to be echoed."""
     if value is None:
         return None
-    name: str = typed(value, str, "id", "a string")
+    name: str = check_type(value, str, "id", "a string")
     if len(name) > MAX_ID:
-        raise InvalidValue(f"id has {len(name)} characters; at most {MAX_ID} were expected")
+        raise InvalidValue(f"id has {len(name)} characters; expected at most {MAX_ID}")
     return name
 
 
-def temperature(value: Any) -> float | None:
+def read_temperature(value: Any) -> float | None:
     """The parameter `temperature`: a number, or a string that is one, as some clients' parameters are strings."""
     if value is None:
         return None
-    number = numeric(value)
+    number = to_number(value)
     if not 0 < number < math.inf:
-        found = said(value) if math.isnan(number) else f"{number:g}"
+        found = json_type(value) if math.isnan(number) else f"{number:g}"
         raise InvalidValue(
-            f"the parameter temperature is {found}; a finite number above 0 was expected", code="bad_temperature"
+            f"the parameter temperature is {found}; expected a finite number above 0", code="bad_temperature"
         )
     return number
 
 
-def group(value: Any) -> str | None:
+def read_group(value: Any) -> str | None:
     """The parameter `group`."""
-    return None if value is None else str(typed(value, str, "the parameter group", "a string"))
+    return None if value is None else str(check_type(value, str, "the parameter group", "a string"))
 
 
-def timeout(value: Any) -> float | None:
-    """The parameter `timeout` of the schedule policy extension, microseconds, as seconds; 0 is none."""
+def read_timeout(value: Any) -> float | None:
+    """The parameter `read_timeout` of the schedule policy extension, microseconds, as seconds; 0 is none."""
     if value is None:
         return None
-    number = numeric(value)
+    number = to_number(value)
     if not 0 <= number <= MAX_TIMEOUT_US:
-        raise InvalidValue(f"the parameter timeout is no number of microseconds from 0 to {MAX_TIMEOUT_US}")
+        raise InvalidValue(f"the parameter timeout is not a number of microseconds from 0 to {MAX_TIMEOUT_US}")
     return number / 1e6 or None
 
 
-def numeric(value: Any) -> float:
+def to_number(value: Any) -> float:
     """A number, or the number in a string; NaN for anything else."""
     if type(value) in (int, float) or (type(value) is str and value.isascii() and "_" not in value):
         try:
@@ -228,41 +234,41 @@ def numeric(value: Any) -> float:
 def parameters_of(given: dict[str, Any], of: str) -> dict[str, Any]:
     """The parameters of something; those that nobody here knows are let pass, as the protocol has them open."""
     value = given.get("parameters")
-    return {} if value is None else typed(value, dict, f"parameters of {of}", "an object")
+    return {} if value is None else check_type(value, dict, f"parameters of {of}", "an object")
 
 
-def flag(parameters: dict[str, Any], key: str, of: str, default: bool = False) -> bool:
+def read_flag(parameters: dict[str, Any], key: str, of: str, default: bool = False) -> bool:
     """A boolean parameter."""
     value = parameters.get(key)
-    return default if value is None else typed(value, bool, f"{key} of {of}", "true or false")
+    return default if value is None else check_type(value, bool, f"{key} of {of}", "true or false")
 
 
 def refuse_shared_memory(parameters: dict[str, Any], name: str) -> None:
     """Tensors come and go in the body here."""
     if "shared_memory_region" in parameters:
         raise InvalidValue(
-            f"{shown(name)} lies in shared memory, which is not served: data in the body were expected",
+            f"{quote(name)} lies in shared memory, which is not served; expected data in the body",
             code="no_shared_memory",
         )
 
 
-def unlike(items: "tuple[Tensor, ...] | list[Wanted]", what: str) -> None:
-    """Refuse a name that stands there twice."""
+def refuse_duplicates(items: "tuple[Tensor, ...] | list[OutputRequest]", what: str) -> None:
+    """Refuse a name that is repeated."""
     names = [item.name for item in items]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidValue(f"the {what} {shown(twice)} stands there twice; once was expected", code="duplicate_key")
+        raise InvalidValue(f"the {what} {quote(twice)} is repeated; it may appear once", code="duplicate_key")
 
 
-def typed(value: Any, kind: type, name: str, expected: str) -> Any:
+def check_type(value: Any, kind: type, name: str, expected: str) -> Any:
     """`value`, if it is of its kind."""
     if type(value) is not kind:
-        found = "missing" if value is None else said(value)
-        raise InvalidValue(f"{name} is {found}; {expected} was expected", code="wrong_request")
+        found = "missing" if value is None else json_type(value)
+        raise InvalidValue(f"{name} is {found}; expected {expected}", code="wrong_request")
     return value
 
 
-def shown(name: str) -> str:
+def quote(name: str) -> str:
     """A client's word in a sentence, cut and harmless."""
     return name if name.isidentifier() and len(name) <= 40 else repr(name[:40])
 
@@ -276,7 +282,7 @@ def header_length(value: bytes | None, n_bytes: int) -> int:
     if value is None:
         return n_bytes
     if not value.isdigit():
-        raise Malformed("Inference-Header-Content-Length is no number of bytes", code="bad_header_length")
+        raise Malformed("Inference-Header-Content-Length is not a number of bytes", code="bad_header_length")
     length = int(value[:19])
     if length > n_bytes:
         raise Malformed(

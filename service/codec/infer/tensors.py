@@ -78,7 +78,7 @@ def from_bytes(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
     elif tensor.datatype == "BOOL" and values.view(np.uint8).max() > 1:
         i = int((values.view(np.uint8) > 1).argmax())
         raise InvalidValue(
-            f"{tensor.name} has the byte {values.view(np.uint8)[i]} as BOOL number {i}; 0 or 1 was expected",
+            f"{tensor.name} has the byte {values.view(np.uint8)[i]} as BOOL number {i}; expected 0 or 1",
             code="bad_mask" if tensor.name == "mask" else "bad_input",
         )
     return values.reshape(tensor.shape)
@@ -96,10 +96,10 @@ def leaves_of(tensor: Tensor) -> list[Any]:
         return found
     n = n_elements(shape)
     if not isinstance(data, list):
-        what = "has no data" if data is None else f"has data that are {arrays.said(data)}"
-        raise InvalidValue(f"{tensor.name} {what}; a list of {n} was expected", code="wrong_shape")
+        what = "has no data" if data is None else f"has data that are {arrays.json_type(data)}"
+        raise InvalidValue(f"{tensor.name} {what}; expected a list of {n}", code="wrong_shape")
     if n == 0:
-        if not empty(data):
+        if not is_empty(data):
             raise InvalidValue(
                 f"{tensor.name} has data, and the shape {list(shape)}, which has none", code="wrong_shape"
             )
@@ -108,20 +108,20 @@ def leaves_of(tensor: Tensor) -> list[Any]:
         given: tuple[int, ...] = (len(data),)
         leaves = data
     else:
-        given, leaves = arrays.flattened(data, tensor.name)
+        given, leaves = arrays.flatten(data, tensor.name)
     if len(leaves) != n:
         raise InvalidValue(
-            f"{tensor.name} has {len(leaves)} values; {n} were expected for its shape {list(shape)}", code="wrong_shape"
+            f"{tensor.name} has {len(leaves)} values; expected {n} for its shape {list(shape)}", code="wrong_shape"
         )
     if given not in (shape, (n,)):
         raise InvalidValue(
-            f"{tensor.name} has data nested as {list(given)}; {list(shape)}, or a flat list of {n}, was expected",
+            f"{tensor.name} has data nested as {list(given)}; expected {list(shape)}, or a flat list of {n}",
             code="wrong_shape",
         )
     return leaves
 
 
-def empty(data: list[Any]) -> bool:
+def is_empty(data: list[Any]) -> bool:
     """Whether nothing stands in these lists."""
     while data:
         if not all(isinstance(item, list) for item in data):
@@ -130,7 +130,7 @@ def empty(data: list[Any]) -> bool:
     return True
 
 
-def as_bytes(strings: Iterable[str]) -> bytes:
+def to_bytes(strings: Iterable[str]) -> bytes:
     """A BYTES tensor's data: for each element its length, four bytes, and then its bytes."""
     encoded = [string.encode() for string in strings]
     return b"".join(part for item in encoded for part in (len(item).to_bytes(4, "little"), item))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from service.codec import arrays, wording
 from service.codec.groups import group_indices
-from service.codec.objects import parsed
+from service.codec.objects import parse_object
 from service.codec.predict.contract import PredictRequest
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
@@ -22,7 +22,7 @@ from service.errors import InvalidValue
 
 def decode_careful(body: bytes, model: Signature) -> Query:
     """Read a body of any kind, and say what is wrong with it where something is."""
-    request = described(parsed(body))
+    request = check_contract(parse_object(body))
     read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(request, model)
     groups = group_indices(request.group, rows.n, model)
@@ -42,7 +42,7 @@ def decode_careful(body: bytes, model: Signature) -> Query:
     )
 
 
-def described(document: dict[str, Any]) -> PredictRequest:
+def check_contract(document: dict[str, Any]) -> PredictRequest:
     """The document as the contract has it; the first thing that pydantic minds is the error."""
     known = PredictRequest.model_fields
     if unknown := [key for key in document if key not in known]:
@@ -50,9 +50,9 @@ def described(document: dict[str, Any]) -> PredictRequest:
     try:
         request = PredictRequest.model_validate(document)
     except ValidationError as error:
-        raise InvalidValue(wording.of(error)) from None
+        raise InvalidValue(wording.sentence(error)) from None
     if request.mask is not None and request.allowed is not None:
-        raise InvalidValue("mask and allowed came both; one of them was expected")
+        raise InvalidValue("both mask and allowed were given; send one of them")
     return request
 
 
@@ -62,8 +62,8 @@ Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead,
 def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     """Rows of logits, classes flattened to one axis."""
     if request.inputs is not None or request.logits is None:
-        raise InvalidValue(f"the model {model.name} takes logits; the key logits was expected", code="missing_logits")
-    logits = arrays.numbers(request.logits)
+        raise InvalidValue(f"the model {model.name} takes logits; expected the key logits", code="missing_logits")
+    logits = arrays.read_numbers(request.logits)
     n_axes = arrays.class_axes(request.axis, logits.ndim)
     classes = logits.shape[-n_axes:]
     flat = logits.reshape(-1, math.prod(classes))
@@ -73,7 +73,7 @@ def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     if request.mask is None:
         mask = read_allowed(request, model, n, k)
     else:
-        mask = arrays.fitted(arrays.booleans(request.mask), logits.shape, n_axes).reshape(n, k)
+        mask = arrays.fit_mask(arrays.read_booleans(request.mask), logits.shape, n_axes).reshape(n, k)
     temperature = read_temperature(request, n)
     rows = Rows.checked(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
     return rows, logits.shape[:-n_axes], classes
@@ -84,20 +84,20 @@ def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
     if request.logits is not None or request.inputs is None:
         names = ", ".join(model.inputs)
         raise InvalidValue(
-            f"the model {model.name} takes inputs: {names}; the key inputs was expected",
+            f"the model {model.name} takes inputs: {names}; expected the key inputs",
             code="missing_inputs",
         )
     if request.inputs.keys() != model.inputs.keys():
         raise InvalidValue(
-            f"inputs has {len(request.inputs)} keys; {', '.join(model.inputs)} were expected",
+            f"inputs has {len(request.inputs)} keys; expected {', '.join(model.inputs)}",
             code="missing_inputs",
         )
     values, leads = {}, set()
     for name, (dtype, shape) in model.inputs.items():
-        values[name], lead = arrays.tensor(request.inputs[name], f"inputs.{name}", dtype, shape)
+        values[name], lead = arrays.read_tensor(request.inputs[name], f"inputs.{name}", dtype, shape)
         leads.add(lead)
     if len(leads) != 1:
-        raise InvalidValue("the inputs have different numbers of rows; the same was expected", code="wrong_shape")
+        raise InvalidValue("the inputs have different numbers of rows; expected the same", code="wrong_shape")
     lead = leads.pop()
     n = lead[0] if lead else 1
     mask = None
@@ -106,8 +106,8 @@ def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
             raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
         mask = read_allowed(request, model, n, model.classes)
     if request.mask is not None:
-        given = arrays.booleans(request.mask)
-        mask = arrays.fitted(given, (n, model.classes or 0), 1)
+        given = arrays.read_booleans(request.mask)
+        mask = arrays.fit_mask(given, (n, model.classes or 0), 1)
     empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
     return Rows(values, mask, read_temperature(request, n), empty), lead, ()
 
@@ -119,7 +119,7 @@ def read_allowed(request: PredictRequest, model: Signature, n: int, k: int) -> N
 
 def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     """What stands under `temperature`, if it came."""
-    return None if request.temperature is None else arrays.temperatures(request.temperature, n)
+    return None if request.temperature is None else arrays.read_temperatures(request.temperature, n)
 
 
 def check_sets(request: PredictRequest, model: Signature, groups: NDArray[np.int64] | None) -> None:
@@ -128,8 +128,8 @@ def check_sets(request: PredictRequest, model: Signature, groups: NDArray[np.int
         why = "was not fitted with scores for prediction sets; `calibrant fit` does it"
         raise InvalidValue(f"the model {model.name} {why}", code="no_conformal")
     if request.temperature is not None:
-        raise InvalidValue("alpha holds at the head's own temperature only; no temperature was expected beside it")
+        raise InvalidValue("alpha holds at the head's own temperature only; expected no temperature beside it")
     if model.conformal.by == "group" and (groups is None or not groups.all()):
         raise InvalidValue(
-            f"the model {model.name} knows sets by group; a group that it knows was expected", code="no_group"
+            f"the model {model.name} knows sets by group; expected a group that it knows", code="no_group"
         )

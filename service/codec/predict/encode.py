@@ -30,7 +30,7 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
     said: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
         said["id"] = query.id
-    said["temperature"] = said_temperature(query, model)
+    said["temperature"] = answer_temperature(query, model)
     kind = KINDS[model.kind]
     for output in query.outputs:
         if output in PER_CLASS:
@@ -44,34 +44,34 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
         else:
             said[output] = per_row(getattr(kind, output)(arrays), query)
     if query.top_k is not None:
-        said["top"] = said_top(arrays, kind, query, query.top_k, model.labels)
+        said["top"] = answer_top(arrays, kind, query, query.top_k, model.labels)
     if query.alpha is not None and model.conformal is not None:
-        said["prediction_set"] = said_sets(
+        said["prediction_set"] = answer_sets(
             arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
         )
     if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
-        said |= {"warnings": found} if (found := warnings(query.rows, query.groups)) else {}
+        said |= {"warnings": found} if (found := find_warnings(query.rows, query.groups)) else {}
     return orjson.dumps(said, option=NUMPY), None
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
     """The same for a plain query, out of what is written once for all rows of a batch."""
-    before = opening(model.name, model.version)
+    before = answer_prefix(model.name, model.version)
     temperature = query.rows.temperature
     written = orjson.dumps(model.temperature if temperature is None else temperature)
     if query.lists_temperature:
         written = b"[%b]" % written
-    numbers = part.batch.once(written_probabilities)[part.start]
+    numbers = part.batch.once(probability_texts)[part.start]
     return (PLAIN if query.lead else PLAIN_FLAT) % (before, written, numbers)
 
 
 @lru_cache
-def opening(name: str, version: str) -> bytes:
+def answer_prefix(name: str, version: str) -> bytes:
     """How an answer of this version begins, up to its temperature."""
     return orjson.dumps({"model": name, "version": version})[:-1] + b',"temperature":'
 
 
-def written_probabilities(arrays: Arrays) -> list[bytes]:
+def probability_texts(arrays: Arrays) -> list[bytes]:
     """The probabilities of each row, `[N, K]`, as JSON without brackets."""
     return orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
 
@@ -81,7 +81,7 @@ def per_row(values: Any, query: Query) -> Any:
     return values if query.lead else values[0]
 
 
-def said_temperature(query: Query, model: Signature) -> Any:
+def answer_temperature(query: Query, model: Signature) -> Any:
     """The temperature that was used: as it came, or the head's."""
     given = query.rows.temperature
     if given is None and query.groups is not None:
@@ -94,7 +94,7 @@ def said_temperature(query: Query, model: Signature) -> Any:
     return [given] if query.lists_temperature else given
 
 
-def said_top(arrays: Arrays, kind: Kind, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+def answer_top(arrays: Arrays, kind: Kind, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
     """The best classes of each row with labels and probabilities, best first."""
     best = kind.top(arrays, k)
     probabilities = arrays["probabilities"]
@@ -105,7 +105,7 @@ def said_top(arrays: Arrays, kind: Kind, query: Query, k: int, labels: Sequence[
     return top
 
 
-def said_sets(
+def answer_sets(
     log_probabilities: NDArray[np.float32],
     query: Query,
     alpha: float,
@@ -123,7 +123,7 @@ def said_sets(
     return sets
 
 
-def warnings(rows: Runnable, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
+def find_warnings(rows: Runnable, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
     """What was odd about rows that were answered all the same."""
     found: list[dict[str, Any]] = []
     if rows.empty:

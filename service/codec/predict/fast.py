@@ -28,21 +28,23 @@ def decode_fast(body: bytes, model: Signature) -> Query | None:
     try:
         document = PARSERS.parse(body)
         keys = tuple(document)
-        return read_fast(body, document, keys, model) if usual(keys) else None
+        return read_fast(body, document, keys, model) if are_plain(keys) else None
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError):
         # whatever simdjson stumbled over, the careful way names it; an integer beyond 64 bits is a RuntimeError
         return None
 
 
-USUAL: Final[set[tuple[str, ...]]] = set()  # grows to the orders of some of KEYS; what is unusual is not remembered
+PLAIN_KEYS: Final[set[tuple[str, ...]]] = (
+    set()
+)  # grows to the orders of some of KEYS; what is unusual is not remembered
 
 
-def usual(keys: tuple[str, ...]) -> bool:
+def are_plain(keys: tuple[str, ...]) -> bool:
     """Whether these are keys of this way, each of them once."""
-    if keys in USUAL:
+    if keys in PLAIN_KEYS:
         return True
     if len(keys) <= len(KEYS) and KEYS.issuperset(keys) and len(set(keys)) == len(keys):
-        USUAL.add(keys)
+        PLAIN_KEYS.add(keys)
         return True
     return False
 
@@ -116,11 +118,11 @@ def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool
 def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
     """A scalar for all rows or float64 `[N, 1]`; raises ValueError for what the careful way must judge."""
     if not isinstance(value, simdjson.Array):
-        return ranged(value, 0.0)
+        return number_between(value, 0.0)
     if len(value) != n:
         raise ValueError
     if n == 1:
-        return ranged(value[0], 0.0)
+        return number_between(value[0], 0.0)
     column = np.frombuffer(value.as_buffer(of_type="d"), np.float64)
     if not column.min() > 0:
         raise ValueError
@@ -139,7 +141,7 @@ def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
             raise ValueError
         options["top_k"] = value
     elif key == "timeout_ms":
-        options["timeout_s"] = ranged(value, 0.0, 3_600_000.0) / 1e3
+        options["timeout_s"] = number_between(value, 0.0, 3_600_000.0) / 1e3
     else:
         if type(value) is not str or len(value) > 256:
             raise ValueError
@@ -147,7 +149,7 @@ def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
     return 0
 
 
-def ranged(value: Any, above: float, most: float = sys.float_info.max) -> float:
+def number_between(value: Any, above: float, most: float = sys.float_info.max) -> float:
     """A JSON number above `above`, at most `most`; raises ValueError for anything else."""
     if type(value) not in (float, int) or not above < value <= most:
         raise ValueError

@@ -32,12 +32,12 @@ def decode_small(body: bytes, model: Signature) -> Query | None:
         lead: tuple[int, ...] = ()
         if type(row[0]) is list:
             (row,), lead = row, (1,)
-        return one_row(row, lead, document, model) if usual(row) else None
+        return one_row(row, lead, document, model) if is_plain(row) else None
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
 
 
-def usual(row: Any) -> bool:
+def is_plain(row: Any) -> bool:
     """Whether a row is numbers that float32 holds, and no probabilities, which want a closer look."""
     if not NUMBERS.issuperset(map(type, row)):
         return False

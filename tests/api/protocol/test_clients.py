@@ -98,7 +98,7 @@ def test_tritonclient_asks_for_classes(running: Running) -> None:
 def test_tritonclient_reads_our_errors(running: Running) -> None:
     with triton.InferenceServerClient(f"127.0.0.1:{running.port}") as client:
         logits = triton.InferInput("logits", [1, 2], "INT32").set_data_from_numpy(np.zeros((1, 2), np.int32))
-        with pytest.raises(triton.InferenceServerException, match="logits is INT32; FP32 or FP64") as raised:
+        with pytest.raises(triton.InferenceServerException, match="logits is INT32; expected FP32 or FP64") as raised:
             client.infer("softmax", [logits])
         assert raised.value.status() == "422"
         with pytest.raises(triton.InferenceServerException, match="there is no model of that name"):

@@ -132,11 +132,11 @@ INDEX = "/v2/repository/index"
     ("body", "status", "code", "sentence"),
     [
         (b"{", 400, "not_json", "the body is not JSON"),
-        (b"\xff", 400, "not_json", "the body is not UTF-8 at byte 0; JSON in UTF-8 was expected"),
-        (b"[" * 100_000, 400, "not_json", "the body is nested too deeply; a flat JSON object was expected"),
-        (b"[]", 422, "invalid_value", "the body is a list; an object was expected"),
-        (b"null", 422, "invalid_value", "the body is null; an object was expected"),
-        (b'{"a":1,"a":1}', 422, "duplicate_key", "the key 'a' stands there more than once; once was expected"),
+        (b"\xff", 400, "not_json", "the body is not UTF-8 at byte 0; expected JSON in UTF-8"),
+        (b"[" * 100_000, 400, "not_json", "the body is nested too deeply; expected a flat JSON object"),
+        (b"[]", 422, "invalid_value", "the body is a list; expected an object"),
+        (b"null", 422, "invalid_value", "the body is null; expected an object"),
+        (b'{"a":1,"a":1}', 422, "duplicate_key", "the key 'a' is repeated; it may appear once"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -150,11 +150,11 @@ def test_a_body_of_the_wrong_kind_is_refused_in_the_words_of_predict(
 @pytest.mark.parametrize(
     ("path", "key", "value", "sentence"),
     [
-        (INDEX, "ready", 1, "ready is 1; true or false was expected"),
-        (INDEX, "ready", "true", "ready is a string; true or false was expected"),
-        (INDEX, "ready", None, "ready is null; true or false was expected"),
-        (LOAD, "parameters", [], "parameters is a list; an object was expected"),
-        (UNLOAD, "parameters", 0, "parameters is 0; an object was expected"),
+        (INDEX, "ready", 1, "ready is 1; expected true or false"),
+        (INDEX, "ready", "true", "ready is a string; expected true or false"),
+        (INDEX, "ready", None, "ready is null; expected true or false"),
+        (LOAD, "parameters", [], "parameters is a list; expected an object"),
+        (UNLOAD, "parameters", 0, "parameters is 0; expected an object"),
     ],
 )
 def test_a_key_of_the_wrong_kind_is_refused(running: Running, path: str, key: str, value: Any, sentence: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import arrays
-from service.codec.infer.header import asked
+from service.codec.infer.header import read_header
 from service.codec.infer.tensors import Tensor, leaves_of
 
 pytest.importorskip("simdjson", reason="it has no wheel for this Python")
@@ -74,17 +74,17 @@ def careful(tensor: Tensor) -> Any:
     """What the careful way makes of a tensor's data."""
     leaves = leaves_of(tensor)
     if tensor.datatype == "BOOL":
-        return arrays.as_booleans(tensor.shape, leaves, "x")
-    return arrays.as_numbers(tensor.shape, leaves, "x")
+        return arrays.to_booleans(tensor.shape, leaves, "x")
+    return arrays.to_numbers(tensor.shape, leaves, "x")
 
 
 @given(st.integers(0, 2**64))
 def test_it_reads_what_the_careful_way_reads_or_nothing(seed: int) -> None:
     header = body(seed)
-    fast = infer_fast.asked_fast(header)
+    fast = infer_fast.read_header_fast(header)
     if fast is None:
         return
-    slow = asked(header)
+    slow = read_header(header)
     assert fast._replace(inputs=()) == slow._replace(inputs=())
     for ours, theirs in zip(fast.inputs, slow.inputs, strict=True):
         assert ours._replace(data=None) == theirs._replace(data=None)
@@ -97,7 +97,7 @@ def test_it_reads_what_the_careful_way_reads_or_nothing(seed: int) -> None:
 
 
 def test_it_takes_the_usual_requests() -> None:
-    taken = [infer_fast.asked_fast(body(seed)) is not None for seed in range(1000)]
+    taken = [infer_fast.read_header_fast(body(seed)) is not None for seed in range(1000)]
     assert sum(taken) > 150
 
 
@@ -108,9 +108,9 @@ def test_what_is_odd_in_the_text_changes_nothing_unseen(old: str, new: str) -> N
         before = body(seed).decode()
         header = before.replace(old, new, 1).encode()
         spoilt += header != before.encode()
-        fast = infer_fast.asked_fast(header)
+        fast = infer_fast.read_header_fast(header)
         if fast is not None:
-            slow = asked(header)
+            slow = read_header(header)
             assert fast._replace(inputs=()) == slow._replace(inputs=())
             for ours, theirs in zip(fast.inputs, slow.inputs, strict=True):
                 if isinstance(ours.data, np.ndarray):

@@ -41,7 +41,7 @@ def test_labels_may_differ_from_row_to_row() -> None:
 
 def test_an_unknown_label_is_not_repeated() -> None:
     error = refused(THREE, logits=[[1, 2, 3]], allowed=[["cat", "fox"]])
-    assert str(error) == "allowed[0][1] is no label of this model; an index from 0 to 2, or a label, was expected"
+    assert str(error) == "allowed[0][1] is not a label of this model; expected an index from 0 to 2, or a label"
     assert (error.code, error.row) == ("bad_allowed", 0)
 
 

@@ -281,10 +281,10 @@ def test_a_query_keeps_its_numbers_when_the_parser_reads_the_next_body() -> None
 
 
 def test_only_usual_keys_are_remembered() -> None:
-    fast.USUAL.clear()
+    fast.PLAIN_KEYS.clear()
     for body in (b'{"logits":[1],"id":"a"}', b'{"id":"a","logits":[1]}', b'{"a":1}', b'{"id":"a","id":"b"}'):
         fast.decode_fast(body, ANY)
-    assert {("logits", "id"), ("id", "logits")} == fast.USUAL
+    assert {("logits", "id"), ("id", "logits")} == fast.PLAIN_KEYS
 
 
 def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:
