@@ -15,7 +15,7 @@ KEY: Final = "calibrant"
 
 
 class Metadata(BaseModel):
-    """The story of a head; unknown keys of later versions are kept and printed."""
+    """What a file says of its head; unknown keys of later versions are kept and printed."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

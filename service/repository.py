@@ -41,7 +41,7 @@ class Model:
     def __repr__(self) -> str:
         return f"<Model {self.name}/{self.version} {self.head!r}>"
 
-    def described(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """The line that `/v1/models` has of it."""
         return {
             "model": self.name,
@@ -53,14 +53,14 @@ class Model:
             "provider": self.head.provider,
         }
 
-    def story(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """Everything that its file says, and what a run costs here."""
         metadata = self.head.metadata.model_dump(mode="json", exclude_none=True)
         for told in metadata["conformal"].values():
             if isinstance(told, dict):  # the tables are for machines, and long
                 told.pop("tables", None)
         cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
-        return {**self.described(), "inputs": list(self.signature.inputs), "metadata": metadata, "measured_cost": cost}
+        return {**self.summary(), "inputs": list(self.signature.inputs), "metadata": metadata, "measured_cost": cost}
 
 
 Key = tuple[str, int]  # name and version
@@ -171,7 +171,7 @@ class Repository:
             try:
                 stamp = stamp_of(path)
                 unchanged = current is not None and current.stamp == stamp
-                model = current if unchanged else self.loaded(name, number, path, stamp)
+                model = current if unchanged else self.load_version(name, number, path, stamp)
             except FileNotFoundError:  # gone since the look; its going is the next change of the folder
                 model = current
             except Exception as error:  # whatever one file brings, the others are served
@@ -192,7 +192,7 @@ class Repository:
         served = {(name, number) for name, versions in self.models.items() for number in versions}
         return files if served <= files.keys() else model_files(self.root, self.default_model)
 
-    def loaded(self, name: str, number: int, path: Path, stamp: Stamp) -> Model:
+    def load_version(self, name: str, number: int, path: Path, stamp: Stamp) -> Model:
         """A version, loaded from its file."""
         return Model(name, number, self.load(path), stamp, self.telemetry.of(name, str(number)))
 

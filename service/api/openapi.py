@@ -1,4 +1,4 @@
-"""The OpenAPI page: what FastAPI knows of its own routes, and what the lanes answer before it.
+"""The OpenAPI page: what FastAPI knows of its own routes, and what the transports answer before it.
 
 `/docs` shows it with files that are installed, none of them from elsewhere.
 """
@@ -39,8 +39,8 @@ INFER_ERRORS: Final = ERRORS | {
 OCTETS: Final = {"schema": {"type": "string", "format": "binary", "description": "The header, and binary data."}}
 
 
-class Described(NamedTuple):
-    """Paths that the lanes answer, which FastAPI knows nothing of."""
+class EndpointPage(NamedTuple):
+    """Paths that the transports answer, which FastAPI knows nothing of."""
 
     tag: str
     paths: Mapping[str, str]
@@ -50,8 +50,8 @@ class Described(NamedTuple):
     binary: bool
 
 
-DESCRIBED: Final = (
-    Described(
+ENDPOINT_PAGES: Final = (
+    EndpointPage(
         "predict",
         {
             "/v1/predict": "Predict with the default model",
@@ -63,7 +63,7 @@ DESCRIBED: Final = (
         ERRORS,
         False,
     ),
-    Described(
+    EndpointPage(
         "open inference protocol",
         {
             "/v2/models/{model}/infer": "Infer with a model's highest version",
@@ -134,12 +134,12 @@ def references(node: Any) -> set[str]:
 
 
 def add_endpoints(schema: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document with the lanes' paths added."""
+    """An OpenAPI document with the transports' paths added."""
     _, definitions = models_json_schema(MODELS, ref_template=COMPONENT)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    for lane in DESCRIBED:
-        for path, summary in lane.paths.items():
-            schema["paths"][path] = {"post": operation(lane, path, summary)}
+    for page in ENDPOINT_PAGES:
+        for path, summary in page.paths.items():
+            schema["paths"][path] = {"post": operation(page, path, summary)}
     return schema
 
 
@@ -155,19 +155,19 @@ def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def operation(lane: Described, path: str, summary: str) -> dict[str, Any]:
+def operation(page: EndpointPage, path: str, summary: str) -> dict[str, Any]:
     """One path."""
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
-    errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in lane.errors.items()}
+    errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in page.errors.items()}
     return {
-        "tags": [lane.tag],
+        "tags": [page.tag],
         "summary": summary,
         "operationId": "_".join([path.rpartition("/")[2], *names]),
-        "parameters": [*parameters, LENGTH] if lane.binary else parameters,
-        "requestBody": {"required": True, "content": content(lane.request, binary=lane.binary)},
+        "parameters": [*parameters, LENGTH] if page.binary else parameters,
+        "requestBody": {"required": True, "content": content(page.request, binary=page.binary)},
         "responses": {
-            "200": {"description": "What was asked for.", "content": content(lane.answer, binary=lane.binary)},
+            "200": {"description": "What was asked for.", "content": content(page.answer, binary=page.binary)},
             **errors,
         },
     }

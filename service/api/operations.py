@@ -80,11 +80,11 @@ def operations(state: State) -> APIRouter:
             default=state.default_model, models=lines, failures=dict(state.repository.failures), batching=bounds
         )
 
-    @router.get("/v1/models/{model}", summary="A model's story", responses=UNKNOWN)
+    @router.get("/v1/models/{model}", summary="A model's details", responses=UNKNOWN)
     async def story(model: str) -> ModelDetails:
         return details_of(state.repository, model, None)
 
-    @router.get("/v1/models/{model}/versions/{version}", summary="A version's story", responses=UNKNOWN)
+    @router.get("/v1/models/{model}/versions/{version}", summary="A version's details", responses=UNKNOWN)
     async def version_story(model: str, version: str) -> ModelDetails:
         return details_of(state.repository, model, version)
 
@@ -98,9 +98,9 @@ def versions(repository: Repository, name: str) -> list[str]:
 
 def summary_of(repository: Repository, name: str) -> ModelSummary:
     """A model's line."""
-    return ModelSummary(**repository.find(name).described(), versions=versions(repository, name))
+    return ModelSummary(**repository.find(name).summary(), versions=versions(repository, name))
 
 
 def details_of(repository: Repository, name: str, version: str | None) -> ModelDetails:
-    """A version's story."""
-    return ModelDetails(**repository.find(name, version).story(), versions=versions(repository, name))
+    """A version's details."""
+    return ModelDetails(**repository.find(name, version).details(), versions=versions(repository, name))

@@ -7,7 +7,7 @@ import simdjson
 from numpy.typing import NDArray
 
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
-LARGE_BODY: Final = 2**21
+OWN_PARSER_FROM: Final = 2**21
 
 
 WIDE_ROW: Final = 4096  # classes; arrays of their own are cheaper than bytes that are joined
@@ -31,7 +31,7 @@ class Parsers:
 
     def parse(self, body: bytes) -> Any:
         """The document; raises ValueError or RuntimeError where simdjson does not read it."""
-        if len(body) > LARGE_BODY:
+        if len(body) > OWN_PARSER_FROM:
             return simdjson.Parser().parse(body)
         try:
             return self.usual.parse(body)

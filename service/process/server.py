@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         self.service = service
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and spare the garbage collector what lives for ever."""
+        """Start, then freeze the long-lived objects out of garbage collection."""
         return_large_blocks()
         await super().startup(sockets)
         gc.collect()

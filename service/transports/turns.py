@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-# So many turns of the loop take a small request from its bytes to its answer, on the longer of the two lanes.
+# So many turns of the loop take a small request from its bytes to its answer, over ASGI, the longer of the two ways.
 N_TURNS: Final = 5
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from service.codec.predict.careful import decode_careful
 from service.codec.predict.decode import decode_fast, decode_predict
 from service.codec.predict.encode import encode_predict
+from service.codec.predict.small import decode_small
 from service.codec.query import Query
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
@@ -141,16 +142,18 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
     query = decode_predict(body, None, model.signature)
     feed = build_feed([query.rows], model.signature.temperature)
     answer = model.head.run(feed, WANTED)
-    fast = decode_fast(body, model.signature) is not None
+    signature = model.signature
+    fast, small = (way(body, signature) is not None for way in (decode_fast, decode_small))
     time_of = partial(cost_us, budget_s=budget_s)
     return {
-        "decode, fast": time_of(lambda: decode_fast(body, model.signature)) if fast else None,
-        "decode, careful": time_of(lambda: decode_careful(body, model.signature)),
+        "decode, small": time_of(lambda: decode_small(body, signature)) if small else None,
+        "decode, fast": time_of(lambda: decode_fast(body, signature)) if fast else None,
+        "decode, careful": time_of(lambda: decode_careful(body, signature)),
         "of which rows check": time_of(lambda: Rows.checked(logits, given.mask, temperature)),
         **looped(n, k, query, budget_s),
         "head run": time_of(lambda: model.head.run(feed, WANTED)),
         "join and run, alone": time_of(lambda: model.head.run_alone(query.rows, WANTED)),
-        "encode": time_of(lambda: encode_predict(query, answer, model.signature)),
+        "encode": time_of(lambda: encode_predict(query, answer, signature)),
     }
 
 

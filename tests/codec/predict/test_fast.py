@@ -296,7 +296,7 @@ def test_a_document_that_is_still_held_does_not_stop_the_next_one() -> None:
 def test_a_large_body_leaves_no_memory_in_the_parser() -> None:
     usual = simd.PARSERS.usual
     body = json.dumps({"logits": [0.25] * 400_000}).encode()
-    assert len(body) > simd.LARGE_BODY
+    assert len(body) > simd.OWN_PARSER_FROM
     assert agree(body, ANY)
     assert simd.PARSERS.usual is usual
 
