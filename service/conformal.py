@@ -60,8 +60,8 @@ class Table:
 
     def to_metadata(self) -> dict[str, Any]:
         """As JSON; the ranks only where some are left out."""
-        told = {"n": self.n, "values": self.values.tolist()}
-        return told if len(self.values) == self.n else told | {"ranks": self.ranks.tolist()}
+        stored = {"n": self.n, "values": self.values.tolist()}
+        return stored if len(self.values) == self.n else stored | {"ranks": self.ranks.tolist()}
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any]) -> "Table":

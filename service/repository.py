@@ -56,9 +56,9 @@ class Model:
     def details(self) -> dict[str, Any]:
         """Everything that its file says, and what a run costs here."""
         metadata = self.head.metadata.model_dump(mode="json", exclude_none=True)
-        for told in metadata["conformal"].values():
-            if isinstance(told, dict):  # the tables are for machines, and long
-                told.pop("tables", None)
+        for scores in metadata["conformal"].values():
+            if isinstance(scores, dict):  # the tables are for machines, and long
+                scores.pop("tables", None)
         cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
         return {**self.summary(), "inputs": list(self.signature.inputs), "metadata": metadata, "measured_cost": cost}
 

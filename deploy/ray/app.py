@@ -3,7 +3,7 @@
     RAY_USAGE_STATS_ENABLED=0 .venv/ray/bin/serve run deploy.ray.app:app
 
 Each replica is a process of its own that runs the ASGI app with its lifespan: its own heads, queue and watch of the
-models folder, with settings from its environment (`CALIBRANT_*`). Host, port, workers, the fast transport and drain delay are
+models folder, with settings from its environment (`CALIBRANT_*`). Host, port, workers, fast HTTP and drain delay are
 Ray's business here. What is asked of one replica is told by one: `/metrics` counts its own requests, and
 `/v2/repository/models/.../load` reaches no other; Ray counts over all, and a change of the models folder reaches all.
 

@@ -74,7 +74,7 @@ def calibration(models: Iterable[Model]) -> Iterator[Metric]:
     )
     for model in models:
         metadata = model.head.metadata
-        said = {
+        labels = {
             "model": model.name,
             "version": model.version,
             "provider": model.head.provider,
@@ -83,7 +83,7 @@ def calibration(models: Iterable[Model]) -> Iterator[Metric]:
             "created": metadata.created or "",
             "service_version": __version__,
         }
-        info.add_metric([], said)
+        info.add_metric([], labels)
         temperature.add_metric([model.name, model.version], model.signature.temperature)
         for metric, value in metadata.metrics.get("after", {}).items():
             measured.add_metric([model.name, model.version, metric], value)

@@ -9,9 +9,9 @@ from service.errors import AnsweredError
 
 def encode_error(error: AnsweredError) -> bytes:
     """The one shape of every error."""
-    said: dict[str, Any] = {"error": str(error), "code": error.code}
+    document: dict[str, Any] = {"error": str(error), "code": error.code}
     if error.row is not None:
-        said["row"] = error.row
+        document["row"] = error.row
     if error.class_ is not None:
-        said["class"] = error.class_
-    return orjson.dumps(said)
+        document["class"] = error.class_
+    return orjson.dumps(document)

@@ -11,7 +11,7 @@ Made = TypeVar("Made")
 
 
 class Batch:
-    """What a head said of all rows of a batch, and what is made of it for all of them together.
+    """What a head computed for all rows of a batch, and what is made of that for all of them together.
 
     Attributes:
         arrays: the head's outputs by name, each `[N, ...]`.

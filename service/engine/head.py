@@ -201,7 +201,7 @@ class Head:
 
 
 def run_error(error: Exception) -> RunFailed:
-    """What is said of a run that ONNX Runtime refused."""
+    """The error for a run that ONNX Runtime refused."""
     return RunFailed(f"the head could not run: {type(error).__name__}")
 
 

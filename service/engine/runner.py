@@ -40,7 +40,7 @@ def check_lengths(arrays: Arrays, n_rows: int) -> None:
 
 
 def batch_error(error: Exception, n_entries: int) -> AnsweredError:
-    """What is said to those in a batch that could not be run; the log has the rest."""
+    """The error for those in a batch that could not be run; the log has the rest."""
     logger.error("a batch of %d entries failed", n_entries, exc_info=error)
     if isinstance(error, AnsweredError):
         return error

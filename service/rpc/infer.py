@@ -56,12 +56,13 @@ def decode_message(message: Any, _: bytes | None, model: Signature) -> Inference
     if data:
         sizes = tuple(map(len, data))
         message.ClearField("raw_input_contents")
-        header = message.SerializeToString()
-        said = remembered_header(header, sizes) if len(header) <= REMEMBERED_BYTES else read_raw(message, sizes)
+        without_data = message.SerializeToString()
+        short = len(without_data) <= REMEMBERED_BYTES
+        header = remembered_header(without_data, sizes) if short else read_raw(message, sizes)
     else:
         data = [pack_contents(tensor) for tensor in message.inputs]
-        said = read_message(message, map(len, data))
-    return build_inference(said, data[0] if len(data) == 1 else b"".join(data), 0, model)
+        header = read_message(message, map(len, data))
+    return build_inference(header, data[0] if len(data) == 1 else b"".join(data), 0, model)
 
 
 @lru_cache(maxsize=512)

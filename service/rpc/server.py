@@ -88,10 +88,10 @@ class Call:
         if answer.status == 200:
             self.context.set_trailing_metadata(tuple(trailing))
             return answer.body
-        said = orjson.loads(answer.body)
-        trailing.append(("error-code", said["code"]))
+        document = orjson.loads(answer.body)
+        trailing.append(("error-code", document["code"]))
         code = CODES.get(answer.status, grpc.StatusCode.INTERNAL)
-        await self.context.abort(code, said["error"], tuple(trailing))
+        await self.context.abort(code, document["error"], tuple(trailing))
         raise AssertionError  # abort raises
 
 
@@ -222,8 +222,8 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
         if call.error is not None and service != HEALTH:  # which is open, as /healthz is
             return await call.end(error_response(call.error))
         try:
-            said = await operation(state, parse_message(asked, body))
-            answer = Response(200, ParseDict(said, answered()).SerializeToString())
+            given = await operation(state, parse_message(asked, body))
+            answer = Response(200, ParseDict(given, answered()).SerializeToString())
         except AnsweredError as error:
             answer = error_response(error)
         except Exception:

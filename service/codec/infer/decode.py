@@ -44,38 +44,38 @@ def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inferen
         InvalidValue: it is, but no request that can be answered.
     """
     n = header_length(length, len(body))
-    header = raw_header(body, model) if n == 0 and body else body if n == len(body) else body[:n]
-    said = (read_header_fast(header) if len(header) > REMEMBERED_BYTES else None) or read_header(header)
-    if n + said.n_bytes != len(body):
+    text = raw_header(body, model) if n == 0 and body else body if n == len(body) else body[:n]
+    header = (read_header_fast(text) if len(text) > REMEMBERED_BYTES else None) or read_header(text)
+    if n + header.n_bytes != len(body):
         raise Malformed(
-            f"{len(body) - n} bytes of binary data follow the header; expected {said.n_bytes}, as the inputs say",
+            f"{len(body) - n} bytes of binary data follow the header; expected {header.n_bytes}, as the inputs say",
             code="bad_binary_size",
         )
-    return build_inference(said, body, n, model)
+    return build_inference(header, body, n, model)
 
 
-def build_inference(said: InferHeader, body: bytes, at: int, model: Signature) -> Inference:
+def build_inference(header: InferHeader, body: bytes, at: int, model: Signature) -> Inference:
     """The request that a header is, with the binary data that begin at byte `at` of the body.
 
     Raises:
         InvalidValue: it cannot be answered.
     """
     read = read_logits if model.takes == "logits" else read_inputs
-    rows, lead, classes = read(said, body, at, model)
-    groups = group_indices(said.group, rows.n, model)
+    rows, lead, classes = read(header, body, at, model)
+    groups = group_indices(header.group, rows.n, model)
     rows = rows.grouped(groups)
     return Inference(
         rows,
-        said.made_of,
+        header.made_of,
         lead,
         classes,
         False,
         None,
-        said.timeout_s,
-        said.id,
+        header.timeout_s,
+        header.id,
         groups=groups,
-        binary=said.binary,
-        wanted=said.wanted,
+        binary=header.binary,
+        wanted=header.wanted,
     )
 
 
@@ -120,11 +120,11 @@ class GivenInputs(NamedTuple):
     temperature: tuple[Tensor, int] | None
 
 
-def gather_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> GivenInputs:
+def gather_inputs(header: InferHeader, body: bytes, at: int, model: Signature) -> GivenInputs:
     """The inputs, read where they stand; binary data begin at byte `at` of the body."""
     own: dict[str, NDArray[Any]] = {}
     mask = temperature = None
-    for tensor in said.inputs:
+    for tensor in header.inputs:
         if tensor.name in model.inputs:
             own[tensor.name] = (
                 read_numbers(tensor, body, at) if model.takes == "logits" else read_own_input(tensor, body, at, model)
@@ -140,9 +140,9 @@ def gather_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> 
     return GivenInputs(own, mask, temperature)
 
 
-def read_logits(said: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
+def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of logits."""
-    came = gather_inputs(said, body, at, model)
+    came = gather_inputs(header, body, at, model)
     logits = came.own.get("logits")
     if logits is None:
         raise InvalidValue(f"the model {model.name} takes logits; expected that input", code="missing_logits")
@@ -156,16 +156,16 @@ def read_logits(said: InferHeader, body: bytes, at: int, model: Signature) -> De
     if k != (model.classes or k):
         raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
     mask = None if came.mask is None else arrays.fit_mask(came.mask, shape, 1).reshape(n, k)
-    temperature = read_temperatures(came.temperature, said, body, n)
+    temperature = read_temperatures(came.temperature, header, body, n)
     if n == 0:
         return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
     rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
     return rows, shape[:-1], (k,)
 
 
-def read_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
+def read_inputs(header: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
     """Rows of a classifier's own inputs."""
-    came = gather_inputs(said, body, at, model)
+    came = gather_inputs(header, body, at, model)
     if missing := model.inputs.keys() - came.own.keys():
         raise InvalidValue(f"the input {', '.join(sorted(missing))} is missing", code="missing_inputs")
     counts = {len(values) for values in came.own.values()}
@@ -177,7 +177,7 @@ def read_inputs(said: InferHeader, body: bytes, at: int, model: Signature) -> De
         if model.classes is None:
             raise InvalidValue("the model's number of classes is open; it takes no mask", code="bad_mask")
         mask = arrays.fit_mask(mask, (n, model.classes), 1)
-    temperature = read_temperatures(came.temperature, said, body, n)
+    temperature = read_temperatures(came.temperature, header, body, n)
     empty = () if mask is None else np.flatnonzero(~mask.any(axis=1)).tolist()
     own = {name: came.own[name] for name in model.inputs}
     return Rows(own, mask, temperature, empty), (n,), (model.classes or 0,)
@@ -205,12 +205,12 @@ def read_booleans(tensor: Tensor, body: bytes, at: int) -> NDArray[np.bool_]:
     return arrays.to_booleans(tensor.shape, leaves_of(tensor), tensor.name)
 
 
-def read_temperatures(came: tuple[Tensor, int] | None, said: InferHeader, body: bytes, n: int) -> Temperature | None:
+def read_temperatures(came: tuple[Tensor, int] | None, header: InferHeader, body: bytes, n: int) -> Temperature | None:
     """The input `temperature`, `[N]`, `[N, 1]` or `[1]`, or the parameter of that name; at most one of them."""
     if came is None:
-        return said.temperature
+        return header.temperature
     tensor, at = came
-    if said.temperature is not None:
+    if header.temperature is not None:
         raise InvalidValue("temperature was given both as an input and as a parameter; send one of them")
     check_datatype(tensor, TEMPERATURES)
     if tensor.shape not in ((n,), (n, 1), (1,), (1, 1)):

@@ -78,9 +78,9 @@ def data_of(values: NDArray[Any]) -> memoryview:
 
 def response_header(query: Inference, outputs: list[dict[str, Any]], model: Signature) -> dict[str, Any]:
     """The response object."""
-    said: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if query.id is not None:
-        said["id"] = query.id
+        answer["id"] = query.id
     rows = query.rows
     given = rows.temperature
     parameters: dict[str, Any] = {}
@@ -91,9 +91,9 @@ def response_header(query: Inference, outputs: list[dict[str, Any]], model: Sign
     if rows.looks_like_probabilities:
         parameters["looks_like_probabilities"] = True
     if parameters:
-        said["parameters"] = parameters
-    said["outputs"] = outputs
-    return said
+        answer["parameters"] = parameters
+    answer["outputs"] = outputs
+    return answer
 
 
 def output_values(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:

@@ -27,31 +27,31 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
     """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
     if query.plain and isinstance(arrays, Share) and arrays.batch.of_single_rows:
         return encode_plain(query, arrays, model), None
-    said: dict[str, Any] = {"model": model.name, "version": model.version}
+    answer: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
-        said["id"] = query.id
-    said["temperature"] = answer_temperature(query, model)
+        answer["id"] = query.id
+    answer["temperature"] = answer_temperature(query, model)
     kind = KINDS[model.kind]
     for output in query.outputs:
         if output in PER_CLASS:
             values = arrays[output]
-            said[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
+            answer[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
         elif output == "prediction":
             classes = kind.prediction(arrays).tolist()
-            said[output] = per_row([None if i < 0 else i for i in classes], query)
+            answer[output] = per_row([None if i < 0 else i for i in classes], query)
             if model.labels:
-                said["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
+                answer["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
         else:
-            said[output] = per_row(getattr(kind, output)(arrays), query)
+            answer[output] = per_row(getattr(kind, output)(arrays), query)
     if query.top_k is not None:
-        said["top"] = answer_top(arrays, kind, query, query.top_k, model.labels)
+        answer["top"] = answer_top(arrays, kind, query, query.top_k, model.labels)
     if query.alpha is not None and model.conformal is not None:
-        said["prediction_set"] = answer_sets(
+        answer["prediction_set"] = answer_sets(
             arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
         )
     if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
-        said |= {"warnings": found} if (found := find_warnings(query.rows, query.groups)) else {}
-    return orjson.dumps(said, option=NUMPY), None
+        answer |= {"warnings": found} if (found := find_warnings(query.rows, query.groups)) else {}
+    return orjson.dumps(answer, option=NUMPY), None
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
