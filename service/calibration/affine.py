@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from service.calibration.calibrator import Calibrator, affine_input
 from service.datasets.dataset import Bools, Dataset, Floats, Ints, usable
+from service.heads.stages import Stages, affine_input
 
 Shape = Literal["bias", "vector", "matrix"]
 Form = Literal["centred", "log_softmax"]
@@ -177,14 +177,14 @@ class _Problem:
             yield part, y, total, own - np.log(total)
 
 
-def folded(affine: Affine, temperature: float, form: Form | None) -> Calibrator:
+def folded(affine: Affine, temperature: float, form: Form | None) -> Stages:
     """The calibrator of a fit at `temperature`: in a bias alone and in the log form it stays, centred it folds in."""
     if form is None:
-        return Calibrator("bias", temperature, bias=affine.bias * temperature)
+        return Stages(temperature, bias=affine.bias * temperature, method="bias")
     log_input, divisor = (temperature, 1.0) if form == "log_softmax" else (None, temperature)
     diagonal = (1 + affine.v) / divisor
     if affine.off_diagonal is None:
-        return Calibrator("vector", bias=affine.bias, scale=diagonal, log_input=log_input)
+        return Stages(bias=affine.bias, scale=diagonal, log_input=log_input, method="vector")
     matrix = affine.off_diagonal / divisor
     np.fill_diagonal(matrix, diagonal)
-    return Calibrator("matrix", bias=affine.bias, matrix=matrix, log_input=log_input)
+    return Stages(bias=affine.bias, matrix=matrix, log_input=log_input, method="matrix")

@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from service.calibration.calibrator import Calibrator, log_softmax
 from service.datasets.dataset import Dataset, Floats
+from service.heads.stages import Stages, log_softmax
 from service.measures.metrics import Ordered, risk_coverage
 from service.measures.scores import Scores
 
@@ -91,15 +91,15 @@ def wilson(share: Floats, n: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
     return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
-def likelihood(data: Dataset, calibrator: Calibrator) -> Figure:
+def likelihood(data: Dataset, calibrator: Stages) -> Figure:
     """Negative log-likelihood of the logits over T, against T, with the optimum and the calibrator's own."""
     rows = data.take(slice(None, None, max(1, data.logits.size // N_CURVE_LOGITS)))
-    scores = np.concatenate([Calibrator().scores(chunk.logits, chunk.mask) for chunk in rows.chunks()])
+    scores = np.concatenate([Stages().scores(chunk.logits, chunk.mask) for chunk in rows.chunks()])
     middle = calibrator.temperature if calibrator.method in ("temperature", "bias") else best_temperature(scores, rows)
     at = np.geomspace(middle / 4, middle * 4, 49)
     curve = np.array([mean_nll(scores / t, rows) for t in at])
     lowest = int(np.argmin(curve))
-    own = np.concatenate([calibrator.of(c)[np.arange(len(c.labels)), c.labels] for c in rows.chunks()])
+    own = np.concatenate([calibrator.predict(c)[np.arange(len(c.labels)), c.labels] for c in rows.chunks()])
     reached = -float(np.average(own, weights=rows.weights))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.5), layout="constrained")

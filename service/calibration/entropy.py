@@ -10,19 +10,14 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize
 
-from service.calibration.calibrator import (
-    LOG_TEMPERATURE_BOUND,
-    Calibrator,
-    EntropyTemperature,
-    log_entropy,
-)
 from service.calibration.temperature import moments, softmax_share
 from service.datasets.dataset import Chunk, Dataset, Floats, usable
+from service.heads.stages import EntropyTemperature, Stages, log_entropy
 
 RIDGE: Final = 10.0
 
 
-def fit(data: Dataset, before: Calibrator) -> Calibrator:
+def fit(data: Dataset, before: Stages) -> Stages:
     """`before` with an entropy temperature fitted behind its affine stages, in place of its temperature."""
     plain = replace(before, temperature=1.0, laplace=0.0, entropy=None)
     features = np.concatenate([features_of(chunk, plain) for chunk in data.chunks()])
@@ -40,23 +35,24 @@ def fit(data: Dataset, before: Calibrator) -> Calibrator:
     return replace(before, temperature=1.0, entropy=line)
 
 
-def features_of(chunk: Chunk, calibrator: Calibrator) -> Floats:
-    """The log-entropy of a chunk's rows behind the affine stages, as `Calibrator.scores` takes it."""
-    read = calibrator.read(chunk.logits, chunk.mask)
-    return log_entropy(calibrator.affine(np.where(read, chunk.logits, 0).astype(np.float64), read), read)
+def features_of(chunk: Chunk, calibrator: Stages) -> Floats:
+    """The log-entropy of a chunk's rows behind the affine stages, as `Stages.scores` takes it."""
+    read = calibrator.readable(chunk.logits, chunk.mask)
+    return log_entropy(calibrator.transform(np.where(read, chunk.logits, 0).astype(np.float64), read), read)
 
 
-def _value(data: Dataset, shape: Calibrator, features: Floats, laplace: float) -> tuple[float, Floats]:
+def _value(data: Dataset, shape: Stages, features: Floats, laplace: float) -> tuple[float, Floats]:
     """The penalised negative log-likelihood and its gradient by intercept and slope."""
     line = shape.entropy
     assert line is not None  # noqa: S101 - `fit` has just put it there
+    plain = replace(shape, entropy=None)
     start, loss, gradient = 0, 0.0, np.zeros(2)
     for chunk in data.chunks():
         own = features[start : start + len(chunk.labels)]
         start += len(own)
         log_t = line.log_temperatures(own)
         beta = np.exp(-log_t)
-        scores = replace(shape, entropy=None).scores(chunk.logits, chunk.mask)
+        scores = plain.scores(chunk.logits, chunk.mask)
         allowed = usable(scores, None)
         found = moments(scores, allowed, chunk.labels, beta[:, None], np.float64)
         logs = beta * found.own - found.log_total
@@ -65,7 +61,7 @@ def _value(data: Dataset, shape: Calibrator, features: Floats, laplace: float) -
             n_allowed = allowed.sum(axis=1)
             slope = slope * softmax_share(logs, n_allowed, laplace)
             logs = np.log((1 - laplace) * np.exp(logs) + laplace / n_allowed)
-        slope = np.where(np.abs(log_t) < LOG_TEMPERATURE_BOUND, slope, 0) * chunk.weights
+        slope = np.where(np.abs(log_t) < line.bound, slope, 0) * chunk.weights
         loss -= float(chunk.weights @ logs)
         gradient += [slope.sum(), float(slope @ (own - line.mean)) / line.deviation]
     ridge = RIDGE / data.n_rows

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from service.calibration import temperature
-from service.calibration.calibrator import Calibrator
 from service.datasets.dataset import Dataset, Floats
 from service.errors import DataError, FitError
+from service.heads.stages import Stages
 
 
-def fit(data: Dataset, calibrator: Calibrator) -> Calibrator:
+def fit(data: Dataset, calibrator: Stages) -> Stages:
     """`calibrator` with a factor of the temperature for each of the data's groups; 1 where none can be fitted.
 
     Raises:

@@ -7,10 +7,10 @@ import numpy as np
 
 from service.calibration import affine, entropy, evidence, temperature
 from service.calibration.affine import Affine, Form, Shape
-from service.calibration.calibrator import Calibrator
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset
 from service.errors import FitError
+from service.heads.stages import Stages
 
 Method = Literal["temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy"]
 METHODS: Final[tuple[Method, ...]] = (
@@ -58,7 +58,7 @@ def laplace_weight(data: Dataset) -> float:
 
 
 @one_thread
-def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
+def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Stages:
     """Fit what `plan` says; `start` is a fit of the same shape to begin from.
 
     Raises:
@@ -67,7 +67,7 @@ def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
     masks_first = data.mask is not None
     rows = part(data) if plan.method != "temperature" else data
     base = first_temperature(data, plan)
-    calibrator = Calibrator("temperature", base)
+    calibrator = Stages(base)
     if plan.shape is not None:
         x = affine.inputs(rows, base, plan.form, masks_first=masks_first)
         fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, start)
@@ -76,7 +76,7 @@ def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Calibrator:
     return with_entropy(calibrator, rows, plan) if plan.method.endswith("entropy") else calibrator
 
 
-def with_entropy(calibrator: Calibrator, data: Dataset, plan: Plan) -> Calibrator:
+def with_entropy(calibrator: Stages, data: Dataset, plan: Plan) -> Stages:
     """`calibrator` with the entropy stage that `plan` asks for."""
     return replace(entropy.fit(data, calibrator), method=plan.method)
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from service.calibration import conformal, groups, methods, select, temperature
 from service.calibration.affine import Form
-from service.calibration.calibrator import Calibrator
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
 from service.conformal import SCORES, By, Conformal, Score
 from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
+from service.heads.stages import Stages
 from service.measures.metrics import intervals, measure
 from service.measures.scores import Scores, score
 
@@ -40,7 +40,7 @@ class Proof:
         conformal: by score.
     """
 
-    calibrator: Calibrator
+    calibrator: Stages
     error: float | None
     choice: Choice
     fitted_on: Dataset
@@ -90,10 +90,10 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     progress("metrics")
     test = parts.get("test")
     if test is not None and test is not data:
-        before, after, where = score(test, Calibrator().of), score(test, calibrator.of), "test"
+        before, after, where = score(test, Stages().predict), score(test, calibrator.predict), "test"
     else:
-        before = score(rows, Calibrator().of)
-        after = score(replace(rows, logits=logs, mask=None), Calibrator().of)
+        before = score(rows, Stages().predict)
+        after = score(replace(rows, logits=logs, mask=None), Stages().predict)
     return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept)
 
 
@@ -105,17 +105,17 @@ def cooled(data: Dataset) -> Dataset:
     return replace(data, logits=(data.logits / factors[data.groups][:, None]).astype(np.float32))
 
 
-def fitter(plan: Plan | None, *, grouped: bool) -> Callable[[Dataset], Calibrator]:
+def fitter(plan: Plan | None, *, grouped: bool) -> Callable[[Dataset], Stages]:
     """What fits `plan`, with group temperatures where they are wanted; without a plan, nothing."""
 
-    def fit(data: Dataset) -> Calibrator:
-        calibrator = Calibrator() if plan is None else methods.fit(data, plan)
+    def fit(data: Dataset) -> Stages:
+        calibrator = Stages() if plan is None else methods.fit(data, plan)
         return groups.fit(data, calibrator) if grouped else calibrator
 
     return fit
 
 
-def answered(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> tuple[Dataset, Floats, str]:
+def answered(data: Dataset, fit: Callable[[Dataset], Stages]) -> tuple[Dataset, Floats, str]:
     """Rows with their calibrated log-probabilities `[n,K]` from fits that have not seen them, and how they came.
 
     With rows too few or too uniform to fit on two thirds of them, the fit's own answers.
@@ -128,7 +128,7 @@ def answered(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> tuple[Datas
         except FitError:
             pass
     calibrator = fit(data)
-    return rows, np.concatenate([calibrator.of(chunk) for chunk in rows.chunks()]), "fitted"
+    return rows, np.concatenate([calibrator.predict(chunk) for chunk in rows.chunks()]), "fitted"
 
 
 def error_of(data: Dataset, plan: Plan | None) -> float | None:

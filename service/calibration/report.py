@@ -61,7 +61,7 @@ def write_report(head: Path, proof: Proof, story: Metadata, intervals: Intervals
 def set_sizes(proof: Proof) -> dict[str, dict[float, float]]:
     """The mean size of prediction sets by score and alpha, on some of the fitted rows."""
     rows = proof.fitted_on.take(slice(None, None, max(1, proof.fitted_on.n_rows // MOST_SET_ROWS)))
-    logs = np.concatenate([proof.calibrator.of(chunk) for chunk in rows.chunks()])
+    logs = np.concatenate([proof.calibrator.predict(chunk) for chunk in rows.chunks()])
 
     def size(conformal: Conformal, alpha: float) -> float:
         uniforms = np.random.default_rng(0).random(len(logs)) if conformal.randomised else None

@@ -13,11 +13,11 @@ import numpy as np
 
 from service.calibration import methods
 from service.calibration.affine import Form
-from service.calibration.calibrator import Calibrator
 from service.calibration.methods import FORMS, MULTIPLIERS, Method, Plan
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset, Floats, Ints
 from service.errors import FitError
+from service.heads.stages import Stages
 
 N_FOLDS: Final = 3
 FEWEST_ROWS: Final = 50
@@ -85,7 +85,7 @@ def choose(
     for method in wanted:
         if len(wanted) == 1:
             methods.check_classes(rows, Plan(method), MOST_MATRIX_CLASSES)
-    before = negative_logs(Calibrator(), rows)
+    before = negative_logs(Stages(), rows)
     weight = methods.laplace_weight(data)
     if rows.n_rows < FEWEST_ROWS:
         method = wanted[0] if len(wanted) == 1 else "temperature"
@@ -113,13 +113,13 @@ def folds(n: int, k: int = N_FOLDS) -> Ints:
     return np.random.default_rng(0).permutation(n) % k
 
 
-def negative_logs(calibrator: Calibrator, data: Dataset) -> Floats:
+def negative_logs(calibrator: Stages, data: Dataset) -> Floats:
     """Minus the labels' log-probabilities, `[n]`."""
-    parts = [-calibrator.of(chunk)[np.arange(len(chunk.labels)), chunk.labels] for chunk in data.chunks()]
+    parts = [-calibrator.predict(chunk)[np.arange(len(chunk.labels)), chunk.labels] for chunk in data.chunks()]
     return np.concatenate(parts)
 
 
-def out_of_fold(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> Floats:
+def out_of_fold(data: Dataset, fit: Callable[[Dataset], Stages]) -> Floats:
     """Log-probabilities of every row from a calibrator that has not seen it, float64 `[n,K]`."""
     found = np.empty(data.logits.shape)
     of = folds(data.n_rows)
@@ -128,7 +128,7 @@ def out_of_fold(data: Dataset, fit: Callable[[Dataset], Calibrator]) -> Floats:
         calibrator, start = fit(data.take(of != fold)), 0
         for chunk in data.take(held).chunks():
             stop = start + len(chunk.labels)
-            found[held[start:stop]] = calibrator.of(chunk)
+            found[held[start:stop]] = calibrator.predict(chunk)
             start = stop
     return found
 
@@ -142,7 +142,7 @@ class _Trial:
         self.of = folds(data.n_rows)
         self.failure: FitError | None = None
         self._progress = progress
-        self._known: dict[Plan, list[Calibrator]] = {}
+        self._known: dict[Plan, list[Stages]] = {}
 
     def laplace_decides(self, weight: float) -> bool:
         """Whether the mix makes the temperature clearly better: by a standard error, and by 0.001 at least."""
@@ -169,7 +169,7 @@ class _Trial:
         n_parameters = self._fitted(options[best])[0].n_parameters
         return Candidate(options[best], n_parameters, losses[best], 0.0, 0.0, held[best])
 
-    def _fitted(self, plan: Plan) -> list[Calibrator]:
+    def _fitted(self, plan: Plan) -> list[Stages]:
         """The calibrators of `plan`, one for each fold; what two methods share is fitted once."""
         if plan not in self._known:
             trains = (self.data.take(self.of != fold) for fold in range(N_FOLDS))

@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> int:
 
 def story(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None) -> Metadata:
     """What the file will say of itself."""
-    method = "bias" if stages.affine else "none" if stages.temperature == 1 else "temperature"
+    method = "bias" if stages.changes_logits else "none" if stages.temperature == 1 else "temperature"
     return Metadata(
         classes=classes,
         labels=labels,

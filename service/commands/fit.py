@@ -160,13 +160,12 @@ def wanted(arguments: Namespace) -> "Wanted":
 
 def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
     """The story that the head file tells; names that only count from 0 are none."""
-    from service.calibration.export import parameters
     from service.calibration.proof import checksum
     from service.metadata import Metadata
 
     data = proof.fitted_on
     counted = tuple(map(str, range(data.n_classes)))
-    calibrator: dict[str, Any] = parameters(proof.calibrator, data.group_names)
+    calibrator: dict[str, Any] = proof.calibrator.parameters(data.group_names)
     if proof.error is not None:
         calibrator["temperature_error"] = proof.error
     if arguments.from_probabilities:
@@ -186,17 +185,15 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
 
 def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
     """Build, check and write the head; return where it is."""
-    from service.calibration.export import stages
     from service.heads.attach import attach, refuse_fixed_batch
     from service.heads.publish import publish
     from service.heads.publish import write as write_file
     from service.heads.softmax import build
 
-    own = stages(proof.calibrator)
     if arguments.onto is None:
-        model = build(own, proof.fitted_on.n_classes, story)
+        model = build(proof.calibrator, proof.fitted_on.n_classes, story)
     else:
-        model = attach(arguments.onto, arguments.output, own, story)
+        model = attach(arguments.onto, arguments.output, proof.calibrator, story)
         refuse_fixed_batch(model)
     if arguments.to is not None:
         return write_file(model, arguments.to)

@@ -1,7 +1,7 @@
-"""The ONNX graphs, as builders: the only room that imports onnx, and never imported while serving.
+"""A head, from a calibrator's numbers to an ONNX file; never imported while serving.
 
-`stages` says what stands between the logits and the softmax, `graph` holds a graph under construction,
-`softmax` builds the head with the `lanes` that make it the same in any batch, `attach` puts it behind a
-classifier, `reference` checks it, `files` writes it, `export` is the command. Nothing is imported here, so
-that `calibrant export --help` works where onnx is not installed.
+`stages` holds the numbers and computes with them, in numpy alone; the other files need onnx. `graph` holds a graph
+under construction; `softmax` builds the head, with the calibrators' `nodes` and rows of an even `width`; `attach` puts
+it behind a classifier, with `fold` and `surgery`; `reading` finds the numbers in a graph again, `reference` checks it,
+`publish` writes it. Nothing is imported here, so that `calibrant export --help` works where onnx is not installed.
 """

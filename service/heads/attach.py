@@ -11,8 +11,9 @@ from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads import surgery
 from service.heads.fold import fold
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
+from service.heads.reading import HEAD
 from service.heads.softmax import agreed, append, describe
-from service.heads.stages import HEAD, Stages
+from service.heads.stages import Stages
 from service.metadata import Metadata
 
 FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)

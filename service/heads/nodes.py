@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.heads.graph import Dim, Graph, ints, scalar
-from service.heads.stages import EntropyLine, Stages
+from service.heads.stages import EntropyTemperature, Stages
 from service.heads.width import Width
 
 
@@ -105,7 +105,7 @@ def exponentials(graph: Graph, z: str, seen: Seen, name: str) -> tuple[str, str,
     return graph.add("Where", seen.read, shifted, zero, name=f"{name}_d"), e, total
 
 
-def row_temperature(graph: Graph, y: str, seen: Seen, line: EntropyLine) -> str:
+def row_temperature(graph: Graph, y: str, seen: Seen, line: EntropyTemperature) -> str:
     """T(x) [n, 1]: a line in the log of the row's normalised entropy, Balanya et al. 2022."""
     last = graph.constant("last", ints(-1))
     d, e, total = exponentials(graph, y, seen, "entropy")
@@ -137,14 +137,15 @@ def row_temperature(graph: Graph, y: str, seen: Seen, line: EntropyLine) -> str:
     return graph.add("ReduceMax", graph.add("Exp", pair, name="t_pair"), last, name="t", keepdims=1)
 
 
-def grouped(graph: Graph, temperature: str, logits: str, table: NDArray[np.float64], n: Dim) -> str:
-    """The temperature times that of the row's group; a number that is no group's counts as 0."""
+def grouped(graph: Graph, temperature: str, logits: str, group_temperatures: NDArray[np.float64], n: Dim) -> str:
+    """The temperature times that of the row's group; groups count from 1, any other number is of none."""
+    table = np.concatenate([[1.0], group_temperatures])
     group = graph.input("group", TensorProto.INT64, [n, 1], np.zeros((1, 1), np.int64))
     # the default is one row whatever the batch, and ONNX Runtime would put its buffers to use for [n, 1]
     rows = graph.add("Shape", logits, name="n_rows", start=0, end=1)
     shape = graph.add("Concat", rows, graph.constant("one_column", ints(1)), name="group_shape", axis=0)
     group = graph.add("Expand", group, shape, name="group_rows")
-    temperatures = graph.constant("group_temperatures", np.asarray(table, np.float64))
+    temperatures = graph.constant("group_temperatures", table)
     end = graph.constant("n_groups", np.asarray(len(table), np.int64))
     zero = graph.constant("no_group", np.asarray(0, np.int64))
     low = graph.add("Less", group, zero, name="group_low")

@@ -8,7 +8,8 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
-from service.heads.stages import HEAD, Stages
+from service.heads.reading import HEAD, read_stages
+from service.heads.stages import Stages
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -91,7 +92,7 @@ def check(model: ModelProto) -> None:
     Raises:
         HeadError: an output is further from the reference than its tolerance.
     """
-    stages = Stages.read(model)
+    stages = read_stages(model)
     evaluator = ReferenceEvaluator(alone(model))
     logits = evaluator.input_names[0]
     k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value

@@ -91,7 +91,7 @@ def masked(graph: Graph, mask: str, logits: str, stages: Stages, width: Width) -
 
     Where nothing stands before the mask it goes into the float32 logits: half the bytes.
     """
-    if not stages.affine:
+    if not stages.changes_logits:
         fill = graph.constant("masked", scalar(-np.inf, np.float32))
         return cast(graph, graph.add("Where", mask, logits, fill, name="allowed"), "allowed_64")
     if stages.masks_first:
@@ -127,7 +127,7 @@ def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
         update={
             "classes": classes,
             "calibrator": metadata.calibrator | {"temperature": stages.temperature},
-            "masks_first": stages.masks_first or not stages.affine,
+            "masks_first": stages.masks_first or not stages.changes_logits,
         }
     )
 

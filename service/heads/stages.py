@@ -1,62 +1,78 @@
-"""What stands between the logits and the softmax. Values only: the nodes are in `softmax`."""
+"""A fitted calibrator: the stages between the logits and the softmax as numbers, and what they make of logits.
+
+The order is affine, entropy temperature, temperature, mask, softmax, Laplace mix; a stage that is not there does
+nothing. The float64 model here is what a fit works with, and what the head must equal; how the numbers are found stands
+in `calibration`, their nodes in `nodes` and `softmax`, how they are read back from a graph in `reading`. No ONNX here.
+"""
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
 
-from service.errors import HeadError, UsedWrongly
+from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable
+from service.errors import UsedWrongly
 
-HEAD: Final = "calibrant/"
-"""Put before the head's own tensor names where the head stands behind a classifier."""
+ENTROPY_FLOOR: Final = 1e-8
+"""Smallest normalised entropy; below it float64 sums next to 1 have no digits left."""
+LOG_TEMPERATURE_BOUND: Final = 4.0
 
 
 @dataclass(frozen=True)
-class EntropyLine:
-    """log T(x) = intercept + slope * (f - mean) / deviation, within +-bound; f is the log of the row's entropy.
+class EntropyTemperature:
+    """log T(x) = intercept + slope * (f - mean) / deviation, clipped to +-bound; Balanya et al. 2022.
 
-    The entropy is that of the softmax before it, over log K, at least `floor`. Balanya et al. 2022.
+    f is the log of the normalised entropy of the row, H(softmax z) / log K, which is at least `floor`; K is the number
+    of classes that take part in the row.
     """
 
     intercept: float
     slope: float
     mean: float
     deviation: float
-    floor: float
-    bound: float
+    floor: float = ENTROPY_FLOOR
+    bound: float = LOG_TEMPERATURE_BOUND
+
+    def log_temperatures(self, features: Floats) -> Floats:
+        """For the `features` f `[m]` of `log_entropy`."""
+        line = self.intercept + self.slope * (features - self.mean) / self.deviation
+        return np.clip(line, -self.bound, self.bound)
 
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """The stages of a head, in the order of the graph: affine, entropy, temperature, (mask,) softmax, Laplace.
+    """Parameters, all float64; the default leaves the logits as they are.
 
     Attributes:
-        temperature: the fitted T > 0, the default of the input `temperature`.
-        bias: float64 [K], added to the logits, or to what scale or matrix make of them, or none.
-        scale: float64 [K], multiplies the centred logits, or none.
-        matrix: float64 [K, K], y = matrix @ x on the centred logits x, or none.
-        log_input: T > 0 where scale or matrix read log_softmax(logits / T) instead, or none.
-        entropy: a temperature for each row, or none.
-        laplace: weight of the uniform distribution in the answer.
-        group_temperatures: float64 [G], a factor of the temperature by the input `group`; the first is for no group.
-        masks_first: the stages before the mask do not read a masked logit either.
+        temperature: T > 0, divides what the affine stages leave; the default of the head's input `temperature`.
+        bias: `[K]`, added before the temperature divides.
+        scale: `[K]`, y = scale * x on the centred logits x, instead of `matrix`.
+        matrix: `[K,K]`, y = matrix @ x on the centred logits x.
+        log_input: T > 0 where `scale` or `matrix` read x = log_softmax(z / T) instead, which does not fold into a
+            linear head; none where they read the centred logits.
+        entropy: a temperature for each row, from its entropy.
+        laplace: weight of the uniform distribution over the allowed classes in the answer, from 0 to below 1.
+        group_temperatures: `[G]`, one more divisor for the rows of each group; rows of no group have none.
+        masks_first: a masked class is never read, not even by the affine and entropy stages. They read every finite
+            logit otherwise, so that a mask only takes classes away and leaves the others' ratios.
+        method: what was fitted, as `calibrant fit --method` calls it; a graph does not hold it.
 
     Raises:
         UsedWrongly: a value that no head can hold.
     """
 
     temperature: float = 1.0
-    bias: NDArray[np.float64] | None = None
-    scale: NDArray[np.float64] | None = None
-    matrix: NDArray[np.float64] | None = None
+    bias: Floats | None = None
+    scale: Floats | None = None
+    matrix: Floats | None = None
     log_input: float | None = None
-    entropy: EntropyLine | None = None
+    entropy: EntropyTemperature | None = None
     laplace: float = 0.0
-    group_temperatures: NDArray[np.float64] | None = None
+    group_temperatures: Floats | None = None
     masks_first: bool = False
+    method: str = "none"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -69,7 +85,7 @@ class Stages:
             raise UsedWrongly("bias, scale and matrix are of different lengths, expected one K for all")
 
     @property
-    def affine(self) -> bool:
+    def changes_logits(self) -> bool:
         """Whether anything is done to the logits before the mask."""
         return self.bias is not None or self.reads_rows
 
@@ -83,62 +99,127 @@ class Stages:
         """The number of classes K that the parameters demand; none where any number will do."""
         return next((len(a) for a in (self.bias, self.scale, self.matrix) if a is not None), None)
 
-    def vector(self, name: str) -> NDArray[np.float64]:
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that were fitted."""
+        if self.method == "none":
+            return 0
+        arrays = (self.bias, self.scale, self.matrix, self.group_temperatures)
+        fixed = 2 * (self.entropy is not None) + (self.log_input is not None)
+        in_arrays = sum(array.size for array in arrays if array is not None)
+        own = self.scale is None and self.matrix is None and self.entropy is None
+        return in_arrays + fixed + own
+
+    def vector(self, name: str) -> Floats:
         """A parameter that is there, in float64."""
         return np.asarray(getattr(self, name), np.float64)
 
-    @classmethod
-    def read(cls, model: ModelProto) -> "Stages":
-        """The stages inside a head that `build` or `attach` made.
+    def parameters(self, group_names: tuple[str, ...] = ()) -> dict[str, Any]:
+        """As JSON for the metadata; a matrix is in the graph alone, for it would fill the page."""
+        found: dict[str, Any] = {
+            "method": self.method,
+            "temperature": self.temperature,
+            "n_parameters": self.n_parameters,
+        }
+        for name, values in (("bias", self.bias), ("scale", self.scale)):
+            if values is not None:
+                found[name] = numbers(values)
+        if self.matrix is not None:
+            found["matrix"] = f"{len(self.matrix)} x {len(self.matrix)}, in the graph"
+        if self.log_input is not None:
+            found["log_input"] = self.log_input
+        if self.entropy is not None:
+            line = ("intercept", "slope", "mean", "deviation")
+            found["entropy"] = {name: getattr(self.entropy, name) for name in line}
+        if self.laplace:
+            found["laplace"] = self.laplace
+        if self.group_temperatures is not None:
+            by_group = numbers(self.temperature * self.group_temperatures)
+            found["group_temperatures"] = dict(zip(group_names, by_group, strict=True))
+        return found
 
-        Raises:
-            HeadError: the graph has no default temperature.
+    def readable(self, logits: NDArray[Any], mask: Bools | None) -> Bools:
+        """The classes that the affine and entropy stages read, bool `[m,K]`."""
+        return usable(logits, mask if self.masks_first else None) & (logits < np.inf)
+
+    def transform(self, z: Floats, read: Bools) -> Floats:
+        """Scale or matrix, and bias, on `z` `[m,K]`, which is 0 where it is not to be read."""
+        if self.matrix is not None:
+            z = affine_input(z, read, self.log_input) @ self.matrix.T
+        elif self.scale is not None:
+            z = affine_input(z, read, self.log_input) * self.scale
+        return z if self.bias is None else z + self.bias
+
+    def scores(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
+        """What the softmax sees, float64 `[m,K]`: -inf where a class is masked or has no score.
+
+        `groups` `[m]` are indices into `group_temperatures`; without them no row is of a group.
         """
-        nodes = {node.name for node in model.graph.node}
-        prefix = HEAD if any(name.startswith(HEAD) for name in nodes) else ""
-        own = ("temperature", prefix)
-        tensors = {t.name.removeprefix(prefix): t for t in model.graph.initializer if t.name.startswith(own)}
-        if "temperature" not in tensors:
-            raise HeadError("has no default for the input temperature: make it with `calibrant export`")
+        read = self.readable(logits, mask)
+        y = self.transform(np.where(read, logits, 0).astype(np.float64, copy=False), read)
+        divisor: Any = self.temperature
+        if self.entropy is not None:
+            features = log_entropy(y, read, self.entropy.floor)
+            divisor = divisor * np.exp(self.entropy.log_temperatures(features))[:, None]
+        if self.group_temperatures is not None and groups is not None:
+            divisor = divisor * self.group_temperatures[groups][:, None]
+        return np.where(read if mask is None else read & mask, y / divisor, -np.inf)
 
-        def array(name: str) -> NDArray[np.float64] | None:
-            return numpy_helper.to_array(tensors[name]).astype(np.float64) if name in tensors else None
+    def log_probabilities(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
+        """Calibrated log-probabilities, float64 `[m,K]`; -inf where a class is masked or has no score."""
+        scores = self.scores(logits, mask, groups)
+        logs = log_softmax(scores)
+        if not self.laplace:
+            return logs
+        taking_part = scores > -np.inf
+        share = self.laplace / taking_part.sum(axis=1, keepdims=True)
+        return np.where(taking_part, np.log((1 - self.laplace) * np.exp(logs) + share), -np.inf)
 
-        bias, scale, matrix = array("bias"), array("scale"), array("matrix")
-        k = class_count(model)
-        log_input, laplace = array("log_input"), array("laplace")
-        slope = array("entropy_slope")
-        line = None
-        if slope is not None:
-            rest = (float(tensors_value(array(name))) for name in ("entropy_offset", "entropy_floor", "entropy_bound"))
-            offset, floor, bound = rest
-            line = EntropyLine(offset, float(slope), 0.0, 1.0, floor, bound)
-        return cls(
-            temperature=float(tensors_value(array("temperature"))),
-            bias=None if bias is None else bias[:k],
-            scale=None if scale is None else scale[:k],
-            matrix=None if matrix is None else matrix.T[:k, :k],
-            log_input=None if log_input is None else float(log_input),
-            entropy=line,
-            laplace=0.0 if laplace is None else float(laplace),
-            group_temperatures=array("group_temperatures"),
-            masks_first=f"{prefix}seen" in nodes,
-        )
+    def predict(self, chunk: Chunk) -> Floats:
+        """`log_probabilities` of a chunk."""
+        return self.log_probabilities(chunk.logits, chunk.mask, chunk.groups)
 
 
-def tensors_value(array: NDArray[np.float64] | None) -> float:
-    """The one number of a constant that must be there."""
-    if array is None:
-        raise HeadError("lacks a constant of its calibrator: make it with `calibrant fit`")
-    return float(array.reshape(()))
+def log_softmax(scores: Floats) -> Floats:
+    """Log-probabilities of `scores` `[m,K]`, at least one of them finite in each row."""
+    z = scores - scores.max(axis=1, keepdims=True)
+    total: Floats = np.exp(z).sum(axis=1, keepdims=True)
+    return np.asarray(z - np.log(total))
 
 
-def class_count(model: ModelProto) -> int | None:
-    """K where the outputs say so."""
-    return next((o.type.tensor_type.shape.dim[1].dim_value for o in model.graph.output), 0) or None
+def centred(z: Floats, read: Bools) -> Floats:
+    """`z` minus the row's mean over the classes that are read, 0 elsewhere: the part that a softmax can see."""
+    if read.all():
+        return np.asarray(z - z.mean(axis=1, keepdims=True))
+    mean = z.sum(axis=1, keepdims=True) / np.maximum(read.sum(axis=1, keepdims=True), 1)
+    return np.asarray(np.where(read, z - mean, 0))
 
 
-def check_array(name: str, values: NDArray[np.float64] | None, ndim: int) -> None:
+def affine_input(z: Floats, read: Bools, log_input: float | None) -> Floats:
+    """What the scale or the matrix multiplies, float64 `[m,K]`, 0 where it is not read."""
+    if log_input is None:
+        return centred(z, read)
+    empty = ~read.any(axis=1, keepdims=True)
+    return np.asarray(np.where(read, log_softmax(np.where(read | empty, z / log_input, -np.inf)), 0))
+
+
+def log_entropy(z: Floats, read: Bools, floor: float = ENTROPY_FLOOR) -> Floats:
+    """log(H(softmax z) / log K) of each row, with K the classes that are read; the share is at least `floor`."""
+    highest = np.where(read, z, -np.inf).max(axis=1, keepdims=True)
+    d = np.where(read, z - np.maximum(highest, np.finfo(np.float64).min), 0)
+    e = np.exp(d) * read
+    total = np.maximum(e.sum(axis=1), 1)
+    entropy = np.log(total) - (e * d).sum(axis=1) / total
+    share = entropy / np.log(np.maximum(read.sum(axis=1), 2))
+    return np.asarray(np.log(np.maximum(share, floor)))
+
+
+def numbers(values: Floats) -> list[float]:
+    """As JSON numbers."""
+    return [float(value) for value in values]
+
+
+def check_array(name: str, values: Floats | None, ndim: int) -> None:
     """Refuse parameters that are not finite numbers, one for each class.
 
     Raises:

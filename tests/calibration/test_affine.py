@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from service.calibration import affine, methods
 from service.calibration.affine import Shape
-from service.calibration.calibrator import Calibrator
 from service.calibration.methods import FORMS, Plan
 from service.calibration.select import negative_logs
 from service.datasets.dataset import Dataset
+from service.heads.stages import Stages
 from tests.calibration.conftest import drawn
 
 PLANS = [
@@ -114,8 +114,8 @@ def test_a_class_without_a_score_poisons_no_other(plan: Plan) -> None:
 def test_a_matrix_without_off_diagonal_is_a_scale() -> None:
     data = skewed(200)
     scale, bias = np.array([1.0, 2, 0.5, 1]), np.array([0.1, 0, 0, -1])
-    one = Calibrator("vector", scale=scale, bias=bias).log_probabilities(data.logits, None)
-    other = Calibrator("matrix", matrix=np.diag(scale), bias=bias).log_probabilities(data.logits, None)
+    one = Stages(method="vector", scale=scale, bias=bias).log_probabilities(data.logits, None)
+    other = Stages(method="matrix", matrix=np.diag(scale), bias=bias).log_probabilities(data.logits, None)
     assert np.allclose(one, other, atol=1e-12)
 
 
@@ -126,7 +126,7 @@ def test_a_centred_fit_folds_into_a_linear_head() -> None:
     assert fitted.bias is not None
     centring = np.eye(4) - 1 / 4
     logits = data.logits.astype(np.float64) @ (fitted.matrix @ centring).T + fitted.bias
-    folded = Calibrator().log_probabilities(logits, None)
+    folded = Stages().log_probabilities(logits, None)
     assert np.allclose(folded, fitted.log_probabilities(data.logits, None), atol=1e-9)
 
 
@@ -156,7 +156,7 @@ def test_weights_count_as_rows_where_the_ridge_is_small() -> None:
 def test_the_laplace_mix_sums_to_1_and_leaves_a_share_to_every_allowed_class(laplace: float, seed: int) -> None:
     data = drawn(50, 4, seed=seed, masked=True)
     assert data.mask is not None
-    p = np.exp(Calibrator(laplace=laplace).log_probabilities(data.logits, data.mask))
+    p = np.exp(Stages(laplace=laplace).log_probabilities(data.logits, data.mask))
     assert np.allclose(p.sum(axis=1), 1)
     share = laplace / data.mask.sum(axis=1, keepdims=True)
     assert (p[data.mask] >= np.broadcast_to(share, p.shape)[data.mask] * (1 - 1e-12)).all()

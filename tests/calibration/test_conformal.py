@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom
 
 from service.calibration import conformal, methods
-from service.calibration.calibrator import Calibrator
 from service.calibration.methods import Plan
 from service.conformal import SCORES, By, Conformal, Score, Table
 from service.datasets import files
+from service.heads.stages import Stages
 from tests.calibration.conftest import drawn, published, published_names
 
 
 def logs(n: int = 1000, k: int = 6, seed: int = 0, masked: bool = False) -> tuple[np.ndarray, np.ndarray]:
     data = drawn(n, k, seed=seed, masked=masked)
-    return Calibrator(temperature=2.0).log_probabilities(data.logits, data.mask), data.labels
+    return Stages(temperature=2.0).log_probabilities(data.logits, data.mask), data.labels
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -86,7 +86,7 @@ def test_mondrian_sets_cover_each_class_or_group(by: By) -> None:
 def test_a_masked_class_is_in_no_set() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
-    log_p = Calibrator().log_probabilities(data.logits, data.mask)
+    log_p = Stages().log_probabilities(data.logits, data.mask)
     for score in SCORES:
         sets = conformal.fit(log_p, data.labels, score).sets(log_p, 1e-9)
         assert not sets[~data.mask].any()

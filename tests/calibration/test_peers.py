@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from service.calibration import temperature
-from service.calibration.calibrator import Calibrator
 from service.conformal import Conformal, Table
 from service.datasets.dataset import Dataset
+from service.heads.stages import Stages
 from service.measures import metrics, scores
 from tests.calibration.conftest import drawn
 
@@ -21,14 +21,14 @@ def peer(name: str) -> ModuleType:
 
 def answers(data: Dataset) -> np.ndarray:
     """Probabilities of the logits as they are, float64 [n, K]."""
-    return np.exp(Calibrator().log_probabilities(data.logits, None))
+    return np.exp(Stages().log_probabilities(data.logits, None))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_netcal_gives_the_same_ece_and_mce() -> None:
     netcal = peer("netcal.metrics")
     data = drawn(4000)
-    found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
+    found, p = metrics.measure(scores.score(data, Stages().predict)), answers(data)
     assert found["ece"] == pytest.approx(netcal.ECE(15).measure(p, data.labels), abs=1e-6)
     assert found["mce"] == pytest.approx(netcal.MCE(15).measure(p, data.labels), abs=1e-6)
 
@@ -39,7 +39,7 @@ def test_relplot_gives_the_same_smooth_ece() -> None:
     data = drawn(4000)
     p = answers(data)
     correct = (p.argmax(axis=1) == data.labels).astype(float)
-    found = metrics.measure(scores.score(data, Calibrator().of))["smooth_ece"]
+    found = metrics.measure(scores.score(data, Stages().predict))["smooth_ece"]
     assert found == pytest.approx(relplot.smECE(p.max(axis=1), correct), abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_relplot_gives_the_same_smooth_ece() -> None:
 def test_scikit_learn_gives_the_same_brier_score_and_likelihood() -> None:
     sklearn = peer("sklearn.metrics")
     data = drawn(4000)
-    found, p = metrics.measure(scores.score(data, Calibrator().of)), answers(data)
+    found, p = metrics.measure(scores.score(data, Stages().predict)), answers(data)
     assert found["nll"] == pytest.approx(sklearn.log_loss(data.labels, p), abs=1e-9)
     assert found["brier"] == pytest.approx(((p - np.eye(5)[data.labels]) ** 2).sum(axis=1).mean(), abs=1e-12)
 
@@ -62,7 +62,7 @@ def test_probmetrics_finds_the_same_temperature() -> None:
     logits = torch.from_numpy(data.logits)
     fitted.fit_torch(distributions.CategoricalLogits(logits), torch.from_numpy(data.labels))
     theirs = fitted.predict_proba_torch(distributions.CategoricalLogits(logits)).get_probs().numpy()
-    own = Calibrator(temperature=temperature.fit(data).value, laplace=1 / 4001)
+    own = Stages(temperature=temperature.fit(data).value, laplace=1 / 4001)
     assert np.abs(np.exp(own.log_probabilities(data.logits, None)) - theirs).max() < 1e-3
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from service.calibration import methods, select
-from service.calibration.calibrator import Calibrator
 from service.calibration.methods import Method, Plan
 from service.calibration.select import AUTO, Candidate, choose
 from service.datasets import files
 from service.datasets.dataset import Dataset
 from service.errors import FitError
+from service.heads.stages import Stages
 from tests.calibration.conftest import drawn, published
 from tests.calibration.test_affine import skewed
 
@@ -69,7 +69,7 @@ def test_nothing_is_accepted_that_makes_the_likelihood_worse() -> None:
 
 
 def test_the_logits_as_they_are_win_over_a_fit_to_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    worse = Calibrator("vector", scale=np.full(5, 9.0), bias=np.zeros(5))
+    worse = Stages(method="vector", scale=np.full(5, 9.0), bias=np.zeros(5))
     monkeypatch.setattr(methods, "fit", lambda *_: worse)
     assert choose(drawn(500), ["vector"], laplace=False).plan is None
 
@@ -110,13 +110,13 @@ def test_out_of_fold_rows_are_answered_by_a_fit_that_has_not_seen_them() -> None
     data = drawn(90)
     seen: list[set[float]] = []
 
-    def fit(train: Dataset) -> Calibrator:
+    def fit(train: Dataset) -> Stages:
         seen.append(set(map(float, train.logits[:, 0])))
-        return Calibrator(temperature=float(len(seen)))
+        return Stages(temperature=float(len(seen)))
 
     logs = select.out_of_fold(data, fit)
     for fold in range(select.N_FOLDS):
         held = np.flatnonzero(select.folds(90) == fold)
         assert not seen[fold] & set(map(float, data.logits[held, 0]))
-        expected = Calibrator(temperature=fold + 1.0).log_probabilities(data.logits[held], None)
+        expected = Stages(temperature=fold + 1.0).log_probabilities(data.logits[held], None)
         assert (logs[held] == expected).all()

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from service.cli import main
-from service.heads.stages import Stages
+from service.heads.reading import read_stages
 from service.metadata import Metadata
 from tests.heads import classifiers
 
@@ -39,7 +39,7 @@ def test_a_name_gets_the_next_version_in_the_models_folder(folder: Path, capsys:
         "wrote models/mine/1/model.onnx: softmax, any number of classes, temperature 1",
         "wrote models/mine/2/model.onnx: softmax, any number of classes, temperature 1.7",
     ]
-    assert Stages.read(onnx.load(folder / "models/mine/2/model.onnx")).temperature == 1.7
+    assert read_stages(onnx.load(folder / "models/mine/2/model.onnx")).temperature == 1.7
 
 
 def test_a_file_can_be_named_instead(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_bias_comes_from_numpy_or_from_text(folder: Path, name: str) -> None:
     else:
         (folder / name).write_text("0.1\n-2\n3\n")
     assert export("--to", "head.onnx", "--bias", name) == 0
-    assert np.all(Stages.read(onnx.load("head.onnx")).bias == bias)
+    assert np.all(read_stages(onnx.load("head.onnx")).bias == bias)
     assert story("head.onnx").classes == 3
 
 

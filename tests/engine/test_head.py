@@ -22,7 +22,7 @@ from service.engine.single import Row
 from service.errors import CannotStart, HeadError, RunFailed
 from service.heads.publish import write
 from service.heads.softmax import build
-from service.heads.stages import EntropyLine, Stages
+from service.heads.stages import EntropyTemperature, Stages
 from service.kinds import softmax
 from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
 from service.metadata import Metadata
@@ -196,11 +196,11 @@ def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k
 KINDS = {
     "plain": Stages(1.7),
     "laplace": Stages(1.7, laplace=0.1),
-    "groups": Stages(1.7, group_temperatures=np.array([1.0, 3.0])),
+    "groups": Stages(1.7, group_temperatures=np.array([3.0])),
     "bias": Stages(0.6, np.linspace(-1, 1, 5), masks_first=True),
     "scale": Stages(1.0, scale=np.linspace(0.5, 2, 5), masks_first=True),
     "matrix": Stages(1.0, matrix=np.eye(5) + 0.1, log_input=1.3, masks_first=True),
-    "entropy": Stages(1.0, entropy=EntropyLine(0.1, 0.4, -1.0, 2.0, 1e-6, 5.0), masks_first=True),
+    "entropy": Stages(1.0, entropy=EntropyTemperature(0.1, 0.4, -1.0, 2.0, 1e-6, 5.0), masks_first=True),
 }
 
 

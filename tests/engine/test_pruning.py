@@ -62,7 +62,7 @@ def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
 )
 def test_nodes_that_pass_their_input_on_are_taken_out_and_the_bits_stay(stages: Stages, k: int | None) -> None:
     model = build(stages, k, Metadata())
-    masks_first = stages.masks_first or not stages.affine
+    masks_first = stages.masks_first or not stages.changes_logits
     passing = (MASKING if masks_first else {}) | (WIDENING if k is None else {})
     cut = pruned(model.SerializeToString(), JUST, passing)
     onnx.checker.check_model(onnx.load_from_string(cut), full_check=True)

@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.attach import attach
 from service.heads.publish import write
+from service.heads.reading import read_stages
 from service.heads.reference import expected
 from service.heads.stages import Stages
 from service.metadata import Metadata
@@ -69,8 +70,8 @@ def test_the_same_bias_as_in_a_head_of_its_own() -> None:
     stages = Stages(0.8, np.array([1.0, -1.0, 0.5]))
     model = attached(classifiers.linear(), stages=stages)
     check(model, LOGITS, stages, x=X)
-    assert np.all(Stages.read(model).bias == stages.bias)
-    assert Stages.read(attached(classifiers.linear())).bias is None
+    assert np.all(read_stages(model).bias == stages.bias)
+    assert read_stages(attached(classifiers.linear())).bias is None
 
 
 @pytest.mark.parametrize("type_", [TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.FLOAT])

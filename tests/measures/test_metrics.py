@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.calibration.calibrator import Calibrator
 from service.datasets import files
 from service.datasets.dataset import Dataset
+from service.heads.stages import Stages
 from service.measures import metrics, scores
 from service.measures.metrics import Ordered
 from tests.calibration.conftest import drawn, published
@@ -42,13 +42,13 @@ GOLDEN = {
 
 
 def ordered(data: Dataset) -> Ordered:
-    found = scores.score(data, Calibrator().of)
+    found = scores.score(data, Stages().predict)
     return Ordered(found.confidence, found.correct, found.weights)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_published_logits_give_the_golden_values(name: str) -> None:
-    found = metrics.measure(scores.score(files.load(published() / f"{name}.npz")["test"], Calibrator().of))
+    found = metrics.measure(scores.score(files.load(published() / f"{name}.npz")["test"], Stages().predict))
     assert {key: round(found[key], 6) for key in GOLDEN[name]} == GOLDEN[name]
 
 
@@ -59,8 +59,8 @@ def test_the_sweep_takes_the_golden_number_of_bins() -> None:
 
 def test_mukhotis_table_is_reproduced() -> None:
     data = files.load(published() / "cifar10_resnet50_focalrepo.npz")["test"]
-    before = metrics.measure(scores.score(data, Calibrator().of))
-    after = metrics.measure(scores.score(data, Calibrator(temperature=1.1).of))
+    before = metrics.measure(scores.score(data, Stages().predict))
+    after = metrics.measure(scores.score(data, Stages(temperature=1.1).predict))
     assert (round(1 - before["accuracy"], 4), round(before["ece"], 5), round(after["ece"], 5)) == (
         0.0498,
         0.01552,
@@ -70,9 +70,9 @@ def test_mukhotis_table_is_reproduced() -> None:
 
 def test_equal_weights_change_nothing() -> None:
     data = drawn(1500)
-    plain = metrics.measure(scores.score(data, Calibrator().of))
+    plain = metrics.measure(scores.score(data, Stages().predict))
     weighted = Dataset.checked(data.logits, data.labels, weights=np.full(1500, 3.0))
-    again = metrics.measure(scores.score(weighted, Calibrator().of))
+    again = metrics.measure(scores.score(weighted, Stages().predict))
     for name, value in plain.items():
         assert again[name] == pytest.approx(value, abs=1e-9), name
 
@@ -83,16 +83,16 @@ def test_a_weight_of_2_is_the_row_twice(name: str) -> None:
     weights = np.where(np.arange(300) < 50, 2.0, 1.0)
     weighted = Dataset.checked(data.logits, data.labels, weights=weights)
     twice = data.take(np.concatenate([np.arange(300), np.arange(50)]))
-    one, two = (metrics.measure(scores.score(rows, Calibrator().of))[name] for rows in (weighted, twice))
+    one, two = (metrics.measure(scores.score(rows, Stages().predict))[name] for rows in (weighted, twice))
     assert one == pytest.approx(two, abs=1e-12)
 
 
 def test_a_row_of_weight_0_does_not_count() -> None:
     data = drawn(400)
     weights = np.r_[np.zeros(100), np.ones(300)]
-    without = metrics.measure(scores.score(data.take(slice(100, None)), Calibrator().of))
+    without = metrics.measure(scores.score(data.take(slice(100, None)), Stages().predict))
     weighted = metrics.measure(
-        scores.score(Dataset.checked(data.logits, data.labels, weights=weights), Calibrator().of)
+        scores.score(Dataset.checked(data.logits, data.labels, weights=weights), Stages().predict)
     )
     for name in ("nll", "brier", "ece", "aurc", "classwise_ece", "smooth_ece"):
         assert weighted[name] == pytest.approx(without[name], abs=1e-12), name
@@ -102,13 +102,11 @@ def test_masked_classes_have_no_part_in_any_metric() -> None:
     data = drawn(800, masked=True)
     assert data.mask is not None
     spoilt = Dataset.checked(np.where(data.mask, data.logits, np.float32(np.nan)), data.labels, data.mask)
-    assert metrics.measure(scores.score(spoilt, Calibrator().of)) == metrics.measure(
-        scores.score(data, Calibrator().of)
-    )
+    assert metrics.measure(scores.score(spoilt, Stages().predict)) == metrics.measure(scores.score(data, Stages().predict))
 
 
 def test_the_brier_score_is_its_calibration_and_its_refinement() -> None:
-    found = metrics.measure(scores.score(drawn(1000), Calibrator().of))
+    found = metrics.measure(scores.score(drawn(1000), Stages().predict))
     assert found["brier"] == pytest.approx(found["brier_calibration"] + found["brier_refinement"])
 
 
@@ -118,21 +116,21 @@ def test_a_confidence_of_exactly_1_falls_into_the_last_bin() -> None:
 
 
 def test_calibrated_logits_have_small_errors() -> None:
-    found = metrics.measure(scores.score(drawn(20_000, temperature=1.0), Calibrator().of))
+    found = metrics.measure(scores.score(drawn(20_000, temperature=1.0), Stages().predict))
     assert max(found[name] for name in ("ece", "ece_mass", "ks", "smooth_ece", "debiased_l2")) < 0.02
 
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 1000), n=st.integers(1, 60))
 def test_every_metric_is_defined_for_any_number_of_rows(seed: int, n: int) -> None:
-    found = metrics.measure(scores.score(drawn(n, 3, seed=seed), Calibrator().of))
+    found = metrics.measure(scores.score(drawn(n, 3, seed=seed), Stages().predict))
     assert all(np.isfinite(value) for value in found.values())
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
     data = drawn(500)
-    plain = metrics.measure(scores.score(data, Calibrator().of))
-    turned = metrics.measure(scores.score(data.take(np.arange(500)[::-1]), Calibrator().of))
+    plain = metrics.measure(scores.score(data, Stages().predict))
+    turned = metrics.measure(scores.score(data.take(np.arange(500)[::-1]), Stages().predict))
     for name, value in plain.items():
         assert turned[name] == pytest.approx(value, abs=1e-9), name
 
@@ -150,7 +148,7 @@ def test_equal_confidences_share_their_mean_risk() -> None:
 
 
 def test_intervals_hold_the_estimate_and_narrow_with_more_rows() -> None:
-    few, many = (metrics.intervals(scores.score(drawn(n), Calibrator().of), resamples=50) for n in (200, 5000))
+    few, many = (metrics.intervals(scores.score(drawn(n), Stages().predict), resamples=50) for n in (200, 5000))
     for name, (low, high) in many.items():
-        assert low <= metrics.measure(scores.score(drawn(5000), Calibrator().of))[name] <= high, name
+        assert low <= metrics.measure(scores.score(drawn(5000), Stages().predict))[name] <= high, name
     assert many["nll"][1] - many["nll"][0] < (few["nll"][1] - few["nll"][0]) / 2
