@@ -12,6 +12,8 @@ from service import __version__
 from service.errors import HeadError
 
 KEY: Final = "calibrant"
+SHORT_KEY: Final = "calibrant.probabilities"
+"""Beside it, where the head is small: its graph cut to the probabilities alone, in base64; see `heads.softmax`."""
 
 
 class Metadata(BaseModel):

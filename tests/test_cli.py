@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import onnx
 import onnxruntime as ort
 import pytest
 from rich.cells import cell_len
@@ -18,6 +19,7 @@ from rich.cells import cell_len
 from service import __version__
 from service.cli import main
 from service.engine.head import Head
+from service.metadata import SHORT_KEY
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 from tests.processes import calibrant, environment, serve
@@ -141,8 +143,11 @@ def test_inspect_prints_a_heads_story(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for said in (str(path), "logits: float32 [N, 2]", "temperature 1.75", "cat, dog"):
         assert said in done.stdout
+    [short] = [prop.value for prop in onnx.load(path).metadata_props if prop.key == SHORT_KEY]
+    assert short[:40] not in done.stdout
     done = calibrant("inspect", "--json", path)
     assert json.loads(done.stdout)["labels"] == ["cat", "dog"]
+    assert short[:40] not in done.stdout
 
 
 def test_inspect_keeps_to_80_columns_and_says_what_it_leaves_out(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def check(data: Dataset) -> float:
 def _check(data: Dataset) -> float:
     frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
     if np.count_nonzero(frequency) < 2:
-        raise FitError(f"every label is {int(data.labels[0])}, expected labels of at least 2 classes")
+        raise FitError(f"every label is {int(data.labels[0])}; expected labels of at least 2 classes")
     means = _class_means(data)
     advantages = np.concatenate([_advantages(chunk, frequency, means) for chunk in data.chunks()])
     _check_advantage(advantages, data)
@@ -82,7 +82,7 @@ def _check_advantage(advantages: Floats, data: Dataset) -> None:
                 f"{data.n_rows} rows are too few to tell these labels from shuffled ones: {found}, "
                 f"expected {ERRORS:g} standard errors at least, for which it takes some 50 rows"
             )
-        raise FitError(f"the labels look shuffled: {found}, expected {ERRORS:g} standard errors at least")
+        raise FitError(f"the labels look shuffled: {found}; expected {ERRORS:g} standard errors at least")
 
 
 def _look(chunk: Chunk) -> tuple[float, bool]:

@@ -21,7 +21,7 @@ def fit(data: Dataset, calibrator: Stages) -> Stages:
         DataError: the data have no groups.
     """
     if data.groups is None:
-        raise DataError("the data have no groups, expected an array or a column that --group names")
+        raise DataError("the data have no groups; expected an array or a column that --group names")
     logs = np.zeros(len(data.group_names))
     errors = np.full(len(data.group_names), np.inf)
     for group in range(len(data.group_names)):

@@ -110,4 +110,4 @@ def check_classes(data: Dataset, plan: Plan, most: int) -> None:
         FitError: K^2 parameters would be too many.
     """
     if plan.shape == "matrix" and data.n_classes > most:
-        raise FitError(f"{plan.method} has K^2 parameters, expected at most {most} classes, not {data.n_classes}")
+        raise FitError(f"{plan.method} has K^2 parameters; expected at most {most} classes, not {data.n_classes}")

@@ -79,10 +79,10 @@ def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
         beta, _, _ = _newton(warm, beta, low, high, laplace)
     beta, curvature, steps = _newton(data, beta, low, high, laplace)
     if beta > high / 1.01:
-        raise FitError("the best temperature is 0: the rows are right as far as they go, expected some mistakes")
+        raise FitError("the best temperature is 0: the rows are right as far as they go; expected some mistakes")
     if beta < low * 1.01:
         raise NoTemperatureError(
-            "the best temperature is infinite: the logits are biased, expected --method bias, vector or auto"
+            "the best temperature is infinite: the logits are biased; expected --method bias, vector or auto"
         )
     n = data.effective_rows
     return Temperature(1 / beta, 1 / (beta**2 * math.sqrt(n * curvature)), steps)

@@ -11,16 +11,16 @@ def read_classes(given: str | None) -> tuple[int | None, tuple[str, ...] | None]
         return None, None
     if given.isdecimal():
         if int(given) < 1:
-            raise UsedWrongly(f"--classes is {given}, expected 1 or more")
+            raise UsedWrongly(f"--classes is {given}; expected 1 or more")
         return int(given), None
     labels = [line.strip() for line in read_text(Path(given), "--classes").splitlines()]
     if not labels:
-        raise UsedWrongly(f"--classes: {given} is empty, expected one label a line")
+        raise UsedWrongly(f"--classes: {given} is empty; expected one label a line")
     seen: set[str] = set()
     for number, label in enumerate(labels, 1):
         if not label or label in seen:
             fault = f"repeats the label {label!r}" if label else "is empty"
-            raise UsedWrongly(f"--classes: line {number} of {given} {fault}, expected one label a line, each once")
+            raise UsedWrongly(f"--classes: line {number} of {given} {fault}; expected one label a line, each once")
         seen.add(label)
     return len(labels), tuple(labels)
 

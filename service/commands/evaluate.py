@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
     head = Head(arguments.model)
     signature = head.signature
     if signature.takes != "logits":
-        raise DataError("this head stands behind a classifier, expected one that takes logits")
+        raise DataError("this head stands behind a classifier; expected one that takes logits")
     parts = files.load(
         arguments.data,
         arguments.labels,

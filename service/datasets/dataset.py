@@ -70,10 +70,10 @@ class Dataset:
             DataError: a shape, a label or a number that cannot be meant, with the row where it stands.
         """
         if logits.ndim != 2 or logits.dtype.kind != "f":
-            raise DataError(f"logits are {logits.dtype} {list(logits.shape)}, expected floats [rows, classes]")
+            raise DataError(f"logits are {logits.dtype} {list(logits.shape)}; expected floats [rows, classes]")
         n, k = logits.shape
         if n == 0 or k < 2:
-            raise DataError(f"logits have {n} rows and {k} classes, expected at least 1 row and 2 classes")
+            raise DataError(f"logits have {n} rows and {k} classes; expected at least 1 row and 2 classes")
         names = class_names if class_names is None else tuple(map(str, class_names))
         if names is not None and len(names) != k:
             raise DataError(f"there are {len(names)} class names, the logits have {k} classes")
@@ -193,7 +193,7 @@ def _check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> Non
         row, class_ = map(int, np.argwhere(bad)[0])
         what = "NaN" if np.isnan(logits[row, class_]) else "+inf"
         raise DataError(
-            f"row {start + row}, class {class_}: the logit is {what}, expected a number or -inf",
+            f"row {start + row}, class {class_}: the logit is {what}; expected a number or -inf",
             row=start + row,
         )
     if np.isneginf(logits[own]).any():
@@ -213,7 +213,7 @@ def _rows(what: str, values: NDArray[Any], n: int) -> NDArray[Any]:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (n,):
-        raise DataError(f"{what} have the shape {list(values.shape)}, expected [{n}], one per row of logits")
+        raise DataError(f"{what} have the shape {list(values.shape)}; expected [{n}], one per row of logits")
     return values
 
 
@@ -221,11 +221,11 @@ def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, 
     if labels.dtype.kind in "USO":
         return _from_names(labels, k, names, others)
     if labels.dtype.kind not in "iufb":
-        raise DataError(f"labels are {labels.dtype}, expected class indices or names")
+        raise DataError(f"labels are {labels.dtype}; expected class indices or names")
     odd = (labels < 0) | (labels >= k) | (labels != np.floor(labels))
     if odd.any():
         row = int(np.argmax(odd))
-        raise DataError(f"row {row}: the label is {labels[row]}, expected an index from 0 to {k - 1}", row=row)
+        raise DataError(f"row {row}: the label is {labels[row]}; expected an index from 0 to {k - 1}", row=row)
     return labels.astype(np.int64)
 
 
@@ -243,15 +243,15 @@ def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, oth
     indices = np.array([known.get(word, -1) for word in words], np.int64)
     if (indices < 0).any():
         row = int(np.argmax(indices < 0))
-        raise DataError(f"row {row}: the label is {words[row]!r}, expected {expected}", row=row)
+        raise DataError(f"row {row}: the label is {words[row]!r}; expected {expected}", row=row)
     return indices
 
 
 def _checked_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
     if mask.dtype != np.bool_ and (mask.dtype.kind not in "iu" or not np.isin(mask, (0, 1)).all()):
-        raise DataError(f"the mask is {mask.dtype}, expected booleans, true = the class may be chosen")
+        raise DataError(f"the mask is {mask.dtype}; expected booleans, true = the class may be chosen")
     if mask.shape not in ((n, k), (1, k), (k,)):
-        raise DataError(f"the mask has the shape {list(mask.shape)}, expected [{n}, {k}] or [{k}]")
+        raise DataError(f"the mask has the shape {list(mask.shape)}; expected [{n}, {k}] or [{k}]")
     return np.broadcast_to(mask.astype(np.bool_, copy=False), (n, k))
 
 
@@ -260,9 +260,9 @@ def _checked_weights(weights: NDArray[Any]) -> Floats:
     odd = ~(np.isfinite(weights) & (weights >= 0))
     if odd.any():
         row = int(np.argmax(odd))
-        raise DataError(f"row {row}: the weight is {weights[row]}, expected a number >= 0", row=row)
+        raise DataError(f"row {row}: the weight is {weights[row]}; expected a number >= 0", row=row)
     if not weights.any():
-        raise DataError("every weight is 0, expected at least one row that counts")
+        raise DataError("every weight is 0; expected at least one row that counts")
     return weights
 
 

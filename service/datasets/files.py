@@ -59,7 +59,7 @@ def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
             return npz.arrays(path)
         case ".npy":
             if labels is None:
-                raise DataError(f"{path.name} holds logits only, expected the labels as a second .npy: --labels FILE")
+                raise DataError(f"{path.name} holds logits only; expected the labels as a second .npy: --labels FILE")
             return {"logits": _npy(path), "labels": _npy(labels)}
         case ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -122,7 +122,7 @@ def _numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
         except ValueError as error:
             raise DataError(f"row {row}, column {name}: {str(cell)!r} is not a number", row=row) from error
         if str(cell).strip().lower() == "nan":
-            raise DataError(f"row {row}, column {name}: the logit is NaN, expected a number or -inf", row=row)
+            raise DataError(f"row {row}, column {name}: the logit is NaN; expected a number or -inf", row=row)
     return values
 
 
@@ -130,7 +130,7 @@ def _parts(arrays: Arrays) -> dict[str, Arrays]:
     if "split" in arrays:
         split = arrays["split"]
         if not np.isin(split, PARTS).all() or not all((split == part).any() for part in PARTS):
-            raise DataError(f"the column split holds {sorted(set(map(str, split)))[:5]}, expected val and test")
+            raise DataError(f"the column split holds {sorted(set(map(str, split)))[:5]}; expected val and test")
         rows = {name: a for name, a in arrays.items() if name not in ("split", "classes")}
         shared = {name: a for name, a in arrays.items() if name == "classes"}
         return {part: {name: a[split == part] for name, a in rows.items()} | shared for part in PARTS}
@@ -157,7 +157,7 @@ def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *
         logits = log_of_probabilities(logits)
     elif looks_like_probabilities(logits):
         raise DataError(
-            "these look like probabilities (between 0 and 1, rows sum to 1), expected logits: "
+            "these look like probabilities (between 0 and 1, rows sum to 1); expected logits: "
             "with --from-probabilities their logarithm is taken, and serving then wants logarithms too"
         )
     own = tuple(map(str, arrays["classes"])) if "classes" in arrays else None

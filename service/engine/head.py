@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from service.conformal import Conformal
 from service.engine.bound import Bound, bind
 from service.engine.feed import build_feed
-from service.engine.pruning import pruned
 from service.engine.rows import PACKET, Input, Runnable
-from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, run_options
+from service.engine.session import AGAIN, PROVIDERS, InferenceSession, RunOptions, open_session, open_short, run_options
 from service.engine.signature import Signature
 from service.engine.single import Row
 from service.errors import HeadError, RunFailed
 from service.kinds import KINDS
 from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
-from service.metadata import Metadata
+from service.metadata import SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
@@ -38,9 +37,6 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
 }
 JUST: Final = ("probabilities",)
 JUST_BITS: Final = graph_bits(JUST)
-# Where masks have gone into the logits, and where rows are wide enough, these nodes of a head change nothing.
-MASKING: Final = {("Where", "allowed"): 1, ("Where", "seen"): 1}
-WIDENING: Final = {("Pad", "wide"): 0, ("Slice", "probabilities"): 0}
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
@@ -72,20 +68,20 @@ class Head:
         self.session = open_session(path, path, provider, intra_op_threads)
         self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
         try:
-            self.metadata = Metadata.from_props(self.session.get_modelmeta().custom_metadata_map)
+            props = self.session.get_modelmeta().custom_metadata_map
+            self.metadata = Metadata.from_props(props)
             self.signature = read_signature(self.session, self.metadata)
         except HeadError as error:
             raise HeadError(f"{path} {error}") from error
         self.temperature = self.signature.temperature
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
-        # most requests want probabilities alone, and every node would run for them; a classifier is too large for two
+        # most requests want probabilities alone, and every node would run for them
         self.short = self.session
         self.widens = False
-        if self.signature.takes == "logits" and self.provider == "cpu":
+        if self.signature.takes == "logits" and self.provider == "cpu" and SHORT_KEY in props:
             self.widens = self.signature.inputs.get("logits", (np.float32, ()))[1] == (None,)
-            passing = (MASKING if self.metadata.masks_first else {}) | (WIDENING if self.widens else {})
-            self.short = open_session(path, pruned(path.read_bytes(), JUST, passing), "cpu", intra_op_threads)
+            self.short = open_short(path, props[SHORT_KEY], intra_op_threads)
         self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -180,6 +176,8 @@ class Head:
         """
         for n in (1, 2):
             self.check_run(n)
+        if self.short is not self.session:
+            self.check_short()
         small, large = self.probe(1, N_PROBE_CLASSES), self.probe(N_PROBE_ROWS, N_PROBE_CLASSES**2)
         seconds = [fastest_s(partial(self.run, feed, 1)) for feed in (small, large)]
         numbers = [sum(values.size for values in feed.values()) for feed in (small, large)]
@@ -198,6 +196,17 @@ class Head:
         for name, values in outputs.items():
             if len(values) != n:
                 raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
+
+    def check_short(self) -> None:
+        """A run by the short graph that must answer what the whole one does."""
+        feed = self.probe(2, N_PROBE_CLASSES) | {"temperature": np.full((2, 1), 2.0)}
+        whole = self.run(feed, ALL_OUTPUTS)["probabilities"]
+        try:
+            found = self.run(feed, JUST_BITS)["probabilities"]
+        except RunFailed as error:
+            raise HeadError(f"{self.path} has a short graph that cannot run: {AGAIN}") from error
+        if found.shape != whole.shape or not np.allclose(found, whole, rtol=0, atol=1e-6):
+            raise HeadError(f"{self.path} has a short graph with other probabilities than its whole one: {AGAIN}")
 
 
 def run_error(error: Exception) -> RunFailed:

@@ -113,13 +113,13 @@ def shape_of(model: ModelProto, output: str, classes: int | None) -> Shape:
     tensor = find(model, output)
     tensor_type = tensor.type.tensor_type
     if tensor_type.elem_type not in FLOATS or len(tensor_type.shape.dim) != 2:
-        raise UsedWrongly(f"the output {output} is {described(tensor)}, expected logits: floats of the shape [N, K]")
+        raise UsedWrongly(f"the output {output} is {described(tensor)}; expected logits: floats of the shape [N, K]")
     for node in model.graph.node:
         if output in node.output and node.op_type == "Softmax":
-            raise UsedWrongly(f"the output {output} comes out of a Softmax, expected logits: try {node.input[0]}")
+            raise UsedWrongly(f"the output {output} comes out of a Softmax; expected logits: try {node.input[0]}")
     n, k = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor_type.shape.dim)
     if isinstance(k, int) and classes not in (None, k):
-        raise UsedWrongly(f"the output {output} has {k} classes, expected {classes} as the labels or the bias have")
+        raise UsedWrongly(f"the output {output} has {k} classes; expected {classes} as the labels or the bias have")
     return Shape(n if n != "" else "N", k if isinstance(k, int) else classes or "K")
 
 

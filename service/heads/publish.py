@@ -1,5 +1,6 @@
 """Head files: checked, then written whole or not at all."""
 
+import base64
 import os
 import re
 import secrets
@@ -8,15 +9,22 @@ from pathlib import Path
 from typing import Final
 
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.reference import check
+from service.heads.softmax import short_graph
 from service.heads.surgery import first_line
+from service.metadata import SHORT_KEY, Metadata
 
 FILE: Final = "model.onnx"
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 VERSION: Final = re.compile(r"[1-9][0-9]*")
+MOST_SHORT: Final = 4 * 2**20
+"""Characters of a short graph in base64; the file holds its parameters twice, so a larger one is left out.
+
+A bias of 250,000 classes takes 3 million of them, and without them 8 rows would run 2.5 times as long.
+"""
 
 
 def write(model: ModelProto, path: Path) -> Path:
@@ -44,7 +52,7 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
         HeadError, CannotStart: as `write`.
     """
     if not NAME.fullmatch(name):
-        raise UsedWrongly(f"{name!r} is no model name: expected letters, digits, '.', '_' or '-', no '.' first")
+        raise UsedWrongly(f"{name!r} is not a model name; expected letters, digits, '.', '_' or '-', no '.' first")
     content = checked(model)
     try:
         version = claim(models / name)
@@ -80,8 +88,24 @@ def checked(model: ModelProto) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise HeadError(f"the model is not valid ONNX: {first_line(error)}") from error
     check(model)
+    add_short_graph(model)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def add_short_graph(model: ModelProto) -> None:
+    """Put the short graph into the metadata, in the place of an earlier one.
+
+    None where it is large, and none behind a classifier: it would hold the classifier a second time.
+    """
+    props = {prop.key: prop.value for prop in model.metadata_props if prop.key != SHORT_KEY}
+    if Metadata.from_props(props).takes == "logits":
+        short = short_graph(model)
+        onnx.checker.check_model(short, full_check=True)
+        text = base64.b64encode(short.SerializeToString(deterministic=True)).decode()
+        if len(text) <= MOST_SHORT:
+            props[SHORT_KEY] = text
+    helper.set_model_props(model, props)
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -5,16 +5,23 @@ is read; the row maximum is subtracted before the temperature divides, so that n
 shift. LogSoftmax is not used: in float64 ONNX Runtime answers finite garbage for a row with a NaN.
 """
 
+from typing import Final
+
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from service import __version__
 from service.errors import UsedWrongly
+from service.heads import surgery
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph, ints, scalar
 from service.heads.nodes import calibrated, grouped, mixed
 from service.heads.stages import Stages
 from service.heads.width import Width
 from service.metadata import Metadata
+
+# Outputs of nodes, and which input each of them equals: where every class is allowed, and where rows are of even width.
+MASKING: Final = {"allowed": 1, "seen": 1}
+WIDENING: Final = {"wide": 0, "probabilities": 0}
 
 
 def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
@@ -55,7 +62,7 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
     last = graph.constant("last", ints(-1))
     width = Width(graph, logits, k)
-    wide = width.pad(masked(graph, mask, logits, stages, width))
+    wide = width.pad(masked(graph, mask, logits, stages, width), "wide")
 
     highest = graph.add("ReduceMax", wide, last, name="highest", keepdims=1)
     # an empty row's maximum is -inf, and -inf minus -inf would be NaN
@@ -107,6 +114,22 @@ def cast(graph: Graph, tensor: str, name: str) -> str:
     return graph.add("Cast", tensor, name=name, to=TensorProto.DOUBLE)
 
 
+def short_graph(model: ModelProto) -> ModelProto:
+    """A head on its own, cut to what its `probabilities` need, which stay the same to the bit.
+
+    ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
+    is the same. One for any number of classes takes rows of a multiple of `LANES`, and answers as many.
+    """
+    story = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+    logits = next(entry for entry in model.graph.input if entry.name == "logits")
+    fixed = logits.type.tensor_type.shape.dim[1].HasField("dim_value")
+    short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    short.graph.CopyFrom(model.graph)
+    surgery.bypass(short.graph, (MASKING if story.masks_first else {}) | ({} if fixed else WIDENING))
+    surgery.keep_outputs(short.graph, ("probabilities",))
+    return short
+
+
 def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
     """The metadata with what the graph decides: classes, temperature, whether it masks first.
 
@@ -114,14 +137,14 @@ def agreed(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
         UsedWrongly: K contradicts the labels or the parameters.
     """
     if classes is not None and classes < 1:
-        raise UsedWrongly(f"the number of classes is {classes}, expected 1 or more")
+        raise UsedWrongly(f"the number of classes is {classes}; expected 1 or more")
     for what, n in (
         ("labels", metadata.labels and len(metadata.labels)),
         ("numbers in the bias" if stages.bias is not None else "classes in the parameters", stages.classes),
     ):
         if n is not None and n != classes:
             raise UsedWrongly(
-                f"there are {n} {what}, expected one for each of the {classes or 'fixed number of'} classes"
+                f"there are {n} {what}; expected one for each of the {classes or 'fixed number of'} classes"
             )
     return metadata.model_copy(
         update={

@@ -76,13 +76,13 @@ class Stages:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise UsedWrongly(f"the temperature is {self.temperature}, expected a finite number > 0")
+            raise UsedWrongly(f"the temperature is {self.temperature}; expected a finite number > 0")
         if not 0 <= self.laplace < 1:
-            raise UsedWrongly(f"the weight of the Laplace mix is {self.laplace}, expected a number from 0 to below 1")
+            raise UsedWrongly(f"the weight of the Laplace mix is {self.laplace}; expected a number from 0 to below 1")
         for name, ndim in (("bias", 1), ("scale", 1), ("matrix", 2), ("group_temperatures", 1)):
             check_array(name.replace("_", " "), getattr(self, name), ndim)
         if len({len(values) for values in (self.bias, self.scale, self.matrix) if values is not None}) > 1:
-            raise UsedWrongly("bias, scale and matrix are of different lengths, expected one K for all")
+            raise UsedWrongly("bias, scale and matrix are of different lengths; expected one K for all")
 
     @property
     def changes_logits(self) -> bool:
@@ -229,4 +229,4 @@ def check_array(name: str, values: Floats | None, ndim: int) -> None:
         return
     if values.ndim != ndim or not values.size or not np.isfinite(values).all() or len(set(values.shape)) > 1:
         what = f"{np.count_nonzero(np.isfinite(values))} finite numbers in the shape {values.shape}"
-        raise UsedWrongly(f"the {name} has {what}, expected one finite number for each class")
+        raise UsedWrongly(f"the {name} has {what}; expected one finite number for each class")

@@ -1,6 +1,6 @@
 """Changes to a graph that somebody else made: rename, put nodes behind, drop what nobody uses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
@@ -48,6 +48,28 @@ def prune(graph: GraphProto) -> None:
     known = [entry for entry in graph.value_info if entry.name in needed]
     del graph.value_info[:]
     graph.value_info.extend(known)
+
+
+def keep_outputs(graph: GraphProto, names: Collection[str]) -> None:
+    """Drop the other outputs, and the nodes, the weights and the inputs that they alone need."""
+    kept = [entry for entry in graph.output if entry.name in names]
+    del graph.output[:]
+    graph.output.extend(kept)
+    prune(graph)
+    needed = {name for node in graph.node for name in uses(node)}
+    drop_inputs(graph, {entry.name for entry in graph.input} - needed)
+
+
+def bypass(graph: GraphProto, passing: Mapping[str, int]) -> None:
+    """Take out nodes that change nothing: `passing` has a node's output, and which of its inputs that output equals.
+
+    The two become one tensor, by the name of the graph's output where it is one.
+    """
+    outputs = {entry.name for entry in graph.output}
+    for node in [node for node in graph.node if node.output[0] in passing]:
+        made, read = node.output[0], node.input[passing[node.output[0]]]
+        graph.node.remove(node)
+        rename(graph, {read: made} if made in outputs else {made: read})
 
 
 def drop_inputs(graph: GraphProto, names: set[str]) -> None:

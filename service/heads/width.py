@@ -33,7 +33,7 @@ class Width:
             # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; more lanes would need -k
             self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, PACKET)), name="pads")
 
-    def pad(self, tensor: str, name: str = "wide") -> str:
+    def pad(self, tensor: str, name: str) -> str:
         """float64 [n, k] in, [n, k rounded up] out: -inf in the new column."""
         if self._fits:
             return tensor

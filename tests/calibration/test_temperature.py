@@ -109,7 +109,7 @@ def test_shuffled_labels_are_an_error() -> None:
 
 
 def test_labels_of_one_class_are_an_error() -> None:
-    with pytest.raises(FitError, match="every label is 3, expected labels of at least 2 classes"):
+    with pytest.raises(FitError, match="every label is 3; expected labels of at least 2 classes"):
         temperature.fit(Dataset.checked(drawn(100).logits, np.full(100, 3)))
 
 

@@ -105,11 +105,11 @@ def test_the_same_options_give_the_same_graph(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [
-        (["--temperature", "0"], 2, "the temperature is 0.0, expected a finite number > 0"),
+        (["--temperature", "0"], 2, "the temperature is 0.0; expected a finite number > 0"),
         (["--temperature", "nan"], 2, "expected a finite number > 0"),
-        (["--classes", "0"], 2, "--classes is 0, expected 1 or more"),
+        (["--classes", "0"], 2, "--classes is 0; expected 1 or more"),
         (["--classes", "none.txt"], 3, "--classes: none.txt cannot be read: No such file"),
-        (["--classes", "empty.txt"], 2, "empty.txt is empty, expected one label a line"),
+        (["--classes", "empty.txt"], 2, "empty.txt is empty; expected one label a line"),
         (["--classes", "twice.txt"], 2, "line 3 of twice.txt repeats the label 'a'"),
         (["--classes", "gap.txt"], 2, "line 2 of gap.txt is empty"),
         (["--classes", "latin.txt"], 2, "latin.txt is not text in UTF-8"),
@@ -122,7 +122,7 @@ def test_the_same_options_give_the_same_graph(folder: Path) -> None:
         (
             ["--bias", "bias.txt", "--classes", "3"],
             2,
-            "there are 2 numbers in the bias, expected one for each of the 3",
+            "there are 2 numbers in the bias; expected one for each of the 3",
         ),
         (["--onto", "classifier.onnx"], 2, "--onto and --output belong together"),
         (["--output", "logits"], 2, "--onto and --output belong together"),
@@ -132,7 +132,7 @@ def test_the_same_options_give_the_same_graph(folder: Path) -> None:
         (
             ["--onto", "classifier.onnx", "--output", "logits", "--bias", "bias.txt"],
             2,
-            "has 3 classes, expected 2",
+            "has 3 classes; expected 2",
         ),
     ],
 )

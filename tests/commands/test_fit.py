@@ -155,7 +155,7 @@ def test_labels_of_the_classes_that_are_given_are_fitted_and_measured_on(
     assert main(["evaluate", "--model", str(head), "--data", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 300
     np.savez(path, logits=data.logits, labels=np.where(np.arange(300) == 7, "fox", names[data.labels]))
-    wrong = "row 7: the label is 'fox', expected one of ant, bee, cat, dog, eel\n"
+    wrong = "row 7: the label is 'fox'; expected one of ant, bee, cat, dog, eel\n"
     for command in (["evaluate", "--model", str(head)], ["fit", "--name", "x", "--classes", f"{tmp_path}/labels.txt"]):
         assert main([*command, "--data", str(path)]) == 2
         assert capsys.readouterr().err.endswith(wrong)

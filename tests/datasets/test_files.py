@@ -179,10 +179,10 @@ def test_a_pair_of_npy_may_have_labels_of_the_names_that_are_given(tmp_path: Pat
 @pytest.mark.parametrize(
     ("labels", "named", "sentence"),
     [
-        (["dog", "fox", "3"], NAMED, "row 1: the label is 'fox', expected one of cat, dog, 3"),
-        (["0", "1", "4"], NAMED, "row 2: the label is '4', expected an index from 0 to 2"),
+        (["dog", "fox", "3"], NAMED, "row 1: the label is 'fox'; expected one of cat, dog, 3"),
+        (["0", "1", "4"], NAMED, "row 2: the label is '4'; expected an index from 0 to 2"),
         (["0", "9" * 30, "1"], NAMED, "expected an index from 0 to 2"),
-        (["dog", "cat", "3"], None, "row 0: the label is 'dog', expected an index from 0 to 2, or a name: such as"),
+        (["dog", "cat", "3"], None, "row 0: the label is 'dog'; expected an index from 0 to 2, or a name: such as"),
         ([0, 1, 2], NAMED[:2], "the logits have 3 classes, there are 2 names for them"),
     ],
     ids=str,

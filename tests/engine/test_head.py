@@ -3,11 +3,13 @@
 import os
 import sys
 from array import array
+from base64 import b64encode
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from hypothesis import example, given, settings
@@ -21,11 +23,11 @@ from service.engine.session import choose_provider, n_cpus
 from service.engine.single import Row
 from service.errors import CannotStart, HeadError, RunFailed
 from service.heads.publish import write
-from service.heads.softmax import build
+from service.heads.softmax import build, short_graph
 from service.heads.stages import EntropyTemperature, Stages
 from service.kinds import softmax
 from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
-from service.metadata import Metadata
+from service.metadata import SHORT_KEY, Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 
@@ -208,6 +210,7 @@ KINDS = {
 def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path: Path) -> None:
     mine = Head(write(build(KINDS[kind], 5, Metadata(classes=5)), tmp_path / "model.onnx"))
     assert mine.metadata.masks_first
+    assert mine.short is not mine.session
     random = np.random.default_rng(0)
     rows = [
         Row(array("f", random.standard_normal(5).tolist()), allowed, t, ())
@@ -219,6 +222,83 @@ def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path:
     assert alone == [row.tobytes() for row in batch]
     whole = mine.run(build_feed(rows, mine.temperature), ALL_OUTPUTS)["probabilities"]
     assert whole.tobytes() == batch.tobytes()
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 10, 101, 1000])
+def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
+    random = np.random.default_rng(k)
+    feed = {
+        "logits": (4 * random.standard_normal((5, k))).astype(np.float32),
+        "mask": random.random((5, k)) < 0.7,
+        "temperature": random.uniform(0.2, 5, (5, 1)),
+    }
+    for given_feed in (feed, {name: feed[name] for name in ("logits", "temperature")}):
+        alone = GENERIC.run(given_feed, PROBABILITIES)["probabilities"]
+        among = GENERIC.run(given_feed, graph_bits(("probabilities", "entropy", "prediction")))["probabilities"]
+        assert alone.tobytes() == among.tobytes()
+
+
+def with_short_graph(source: Path, path: Path, text: str | None) -> Path:
+    """A copy of a head with another text in the place of its short graph, or with none."""
+    model = onnx.load(source)
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    assert props.pop(SHORT_KEY)
+    onnx.helper.set_model_props(model, props if text is None else props | {SHORT_KEY: text})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", [None, *KINDS])
+def test_a_head_without_a_short_graph_answers_the_same_bits(kind: str | None, tmp_path: Path) -> None:
+    k = 7 if kind is None else 5
+    path = SHIPPED if kind is None else write(build(KINDS[kind], k, Metadata(classes=k)), tmp_path / "with.onnx")
+    mine, plain = Head(path), Head(with_short_graph(path, tmp_path / "without.onnx", None))
+    assert mine.short is not mine.session
+    assert plain.short is plain.session
+    random = np.random.default_rng(0)
+    for allowed in (None, random.random(k) < 0.6, np.zeros(k, bool)):
+        mask = None if allowed is None else allowed.tobytes()
+        row = Row(array("f", random.standard_normal(k).tolist()), mask, 0.4, ())
+        many = Rows.checked(random.standard_normal((9, k)), None if allowed is None else np.tile(allowed, (9, 1)))
+        for rows, bits in ((row, PROBABILITIES), (many, PROBABILITIES), (row, ALL_OUTPUTS), (many, ALL_OUTPUTS)):
+            answers = [
+                (head.run_alone(rows, bits), head.run(build_feed([rows, rows], head.temperature), bits))
+                for head in (mine, plain)
+            ]
+            for one, two in zip(*answers, strict=True):
+                assert [one[name].tobytes() for name in one] == [two[name].tobytes() for name in two]
+
+
+def garbled(what: str, tmp_path: Path) -> str:
+    """What no short graph of the digits' head is."""
+    if what == "no base64":
+        return "no base64!"
+    if what == "nothing":
+        return ""
+    if what == "no model":
+        return b64encode(b"hello\n" * 9).decode()
+    if what == "foreign":
+        return b64encode(foreign(tmp_path / "foreign.onnx", names=["probabilities"]).read_bytes()).decode()
+    k, stages = {"of other classes": (7, Stages()), "of another head": (10, Stages(bias=np.arange(10.0)))}[what]
+    return b64encode(short_graph(build(stages, k, Metadata())).SerializeToString()).decode()
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("no base64", "has a short graph that cannot be loaded"),
+        ("nothing", "has a short graph that cannot be loaded"),
+        ("no model", "has a short graph that cannot be loaded"),
+        ("foreign", "has a short graph that cannot run"),
+        ("of other classes", "has a short graph that cannot run"),
+        ("of another head", "has a short graph with other probabilities than its whole one"),
+    ],
+)
+def test_a_short_graph_that_is_none_is_refused_in_one_sentence(tmp_path: Path, what: str, sentence: str) -> None:
+    path = with_short_graph(DIGITS.path, tmp_path / "model.onnx", garbled(what, tmp_path))
+    with pytest.raises(HeadError) as error:
+        Head(path)
+    assert str(error.value) == f"{path} {sentence}: make the file again with `calibrant export`"
 
 
 def test_rows_that_are_run_alone_get_the_bits_of_any_batch() -> None:

@@ -177,13 +177,13 @@ def test_weights_beside_the_file_are_taken_in(tmp_path: Path) -> None:
         (
             classifiers.from_sklearn(),
             "label",
-            r"label is INT64 \[batch\], expected logits: floats of the shape",
+            r"label is INT64 \[batch\]; expected logits: floats of the shape",
         ),
-        (classifiers.convolution(), "pooled", r"pooled is FLOAT \[batch, 3, 1, 1\], expected logits"),
+        (classifiers.convolution(), "pooled", r"pooled is FLOAT \[batch, 3, 1, 1\]; expected logits"),
         (
             classifiers.ending_in_softmax(),
             "probabilities",
-            "comes out of a Softmax, expected logits: try wide",
+            "comes out of a Softmax; expected logits: try wide",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_an_input_with_a_name_of_the_heads_is_refused(name: str) -> None:
 
 def test_labels_that_contradict_the_classifier_are_refused() -> None:
     """One label for each class."""
-    with pytest.raises(UsedWrongly, match="logits has 3 classes, expected 2"):
+    with pytest.raises(UsedWrongly, match="logits has 3 classes; expected 2"):
         attached(classifiers.linear(), metadata=Metadata(labels=("a", "b"), classes=2))
 
 

@@ -1,5 +1,6 @@
 """Checked, then written whole or not at all."""
 
+import base64
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import onnx
 import pytest
 from onnx import ModelProto
 
+from service.calibration.select import MOST_MATRIX_CLASSES
 from service.errors import CannotStart, HeadError, UsedWrongly
+from service.heads.attach import attach
 from service.heads.publish import publish, write
-from service.heads.softmax import build
-from service.heads.stages import Stages
-from service.metadata import Metadata
+from service.heads.softmax import build, short_graph
+from service.heads.stages import EntropyTemperature, Stages
+from service.metadata import SHORT_KEY, Metadata
+from tests.heads import classifiers
 
 
 def model(stages: Stages | None = None, classes: int | None = None) -> ModelProto:
@@ -20,10 +24,17 @@ def model(stages: Stages | None = None, classes: int | None = None) -> ModelProt
     return build(stages or Stages(), classes, Metadata())
 
 
+def with_short_graph(whole: ModelProto) -> ModelProto:
+    """The head, as a file holds it."""
+    short = base64.b64encode(short_graph(whole).SerializeToString(deterministic=True)).decode()
+    whole.metadata_props.append(onnx.StringStringEntryProto(key=SHORT_KEY, value=short))
+    return whole
+
+
 def test_what_was_written_reads_back(tmp_path: Path) -> None:
-    """The same model, and nothing left beside it."""
+    """The same model with its short graph, and nothing left beside it."""
     path = write(model(Stages(1.7)), tmp_path / "head.onnx")
-    assert onnx.load(path) == model(Stages(1.7))
+    assert onnx.load(path) == with_short_graph(model(Stages(1.7)))
     assert [entry.name for entry in tmp_path.iterdir()] == ["head.onnx"]
 
 
@@ -31,6 +42,42 @@ def test_the_same_head_is_the_same_bytes(tmp_path: Path) -> None:
     """A file can be compared by its checksum."""
     one, two = (write(model(Stages(1.7), 3), tmp_path / name) for name in ("one.onnx", "two.onnx"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_head_that_is_written_again_is_the_same_bytes(tmp_path: Path) -> None:
+    """Its short graph comes in the place of the one that it had."""
+    one = write(model(Stages(1.7), 3), tmp_path / "one.onnx")
+    assert write(onnx.load(one), tmp_path / "two.onnx").read_bytes() == one.read_bytes()
+    changed = onnx.load(one)
+    changed.metadata_props[1].value = "of another head"
+    assert write(changed, tmp_path / "three.onnx").read_bytes() == one.read_bytes()
+
+
+def test_a_short_graph_is_stored_where_it_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parameters stand in the file twice; a head that is written again without one keeps none."""
+    path = write(model(Stages(1.7, np.zeros(3)), 3), tmp_path / "head.onnx")
+    assert [prop.key for prop in onnx.load(path).metadata_props] == ["calibrant", SHORT_KEY]
+    monkeypatch.setattr("service.heads.publish.MOST_SHORT", len(onnx.load(path).metadata_props[1].value) - 1)
+    write(onnx.load(path), path)
+    assert [prop.key for prop in onnx.load(path).metadata_props] == ["calibrant"]
+
+
+@pytest.mark.parametrize("kind", ["matrix", "vocabulary"])
+def test_the_largest_heads_of_today_have_a_short_graph(tmp_path: Path, kind: str) -> None:
+    """A matrix as wide as one is fitted, with all that can stand beside it, and a bias for a language model."""
+    k = {"matrix": MOST_MATRIX_CLASSES, "vocabulary": 250_000}[kind]
+    bias, line = np.zeros(k), EntropyTemperature(0.1, 0.2, -1.0, 2.0)
+    rich = Stages(1.0, bias, matrix=np.eye(k), log_input=1.3, entropy=line, laplace=0.01) if kind == "matrix" else None
+    path = write(model(rich or Stages(1.7, bias), k), tmp_path / "head.onnx")
+    assert [prop.key for prop in onnx.load(path).metadata_props] == ["calibrant", SHORT_KEY]
+
+
+def test_behind_a_classifier_there_is_no_short_graph(tmp_path: Path) -> None:
+    """It would hold the classifier a second time; one that the classifier brings is dropped."""
+    classifier = classifiers.linear()
+    classifier.metadata_props.append(onnx.StringStringEntryProto(key=SHORT_KEY, value="of another head"))
+    path = write(attach(classifier, "logits", Stages(), Metadata()), tmp_path / "head.onnx")
+    assert [prop.key for prop in onnx.load(path).metadata_props] == ["calibrant"]
 
 
 @pytest.mark.parametrize("classes", [None, 1, 2, 7, 10])
@@ -94,7 +141,7 @@ def test_those_who_publish_at_once_each_get_a_version(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         paths = list(pool.map(lambda _: publish(model(), tmp_path, "mine"), range(16)))
     assert sorted(int(path.parent.name) for path in paths) == list(range(1, 17))
-    assert all(onnx.load(path) == model() for path in paths)
+    assert all(onnx.load(path) == with_short_graph(model()) for path in paths)
 
 
 def test_a_head_that_fails_its_check_claims_no_version(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from scipy.special import log_softmax
 
 from service.errors import UsedWrongly
 from service.heads.reference import expected
-from service.heads.softmax import build
+from service.heads.softmax import MASKING, WIDENING, build, short_graph
 from service.heads.stages import Stages
 from service.metadata import Metadata
-from tests.heads.running import head, rows, run
+from tests.heads.running import Answers, head, rows, run, session
+from tests.heads.test_nodes import KINDS, stages
 
 GENERIC = head()
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
@@ -213,3 +214,51 @@ def test_classes_that_contradict_are_refused(
 def told(model: onnx.ModelProto) -> Metadata:
     """The metadata inside."""
     return Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+
+
+HEADS = [
+    *((kind, k, masks_first) for kind in KINDS for k in (5, 6) for masks_first in (False, True)),
+    *(("plain", k, False) for k in (5, 6)),
+    *((kind, None, False) for kind in ("plain", "laplace", "groups", "entropy")),
+]
+
+
+@pytest.mark.parametrize(("kind", "k", "masks_first"), HEADS)
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+def test_the_short_graph_answers_the_same_bits(kind: str, k: int | None, masks_first: bool, masked: bool) -> None:
+    """Where it takes no mask, -inf stands in the logits. Rows of K open are of an even width."""
+    model = build(stages(kind, k or 6, masks_first=masks_first), k, Metadata())
+    short = short_graph(model)
+    onnx.checker.check_model(short, full_check=True)
+    assert len(short.graph.node) < len(model.graph.node)
+    assert [output.name for output in short.graph.output] == ["probabilities"]
+    logits, mask = rows(9, k or 6)
+    logits[3] = -np.inf
+    logits[4, 2:4] = -np.inf
+    mask[5] = False
+    whole: Answers = {"logits": logits}
+    cut = whole
+    if masked:
+        whole = {"logits": logits, "mask": mask}
+        cut = {"logits": np.where(mask, logits, np.float32(-np.inf))} if told(model).masks_first else whole
+    others: Answers = {"temperature": np.random.default_rng(0).uniform(0.2, 5, (9, 1))}
+    if kind == "groups":
+        others["group"] = np.arange(9)[:, np.newaxis] % 4
+    for more in ({}, others):
+        pairs = ((session(model), whole | more), (session(short), cut | more))
+        one, two = (running.run(["probabilities"], inputs)[0] for running, inputs in pairs)
+        assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.parametrize(("kind", "k", "masks_first"), HEADS)
+def test_the_short_graph_has_no_node_that_changes_nothing(kind: str, k: int | None, masks_first: bool) -> None:
+    """No mask where the logits have it; no widening where K is open, as rows come in an even width."""
+    model = build(stages(kind, k or 6, masks_first=masks_first), k, Metadata())
+    left = {node.output[0]: node.op_type for node in short_graph(model).graph.node}
+    takes_mask = "mask" in {entry.name for entry in short_graph(model).graph.input}
+    assert takes_mask == (not told(model).masks_first) == bool(left.keys() & MASKING.keys())
+    if k is None:
+        assert not left.keys() & WIDENING.keys() - {"probabilities"}
+        assert left["probabilities"] == "Cast"
+    if kind == "plain":
+        assert set(left.values()) & {"Pad", "Slice", "Shape"} == ({"Pad", "Slice"} if k == 5 else set())

@@ -102,7 +102,9 @@ def test_masked_classes_have_no_part_in_any_metric() -> None:
     data = drawn(800, masked=True)
     assert data.mask is not None
     spoilt = Dataset.checked(np.where(data.mask, data.logits, np.float32(np.nan)), data.labels, data.mask)
-    assert metrics.measure(scores.score(spoilt, Stages().predict)) == metrics.measure(scores.score(data, Stages().predict))
+    assert metrics.measure(scores.score(spoilt, Stages().predict)) == metrics.measure(
+        scores.score(data, Stages().predict)
+    )
 
 
 def test_the_brier_score_is_its_calibration_and_its_refinement() -> None:
