@@ -119,7 +119,7 @@ class Conformal:
 
     def of(self, log_probabilities: NDArray[Any], uniforms: Floats | None = None) -> Floats:
         """The score of every class, float64 `[n,K]`; infinite for a masked one."""
-        p = tempered(log_probabilities, self.temperature)
+        p = softmax_at(log_probabilities, self.temperature)
         masked = np.isneginf(log_probabilities)
         if self.score == "lac":
             return np.where(masked, np.inf, 1 - p)
@@ -157,7 +157,7 @@ class Conformal:
         return cls(temperature=float(stored["temperature"]), tables=tuple(tables), **settings)
 
 
-def tempered(log_probabilities: NDArray[Any], temperature: float) -> Floats:
+def softmax_at(log_probabilities: NDArray[Any], temperature: float) -> Floats:
     """softmax(log p / T), float64 `[n,K]`; zeros in a row without a class."""
     z = np.asarray(log_probabilities, np.float64) / temperature
     highest = np.maximum(z.max(axis=1, keepdims=True), np.finfo(np.float64).min)

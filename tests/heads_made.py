@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from service.heads.build import build
 from service.heads.publish import write
-from service.heads.softmax import build
 from service.heads.stages import Stages
 from service.metadata import Metadata
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-from service.datasets.dataset import Bools, Dataset, Floats, Ints, usable
+from service.datasets.dataset import Bools, Dataset, Floats, Ints, usable_classes
 from service.heads.stages import Stages, affine_input
 
 Shape = Literal["bias", "vector", "matrix"]
@@ -43,7 +43,7 @@ class Affine:
 
 def inputs(data: Dataset, temperature: float, form: Form | None, *, masks_first: bool) -> Inputs:
     """The logits of `data` over `temperature`, in the form that a scale wants; none for a bias alone."""
-    read = usable(data.logits, data.mask if masks_first else None) & (data.logits < np.inf)
+    read = usable_classes(data.logits, data.mask if masks_first else None) & (data.logits < np.inf)
     x = np.where(read, data.logits, 0).astype(np.float64) / temperature
     if form is not None:
         x = affine_input(x, read, 1.0 if form == "log_softmax" else None)
@@ -177,7 +177,7 @@ class _Problem:
             yield part, y, total, own - np.log(total)
 
 
-def folded(affine: Affine, temperature: float, form: Form | None) -> Stages:
+def fold(affine: Affine, temperature: float, form: Form | None) -> Stages:
     """The calibrator of a fit at `temperature`: in a bias alone and in the log form it stays, centred it folds in."""
     if form is None:
         return Stages(temperature, bias=affine.bias * temperature, method="bias")

@@ -40,7 +40,7 @@ def fit(
         n_tuning = min(
             max(FEWEST_ROWS, MOST_TUNING_LOGITS // log_probabilities.shape[1]), int(TUNING_SHARE * len(labels))
         )
-        conformal = tuned(conformal, log_probabilities[rows[:n_tuning]], labels[rows[:n_tuning]])
+        conformal = tune_penalty(conformal, log_probabilities[rows[:n_tuning]], labels[rows[:n_tuning]])
         rows = rows[n_tuning:]
     uniforms = random.random(len(rows)) if randomised else None
     own = label_scores(conformal, log_probabilities[rows], labels[rows], uniforms)
@@ -59,7 +59,7 @@ def tables(scores: Floats, by: By, labels: Ints, groups: Ints | None, n_classes:
     return tuple(Table.of(scores[members == one], MOST_VALUES_EACH) for one in range(count))
 
 
-def tuned(conformal: Conformal, log_probabilities: Floats, labels: Ints) -> Conformal:
+def tune_penalty(conformal: Conformal, log_probabilities: Floats, labels: Ints) -> Conformal:
     """The temperature, and for `raps` the penalty, with the smallest sets on average at alpha 0.1."""
     options = [replace(conformal, temperature=t) for t in TEMPERATURES]
     best = min(options, key=lambda one: mean_size(one, log_probabilities, labels))

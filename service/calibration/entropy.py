@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from service.calibration.temperature import moments, softmax_share
-from service.datasets.dataset import Chunk, Dataset, Floats, usable
+from service.datasets.dataset import Chunk, Dataset, Floats, usable_classes
 from service.heads.stages import EntropyTemperature, Stages, log_entropy
 
 RIDGE: Final = 10.0
@@ -53,7 +53,7 @@ def _value(data: Dataset, shape: Stages, features: Floats, laplace: float) -> tu
         log_t = line.log_temperatures(own)
         beta = np.exp(-log_t)
         scores = plain.scores(chunk.logits, chunk.mask)
-        allowed = usable(scores, None)
+        allowed = usable_classes(scores, None)
         found = moments(scores, allowed, chunk.labels, beta[:, None], np.float64)
         logs = beta * found.own - found.log_total
         slope = -beta * (found.mean - found.own)

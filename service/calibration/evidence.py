@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from service.datasets.dataset import Chunk, Dataset, Floats, usable
+from service.datasets.dataset import Chunk, Dataset, Floats, usable_classes
 from service.errors import FitError
 
 LOGITS: Final = 100_000
@@ -56,14 +56,14 @@ def _class_means(data: Dataset) -> Floats:
     """The mean logit of each class, `[K]`, over the rows where it takes part."""
     sums, counts = np.zeros(data.n_classes), np.zeros(data.n_classes)
     for chunk in data.chunks():
-        allowed = usable(chunk.logits, chunk.mask)
+        allowed = usable_classes(chunk.logits, chunk.mask)
         sums += chunk.weights @ np.where(allowed, chunk.logits, 0)
         counts += chunk.weights @ allowed
     return np.asarray(sums / np.maximum(counts, 1e-300))
 
 
 def _advantages(chunk: Chunk, frequency: Floats, means: Floats) -> Floats:
-    allowed = usable(chunk.logits, chunk.mask)
+    allowed = usable_classes(chunk.logits, chunk.mask)
     z = np.where(allowed, chunk.logits, -np.inf) - means
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
@@ -87,7 +87,7 @@ def _check_advantage(advantages: Floats, data: Dataset) -> None:
 
 def _look(chunk: Chunk) -> tuple[float, bool]:
     """The weighted sum of the rows' variances over the classes, and whether every row is right."""
-    allowed = usable(chunk.logits, chunk.mask)
+    allowed = usable_classes(chunk.logits, chunk.mask)
     z = np.where(allowed, chunk.logits, 0).astype(np.float64)
     counts = allowed.sum(axis=1)
     centred = np.where(allowed, z - (z.sum(axis=1) / counts)[:, None], 0)

@@ -32,10 +32,10 @@ def fit(data: Dataset, calibrator: Stages) -> Stages:
         except FitError:
             continue
         logs[group], errors[group] = np.log(found.value), found.error / found.value
-    return replace(calibrator, group_temperatures=np.exp(shrunk(logs, errors)))
+    return replace(calibrator, group_temperatures=np.exp(shrink(logs, errors)))
 
 
-def shrunk(logs: Floats, errors: Floats) -> Floats:
+def shrink(logs: Floats, errors: Floats) -> Floats:
     """Log-temperatures `[G]` pulled towards 0 as their standard errors ask for; 0 where the error is infinite."""
     precision = 1 / errors**2
     known = precision > 0

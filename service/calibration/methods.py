@@ -71,7 +71,7 @@ def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Stages:
     if plan.shape is not None:
         x = affine.inputs(rows, base, plan.form, masks_first=masks_first)
         fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, start)
-        calibrator = affine.folded(fitted, base, plan.form)
+        calibrator = affine.fold(fitted, base, plan.form)
     calibrator = replace(calibrator, method=plan.method, laplace=plan.laplace, masks_first=masks_first)
     return with_entropy(calibrator, rows, plan) if plan.method.endswith("entropy") else calibrator
 

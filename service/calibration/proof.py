@@ -77,13 +77,13 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
         FitError: labels that say nothing, or no method can be fitted.
     """
     data = next(iter(parts.values()))
-    compared = cooled(data) if wanted.grouped else data
+    compared = cool_logits(data) if wanted.grouped else data
     choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
     progress("the final fit")
     fit = fitter(choice.plan, grouped=wanted.grouped)
     calibrator = fit(data)
     progress("held-out rows")
-    rows, logs, where = answered(data, fit)
+    rows, logs, where = predict_held_out(data, fit)
     progress("prediction sets")
     kept = {one: conformal.fit(logs, rows.labels, one, randomised=wanted.randomised, by=wanted.by, groups=rows.groups)
             for one in SCORES}  # fmt: skip
@@ -97,7 +97,7 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept)
 
 
-def cooled(data: Dataset) -> Dataset:
+def cool_logits(data: Dataset) -> Dataset:
     """The data with each group at its own temperature, so that no candidate has to stand in for the groups."""
     factors = groups.fit(data, methods.fit(data, methods.Plan("temperature"))).group_temperatures
     if factors is None or data.groups is None:
@@ -115,7 +115,7 @@ def fitter(plan: Plan | None, *, grouped: bool) -> Callable[[Dataset], Stages]:
     return fit
 
 
-def answered(data: Dataset, fit: Callable[[Dataset], Stages]) -> tuple[Dataset, Floats, str]:
+def predict_held_out(data: Dataset, fit: Callable[[Dataset], Stages]) -> tuple[Dataset, Floats, str]:
     """Rows with their calibrated log-probabilities `[n,K]` from fits that have not seen them, and how they came.
 
     With rows too few or too uniform to fit on two thirds of them, the fit's own answers.

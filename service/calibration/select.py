@@ -98,7 +98,7 @@ def choose(
     found = [one for method, mix in tried if (one := trial.candidate(method, mix)) is not None]
     if not found:
         raise trial.failure or FitError("none of the methods can be fitted in every fold")
-    candidates = _compared(found, rows)
+    candidates = _compare(found, rows)
     accepted = [one for one in candidates if one.nll < _mean(before, rows)]
     return Choice(simplest(accepted), tuple(candidates), _mean(before, rows))
 
@@ -198,7 +198,7 @@ def _form(method: Method) -> Form | None:
     return None if Plan(method).shape in (None, "bias") else "centred"
 
 
-def _compared(found: list[Candidate], data: Dataset) -> list[Candidate]:
+def _compare(found: list[Candidate], data: Dataset) -> list[Candidate]:
     """The candidates from simple to rich, each with its paired difference to the best."""
     best = min(found, key=lambda one: one.nll)
     weights = np.ones(data.n_rows) if data.weights is None else data.weights

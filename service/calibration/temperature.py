@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.calibration import evidence
-from service.datasets.dataset import Dataset, Floats, Ints, taking_part
+from service.datasets.dataset import Dataset, Floats, Ints, classes_in_use
 from service.errors import FitError
 
 TOLERANCE: Final = 1e-6  # of beta, relative
@@ -100,7 +100,7 @@ def derivatives(data: Dataset, beta: float, laplace: float = 0.0) -> Derivatives
         for start in range(0, len(chunk.labels), rows):
             part = slice(start, start + rows)
             logits, labels = chunk.logits[part], chunk.labels[part]
-            allowed = taking_part(logits, None if chunk.mask is None else chunk.mask[part])
+            allowed = classes_in_use(logits, None if chunk.mask is None else chunk.mask[part])
             found = moments(logits, allowed, labels, beta, np.float32 if single else np.float64)
             weights = chunk.weights[part]
             if laplace:

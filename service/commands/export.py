@@ -56,13 +56,13 @@ def run(arguments: Namespace) -> int:
         raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
     # onnx comes with these
     from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.build import build
     from service.heads.publish import publish, write
-    from service.heads.softmax import build
     from service.heads.stages import Stages
 
     classes, labels = read_classes(arguments.classes)
     stages = Stages(arguments.temperature, None if arguments.bias is None else read_bias(arguments.bias))
-    metadata = story(stages, classes or stages.classes, labels)
+    metadata = make_metadata(stages, classes or stages.classes, labels)
     if arguments.onto is None:
         model = build(stages, metadata.classes, metadata)
     else:
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def story(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None) -> Metadata:
+def make_metadata(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None) -> Metadata:
     """What the file will say of itself."""
     method = "bias" if stages.changes_logits else "none" if stages.temperature == 1 else "temperature"
     return Metadata(

@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> int:
         raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
     if arguments.sets == "group" and arguments.group is None:
         raise UsedWrongly("--sets group wants groups: name them with --group")
-    before = [] if arguments.to is None else there(arguments.to)
+    before = [] if arguments.to is None else existing_files(arguments.to)
     if arguments.report and before:
         refuse_another_report(arguments.to, before)
     from service.calibration.proof import prove
@@ -93,7 +93,7 @@ def run(arguments: Namespace) -> int:
             group=arguments.group,
             named=named,
         )
-        proof = prove(parts, wanted(arguments), tell)
+        proof = prove(parts, read_options(arguments), tell)
         tell("writing")
         story = metadata(proof, arguments)
         path = write(proof, story, arguments)
@@ -104,12 +104,12 @@ def run(arguments: Namespace) -> int:
             tell("the report")
             write_report(path, proof, story, intervals)
     terminal.show(path, proof, intervals, replaced=path in before)
-    if not arguments.report and own_report(path):
+    if not arguments.report and has_own_report(path):
         terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
     return 0
 
 
-def there(head: Path) -> list[Path]:
+def existing_files(head: Path) -> list[Path]:
     """What there is already of a head and its report."""
     return [path for path in (head, *(head.parent / name for name in REPORTS)) if path.exists()]
 
@@ -121,14 +121,14 @@ def refuse_another_report(head: Path, before: list[Path]) -> None:
         UsedWrongly: the report that stands there is of another head, or does not say of which.
     """
     reports = [path for path in before if path != head]
-    if reports and not own_report(head):
+    if reports and not has_own_report(head):
         raise UsedWrongly(
             f"{reports[0]} is not the report of {head.name}, and would be lost: "
             "name a file in another folder, or add --no-report"
         )
 
 
-def own_report(head: Path) -> bool:
+def has_own_report(head: Path) -> bool:
     """Whether the report that stands beside `head` says that it is of that file."""
     try:
         return bool(json.loads((head.parent / REPORTS[1]).read_bytes())["head"] == head.name)
@@ -138,10 +138,10 @@ def own_report(head: Path) -> bool:
 
 def steps(arguments: Namespace) -> int:
     """How often the progress bar moves."""
-    return 7 + len(wanted(arguments).methods) + 2 * int(arguments.method == "auto")
+    return 7 + len(read_options(arguments).methods) + 2 * int(arguments.method == "auto")
 
 
-def wanted(arguments: Namespace) -> "Wanted":
+def read_options(arguments: Namespace) -> "Wanted":
     """The options, as the fit wants them."""
     from service.calibration.methods import FORMS
     from service.calibration.proof import Wanted
@@ -186,9 +186,9 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
 def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
     """Build, check and write the head; return where it is."""
     from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.build import build
     from service.heads.publish import publish
     from service.heads.publish import write as write_file
-    from service.heads.softmax import build
 
     if arguments.onto is None:
         model = build(proof.calibrator, proof.fitted_on.n_classes, story)

@@ -35,7 +35,7 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         yield tell
 
 
-def told_classes(console: Console, proof: Proof) -> None:
+def class_hint(console: Console, proof: Proof) -> None:
     """Name the classes, and those that no label names: a column that is none, more often than not."""
     data = proof.fitted_on
     names = data.class_names or tuple(map(str, range(data.n_classes)))
@@ -62,7 +62,7 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     told = f"temperature {calibrator.temperature:.4f}{error}, " if calibrator.method == "temperature" else ""
     n_parameters, n_rows = count(calibrator.n_parameters, "parameter"), count(proof.fitted_on.n_rows, "row")
     console.print(f"{calibrator.method}: {told}{n_parameters} from {n_rows}")
-    told_classes(console, proof)
+    class_hint(console, proof)
     metrics = proof.metrics()
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{count(len(proof.after.nll), 'row')}, {proof.held_out}")

@@ -54,7 +54,7 @@ class Dataset:
     group_names: tuple[str, ...] = ()
 
     @classmethod
-    def checked(
+    def from_arrays(
         cls,
         logits: NDArray[Any],
         labels: NDArray[Any],
@@ -77,12 +77,12 @@ class Dataset:
         names = class_names if class_names is None else tuple(map(str, class_names))
         if names is not None and len(names) != k:
             raise DataError(f"there are {len(names)} class names, the logits have {k} classes")
-        indices, group_names = (None, ()) if groups is None else _grouped(_rows("groups", groups, n))
+        indices, group_names = (None, ()) if groups is None else _group_indices(_rows("groups", groups, n))
         data = cls(
             logits=logits if logits.dtype in (np.float32, np.float64) else logits.astype(np.float32),
             labels=_label_indices(_rows("labels", labels, n), k, names, other_names),
-            mask=None if mask is None else _checked_mask(mask, n, k),
-            weights=None if weights is None else _checked_weights(_rows("weights", weights, n)),
+            mask=None if mask is None else _check_mask(mask, n, k),
+            weights=None if weights is None else _check_weights(_rows("weights", weights, n)),
             groups=indices,
             class_names=names,
             group_names=group_names,
@@ -128,7 +128,7 @@ class Dataset:
         """Some of the rows, as a dataset of their own: indices `[m]`, bool `[n]` or a slice."""
         return replace(
             self,
-            logits=taken(self.logits, rows),
+            logits=take_rows(self.logits, rows),
             labels=self.labels[rows],
             mask=None if self.mask is None else self.mask[rows],
             weights=None if self.weights is None else self.weights[rows],
@@ -142,18 +142,18 @@ class Dataset:
             start += len(chunk.labels)
 
 
-def usable(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+def usable_classes(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """Classes that take part, bool `[m,K]`: allowed, and with a score."""
     finite = logits > -np.inf
     return finite if mask is None else finite & mask
 
 
-def taking_part(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """`usable`, or none where that is every class."""
-    return usable(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
+def classes_in_use(logits: NDArray[Any], mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """`usable_classes`, or none where that is every class."""
+    return usable_classes(logits, mask) if mask is not None or np.isneginf(logits.min()) else None
 
 
-def taken(array: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[Any]:
+def take_rows(array: NDArray[Any], rows: NDArray[Any] | slice) -> NDArray[Any]:
     """Some rows of an array: a view for a slice, else a copy, made in pieces so that few mapped pages stay."""
     if isinstance(rows, slice) or mapping(array) is None:
         return array[rows]
@@ -247,7 +247,7 @@ def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, oth
     return indices
 
 
-def _checked_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
+def _check_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
     if mask.dtype != np.bool_ and (mask.dtype.kind not in "iu" or not np.isin(mask, (0, 1)).all()):
         raise DataError(f"the mask is {mask.dtype}; expected booleans, true = the class may be chosen")
     if mask.shape not in ((n, k), (1, k), (k,)):
@@ -255,7 +255,7 @@ def _checked_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
     return np.broadcast_to(mask.astype(np.bool_, copy=False), (n, k))
 
 
-def _checked_weights(weights: NDArray[Any]) -> Floats:
+def _check_weights(weights: NDArray[Any]) -> Floats:
     weights = weights.astype(np.float64)
     odd = ~(np.isfinite(weights) & (weights >= 0))
     if odd.any():
@@ -266,6 +266,6 @@ def _checked_weights(weights: NDArray[Any]) -> Floats:
     return weights
 
 
-def _grouped(groups: NDArray[Any]) -> tuple[Ints, tuple[str, ...]]:
+def _group_indices(groups: NDArray[Any]) -> tuple[Ints, tuple[str, ...]]:
     names, indices = np.unique(groups.astype(str), return_inverse=True)
     return indices.astype(np.int64), tuple(map(str, names))

@@ -167,7 +167,7 @@ def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *
         raise DataError(f"there is no array or column {group!r}, found {', '.join(arrays)}")
     mask, weights = (arrays.get(name) for name in ("mask", "weights"))
     groups = None if group is None else arrays[group]
-    return Dataset.checked(logits, arrays["labels"], mask, weights, groups, named or own, own or ())
+    return Dataset.from_arrays(logits, arrays["labels"], mask, weights, groups, named or own, own or ())
 
 
 def _check_names(named: tuple[str, ...], own: tuple[str, ...] | None, k: int) -> None:

@@ -1,6 +1,6 @@
 """Rows to score, as checked numpy arrays. Knows neither JSON nor ONNX.
 
-What passes `Rows.checked` can be run beside anybody else's rows: a bad request never reaches a batch.
+What passes `Rows.from_logits` can be run beside anybody else's rows: a bad request never reaches a batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,14 +89,14 @@ class Rows:
             temperature[start:stop] if isinstance(temperature, np.ndarray) else temperature,
         )
 
-    def grouped(self, groups: NDArray[np.int64] | None) -> "Rows":
+    def with_groups(self, groups: NDArray[np.int64] | None) -> "Rows":
         """The rows in groups, int64 `[N, 1]`; a temperature of the rows' own goes before that of a group."""
         if groups is None or self.temperature is not None:
             return self
         return Rows({**self.inputs, "group": groups}, self.mask, None, self.empty, self.looks_like_probabilities)
 
     @classmethod
-    def checked(
+    def from_logits(
         cls,
         logits: NDArray[np.float64] | NDArray[np.float32],
         mask: NDArray[np.bool_] | None = None,

@@ -50,8 +50,8 @@ class Row:
         self.shape: tuple[int, ...] = (k, -1)
 
     @classmethod
-    def usual(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
-        """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.checked`."""
+    def from_plain(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
+        """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.from_logits`."""
         power = np.vdot(logits, logits)
         if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
             return None

@@ -9,10 +9,10 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
 
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads import surgery
+from service.heads.build import append, check_metadata, set_metadata
 from service.heads.fold import fold
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.reading import HEAD
-from service.heads.softmax import agreed, append, describe
 from service.heads.stages import Stages
 from service.metadata import Metadata
 
@@ -51,13 +51,13 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
         HeadError: the classifier is not ONNX, or not one that a head can stand behind.
         UsedWrongly: no such output, one that holds no logits, or K contradicts the labels or the parameters.
     """
-    model = modern(classifier if isinstance(classifier, ModelProto) else load(classifier))
+    model = to_current_opset(classifier if isinstance(classifier, ModelProto) else load(classifier))
     shape = shape_of(model, output, metadata.classes)
     classes = shape.k if isinstance(shape.k, int) else None
     rest = fold(model, output, stages)
-    story = agreed(metadata, rest, classes)
+    metadata = check_metadata(metadata, rest, classes)
     if rest is not stages:
-        story = story.model_copy(update={"calibrator": story.calibrator | {"folded": True}})
+        metadata = metadata.model_copy(update={"calibrator": metadata.calibrator | {"folded": True}})
     taken = {entry.name for entry in model.graph.input} & set(RESERVED)
     if taken:
         raise HeadError(f"the classifier has an input called {min(taken)}, a name of the head's: rename it")
@@ -66,9 +66,9 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
 
     graph = Graph(HEAD)
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
-    append(graph, logits, rest, *shape)
+    append(graph, logits, rest, *shape, metadata.kind)
     surgery.extend(model.graph, graph)
-    return describe(model, story.model_copy(update={"takes": "inputs", "masks_first": False}))
+    return set_metadata(model, metadata.model_copy(update={"takes": "inputs", "masks_first": False}))
 
 
 def load(path: Path) -> ModelProto:
@@ -83,7 +83,7 @@ def load(path: Path) -> ModelProto:
     return model
 
 
-def modern(model: ModelProto) -> ModelProto:
+def to_current_opset(model: ModelProto) -> ModelProto:
     """Copy the classifier, in an opset that the head's operators are in."""
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -113,7 +113,7 @@ def shape_of(model: ModelProto, output: str, classes: int | None) -> Shape:
     tensor = find(model, output)
     tensor_type = tensor.type.tensor_type
     if tensor_type.elem_type not in FLOATS or len(tensor_type.shape.dim) != 2:
-        raise UsedWrongly(f"the output {output} is {described(tensor)}; expected logits: floats of the shape [N, K]")
+        raise UsedWrongly(f"the output {output} is {type_text(tensor)}; expected logits: floats of the shape [N, K]")
     for node in model.graph.node:
         if output in node.output and node.op_type == "Softmax":
             raise UsedWrongly(f"the output {output} comes out of a Softmax; expected logits: try {node.input[0]}")
@@ -133,7 +133,7 @@ def find(model: ModelProto, name: str) -> ValueInfoProto:
     return tensors[name]
 
 
-def described(tensor: ValueInfoProto) -> str:
+def type_text(tensor: ValueInfoProto) -> str:
     """Say type and shape, as in `INT64 [N]`."""
     tensor_type = tensor.type.tensor_type
     if not tensor_type.HasField("shape"):

@@ -29,7 +29,7 @@ class Seen(NamedTuple):
     n_read: str
 
 
-def calibrated(graph: Graph, logits: str, stages: Stages, width: Width) -> str:
+def calibrate(graph: Graph, logits: str, stages: Stages, width: Width) -> str:
     """Affine stages and entropy temperature on float64 `logits` [n, k]."""
     if not stages.reads_rows:
         return graph.add("Add", logits, graph.constant("bias", stages.vector("bias")), name="biased")
@@ -64,7 +64,7 @@ def affine(graph: Graph, seen: Seen, stages: Stages, width: Width) -> str:
     """Scale or matrix on centred logits or log-probabilities, and the bias."""
     y = seen.z
     if stages.scale is not None or stages.matrix is not None:
-        y = centred(graph, seen) if stages.log_input is None else logs(graph, seen, stages.log_input)
+        y = centre(graph, seen) if stages.log_input is None else logs(graph, seen, stages.log_input)
     if stages.matrix is not None:
         transposed = width.widened(np.asarray(stages.matrix, np.float64).T)
         y = graph.add("MatMul", y, graph.constant("matrix", transposed), name="mixed_classes")
@@ -75,7 +75,7 @@ def affine(graph: Graph, seen: Seen, stages: Stages, width: Width) -> str:
     return y
 
 
-def centred(graph: Graph, seen: Seen) -> str:
+def centre(graph: Graph, seen: Seen) -> str:
     """The logits less their mean over the classes that take part."""
     total = graph.add("ReduceSum", seen.z, graph.constant("last", ints(-1)), name="sum", keepdims=1)
     less = graph.add("Sub", seen.z, graph.add("Div", total, seen.n_read, name="mean"), name="less_mean")
@@ -137,7 +137,7 @@ def row_temperature(graph: Graph, y: str, seen: Seen, line: EntropyTemperature) 
     return graph.add("ReduceMax", graph.add("Exp", pair, name="t_pair"), last, name="t", keepdims=1)
 
 
-def grouped(graph: Graph, temperature: str, logits: str, group_temperatures: NDArray[np.float64], n: Dim) -> str:
+def apply_groups(graph: Graph, temperature: str, logits: str, group_temperatures: NDArray[np.float64], n: Dim) -> str:
     """The temperature times that of the row's group; groups count from 1, any other number is of none."""
     table = np.concatenate([[1.0], group_temperatures])
     group = graph.input("group", TensorProto.INT64, [n, 1], np.zeros((1, 1), np.int64))
@@ -156,7 +156,7 @@ def grouped(graph: Graph, temperature: str, logits: str, group_temperatures: NDA
     return graph.add("Mul", temperature, own, name="temperature_of_group")
 
 
-def mixed(graph: Graph, p: str, scores: str, weight: float) -> str:
+def mix_uniform(graph: Graph, p: str, scores: str, weight: float) -> str:
     """(1 - weight) p + weight times the uniform distribution over the allowed classes, float64 [n, k]."""
     last = graph.constant("last", ints(-1))
     allowed = graph.add("Greater", scores, graph.constant("fill", scalar(-np.inf)), name="has_score")

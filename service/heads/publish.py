@@ -12,8 +12,8 @@ import onnx
 from onnx import ModelProto, helper
 
 from service.errors import CannotStart, HeadError, UsedWrongly
+from service.heads.build import short_graph
 from service.heads.reference import check
-from service.heads.softmax import short_graph
 from service.heads.surgery import first_line
 from service.metadata import SHORT_KEY, Metadata
 
@@ -34,7 +34,7 @@ def write(model: ModelProto, path: Path) -> Path:
         HeadError: the model is no valid ONNX, is too large for one file, or computes something else.
         CannotStart: the folder cannot be written.
     """
-    content = checked(model)
+    content = serialize(model)
     try:
         replace(path, content)
     except OSError as error:
@@ -53,9 +53,9 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
     """
     if not NAME.fullmatch(name):
         raise UsedWrongly(f"{name!r} is not a model name; expected letters, digits, '.', '_' or '-', no '.' first")
-    content = checked(model)
+    content = serialize(model)
     try:
-        version = claim(models / name)
+        version = claim_version(models / name)
         try:
             replace(version / FILE, content)
         except BaseException:
@@ -66,7 +66,7 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
     return version / FILE
 
 
-def claim(folder: Path) -> Path:
+def claim_version(folder: Path) -> Path:
     """Make and return the folder of the next version in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     highest = max((int(entry.name) for entry in folder.iterdir() if VERSION.fullmatch(entry.name)), default=0)
@@ -79,7 +79,7 @@ def claim(folder: Path) -> Path:
     raise AssertionError("count does not end")
 
 
-def checked(model: ModelProto) -> bytes:
+def serialize(model: ModelProto) -> bytes:
     """Serialize a model that is valid ONNX and computes what it should; the same model, the same bytes."""
     if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         raise HeadError(f"the model has {model.ByteSize()} bytes, one ONNX file holds less than 2 GB")

@@ -10,6 +10,8 @@ from onnx.reference import ReferenceEvaluator
 from service.errors import HeadError
 from service.heads.reading import HEAD, read_stages
 from service.heads.stages import Stages
+from service.kinds import KINDS
+from service.metadata import Metadata
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -31,7 +33,9 @@ TOLERANCES: Final = {
 }
 
 
-def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]) -> Tensors:
+def expected(
+    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], kind: str = "softmax"
+) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
 
     Only what the mask allows is looked at, but by the stages before the mask, unless they are masked too.
@@ -45,22 +49,21 @@ def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temp
         if not len(allowed):
             continue
         read = mask[row] & np.isfinite(logits[row]) if stages.masks_first else np.isfinite(logits[row])
-        x = calibrated(stages, logits[row].astype(np.longdouble), read)[allowed]
+        x = calibrate(stages, logits[row].astype(np.longdouble), read)[allowed]
         t = np.longdouble(temperature[row, 0])
-        highest = x.max()
-        total = np.exp((x - highest) / t).sum()
-        answers["scores"][row, allowed] = x - highest
-        answers["probabilities"][row, allowed] = np.exp((x - highest) / t) / total
-        answers["log_probabilities"][row, allowed] = (x - highest) / t - np.log(total)
+        p, log_p, logsumexp = KINDS[kind].distribution(x, t)
+        answers["scores"][row, allowed] = x - x.max()
+        answers["probabilities"][row, allowed] = p
+        answers["log_probabilities"][row, allowed] = log_p
         if stages.laplace:
             share = stages.laplace / len(allowed)
-            p = (1 - np.longdouble(stages.laplace)) * answers["probabilities"][row, allowed] + share
+            p = (1 - np.longdouble(stages.laplace)) * p + share
             answers["probabilities"][row, allowed], answers["log_probabilities"][row, allowed] = p, np.log(p)
-        answers["logsumexp"][row] = highest / t + np.log(total)
+        answers["logsumexp"][row] = logsumexp
     return answers
 
 
-def calibrated(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArray[Any]:
+def calibrate(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArray[Any]:
     """The stages before the mask on one row [K]; only the classes that are `read` have a meaning."""
     n = max(int(read.sum()), 1)
     x = np.where(read, z, 0)
@@ -93,6 +96,7 @@ def check(model: ModelProto) -> None:
         HeadError: an output is further from the reference than its tolerance.
     """
     stages = read_stages(model)
+    kind = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props}).kind
     evaluator = ReferenceEvaluator(alone(model))
     logits = evaluator.input_names[0]
     k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
@@ -100,10 +104,10 @@ def check(model: ModelProto) -> None:
     for n, width in ((1, k or 10), (4, k or 7)):
         x, mask, temperature = examples(rng, n, width)
         defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
-        compare(evaluator, {logits: x}, expected(stages, x, *defaults))
+        compare(evaluator, {logits: x}, expected(stages, x, *defaults, kind))
         x[~mask] = np.nan
         given = {logits: x, "mask": mask, "temperature": temperature}
-        compare(evaluator, given, expected(stages, x, mask, temperature))
+        compare(evaluator, given, expected(stages, x, mask, temperature, kind))
 
 
 def alone(model: ModelProto) -> ModelProto:

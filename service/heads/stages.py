@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable
+from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable_classes
 from service.errors import UsedWrongly
 
 ENTROPY_FLOOR: Final = 1e-8
@@ -123,7 +123,7 @@ class Stages:
         }
         for name, values in (("bias", self.bias), ("scale", self.scale)):
             if values is not None:
-                found[name] = numbers(values)
+                found[name] = to_list(values)
         if self.matrix is not None:
             found["matrix"] = f"{len(self.matrix)} x {len(self.matrix)}, in the graph"
         if self.log_input is not None:
@@ -134,13 +134,13 @@ class Stages:
         if self.laplace:
             found["laplace"] = self.laplace
         if self.group_temperatures is not None:
-            by_group = numbers(self.temperature * self.group_temperatures)
+            by_group = to_list(self.temperature * self.group_temperatures)
             found["group_temperatures"] = dict(zip(group_names, by_group, strict=True))
         return found
 
     def readable(self, logits: NDArray[Any], mask: Bools | None) -> Bools:
         """The classes that the affine and entropy stages read, bool `[m,K]`."""
-        return usable(logits, mask if self.masks_first else None) & (logits < np.inf)
+        return usable_classes(logits, mask if self.masks_first else None) & (logits < np.inf)
 
     def transform(self, z: Floats, read: Bools) -> Floats:
         """Scale or matrix, and bias, on `z` `[m,K]`, which is 0 where it is not to be read."""
@@ -187,7 +187,7 @@ def log_softmax(scores: Floats) -> Floats:
     return np.asarray(z - np.log(total))
 
 
-def centred(z: Floats, read: Bools) -> Floats:
+def centre(z: Floats, read: Bools) -> Floats:
     """`z` minus the row's mean over the classes that are read, 0 elsewhere: the part that a softmax can see."""
     if read.all():
         return np.asarray(z - z.mean(axis=1, keepdims=True))
@@ -198,7 +198,7 @@ def centred(z: Floats, read: Bools) -> Floats:
 def affine_input(z: Floats, read: Bools, log_input: float | None) -> Floats:
     """What the scale or the matrix multiplies, float64 `[m,K]`, 0 where it is not read."""
     if log_input is None:
-        return centred(z, read)
+        return centre(z, read)
     empty = ~read.any(axis=1, keepdims=True)
     return np.asarray(np.where(read, log_softmax(np.where(read | empty, z / log_input, -np.inf)), 0))
 
@@ -214,7 +214,7 @@ def log_entropy(z: Floats, read: Bools, floor: float = ENTROPY_FLOOR) -> Floats:
     return np.asarray(np.log(np.maximum(share, floor)))
 
 
-def numbers(values: Floats) -> list[float]:
+def to_list(values: Floats) -> list[float]:
     """As JSON numbers."""
     return [float(value) for value in values]
 

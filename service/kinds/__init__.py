@@ -18,6 +18,9 @@ class Kind(Protocol):
     def MADE_OF(self) -> Mapping[str, tuple[str, ...]]:  # noqa: N802 - a constant of a module
         """What can be asked for, and the outputs of the graph that it is made of."""
 
+    def distribution(self, scores: NDArray[Any], temperature: Any, /) -> tuple[NDArray[Any], NDArray[Any], Any]:
+        """Probabilities, log-probabilities and logsumexp of one row's allowed scores `[k]` over the temperature."""
+
     def prediction(self, arrays: Mapping[str, NDArray[Any]], /) -> NDArray[Any]:
         """The class that is predicted, int64 `[N]`; -1 where no class is left."""
 

@@ -21,6 +21,18 @@ MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def distribution(scores: NDArray[Any], temperature: Any) -> tuple[NDArray[Any], NDArray[Any], Any]:
+    """What a row's head answers: probabilities, log-probabilities and logsumexp of the allowed `scores` `[k]` over T.
+
+    In the float that they come in: what the graph is held against.
+    """
+    highest = scores.max()
+    z = (scores - highest) / temperature
+    e = np.exp(z)
+    total = e.sum()
+    return e / total, z - np.log(total), highest / temperature + np.log(total)
+
+
 def prediction(arrays: Arrays) -> NDArray[np.int64]:
     """The best class, int64 `[N]`; -1 where no class is left. Ranked in float64, before the temperature."""
     scores = arrays["scores"]

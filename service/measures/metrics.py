@@ -182,7 +182,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     point = measure(scores)
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
     sigma = bandwidth(rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights)
-    drawn = [measure(_resampled(scores, seed), sigma) for seed in range(resamples)]
+    drawn = [measure(_resample(scores, seed), sigma) for seed in range(resamples)]
     tail = (1 - level) / 2
     found = {}
     for name, estimate in point.items():
@@ -192,7 +192,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     return found
 
 
-def _resampled(scores: Scores, seed: int) -> Scores:
+def _resample(scores: Scores, seed: int) -> Scores:
     random = np.random.default_rng(seed)
     n = len(scores.nll)
     rows = random.integers(0, n, n)

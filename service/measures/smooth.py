@@ -23,8 +23,8 @@ def smooth_error(confidence: Floats, residuals: Floats, weights: Floats, sigma: 
     """smECE of `confidence` `[n]` in [0,1] with `residuals` `[n]` = weight * (confidence - correct)."""
     sigma = bandwidth(confidence, residuals, weights) if sigma is None else sigma
     points = np.linspace(0, 1, max(round(_POINTS_PER_SIGMA / sigma), _POINTS))
-    smoothed = _smoothed(confidence, residuals, sigma, points)
-    return float(np.abs(smoothed).sum() / _smoothed(confidence, weights, sigma, points).sum())
+    smoothed = _smooth(confidence, residuals, sigma, points)
+    return float(np.abs(smoothed).sum() / _smooth(confidence, weights, sigma, points).sum())
 
 
 def bandwidth(confidence: Floats, residuals: Floats, weights: Floats) -> float:
@@ -42,7 +42,7 @@ def bandwidth(confidence: Floats, residuals: Floats, weights: Floats) -> float:
     return large
 
 
-def _smoothed(at: Floats, values: Floats, sigma: float, points: Floats) -> Floats:
+def _smooth(at: Floats, values: Floats, sigma: float, points: Floats) -> Floats:
     cells = max(_CELLS, round(_CELLS_PER_SIGMA / sigma)) // 2 + 1
     grid = np.linspace(0, 1, cells)
     place = at * (cells - 1)

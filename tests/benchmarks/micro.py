@@ -149,7 +149,7 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
         "decode, small": time_of(lambda: decode_small(body, signature)) if small else None,
         "decode, fast": time_of(lambda: decode_fast(body, signature)) if fast else None,
         "decode, careful": time_of(lambda: decode_careful(body, signature)),
-        "of which rows check": time_of(lambda: Rows.checked(logits, given.mask, temperature)),
+        "of which rows check": time_of(lambda: Rows.from_logits(logits, given.mask, temperature)),
         **looped(n, k, query, budget_s),
         "head run": time_of(lambda: model.head.run(feed, WANTED)),
         "join and run, alone": time_of(lambda: model.head.run_alone(query.rows, WANTED)),

@@ -19,7 +19,7 @@ def drawn(n: int = 2000, k: int = 5, temperature: float = 2.0, seed: int = 0, ma
         mask[np.arange(n), random.integers(0, k, n)] = True
     chosen = z + random.gumbel(size=z.shape)
     labels = (chosen if mask is None else np.where(mask, chosen, -np.inf)).argmax(axis=1)
-    return Dataset.checked((z * temperature).astype(np.float32), labels, mask)
+    return Dataset.from_arrays((z * temperature).astype(np.float32), labels, mask)
 
 
 def published() -> Path:

@@ -144,7 +144,7 @@ def test_a_fit_is_deterministic() -> None:
 
 def test_weights_count_as_rows_where_the_ridge_is_small() -> None:
     data = skewed(400)
-    twice = Dataset.checked(np.tile(data.logits, (2, 1)), np.tile(data.labels, 2), weights=np.full(800, 0.5))
+    twice = Dataset.from_arrays(np.tile(data.logits, (2, 1)), np.tile(data.labels, 2), weights=np.full(800, 0.5))
     one, two = (methods.fit(rows, Plan("vector", "centred", 1e-9)) for rows in (data, twice))
     assert one.scale is not None
     assert two.scale is not None
@@ -168,6 +168,6 @@ def test_the_laplace_mix_decides_on_saturated_probabilities() -> None:
     saturated = data.logits.copy()
     wrong = np.arange(0, 1000, 50)
     saturated[wrong, data.labels[wrong]] = -60
-    rows = Dataset.checked(saturated, data.labels)
+    rows = Dataset.from_arrays(saturated, data.labels)
     plain, mixed = (methods.fit(rows, Plan("temperature", laplace=mix)) for mix in (0.0, 1 / 1001))
     assert negative_logs(mixed, rows).mean() < negative_logs(plain, rows).mean() - 0.1

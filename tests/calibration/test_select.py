@@ -56,7 +56,7 @@ def test_the_comparison_is_paired_row_by_row() -> None:
         Candidate(Plan(method), size, float(nll.mean()), 0.0, 0.0, nll)
         for method, size, nll in zip(both, (1, 5), rows, strict=True)
     ]
-    compared = select._compared(found, drawn(1000))
+    compared = select._compare(found, drawn(1000))
     best = select.simplest(compared)
     assert best is not None
     assert best.method == "bias"
@@ -93,7 +93,7 @@ def test_a_biased_head_without_a_temperature_is_mended_by_a_bias() -> None:
     data = drawn(2000, 2)
     logits = data.logits + np.array([40, 0], np.float32)
     keep = (data.labels == 1) | (np.arange(2000) % 20 == 0)
-    biased = Dataset.checked(logits[keep], data.labels[keep])
+    biased = Dataset.from_arrays(logits[keep], data.labels[keep])
     choice = choose(biased, AUTO, laplace=False)
     assert choice.plan is not None
     assert choice.plan.method != "temperature"
@@ -101,7 +101,7 @@ def test_a_biased_head_without_a_temperature_is_mended_by_a_bias() -> None:
 
 def test_a_matrix_for_many_classes_is_refused() -> None:
     random = np.random.default_rng(0)
-    data = Dataset.checked(random.standard_normal((60, 200)), random.integers(0, 200, 60))
+    data = Dataset.from_arrays(random.standard_normal((60, 200)), random.integers(0, 200, 60))
     with pytest.raises(FitError, match="expected at most 128 classes, not 200"):
         choose(data, ["matrix"], laplace=False)
 

@@ -56,10 +56,10 @@ def test_the_fit_equals_a_reference_row_by_row(masked: bool) -> None:
 def test_a_weight_of_2_is_the_row_twice() -> None:
     data = drawn(600)
     weights = np.where(np.arange(600) < 100, 2.0, 1.0)
-    twice = Dataset.checked(
+    twice = Dataset.from_arrays(
         np.concatenate([data.logits, data.logits[:100]]), np.concatenate([data.labels, data.labels[:100]])
     )
-    weighted = Dataset.checked(data.logits, data.labels, weights=weights)
+    weighted = Dataset.from_arrays(data.logits, data.labels, weights=weights)
     assert temperature.fit(weighted).value == pytest.approx(temperature.fit(twice).value, rel=1e-6)
 
 
@@ -67,14 +67,14 @@ def test_what_stands_under_the_mask_does_not_matter() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
     spoilt = np.where(data.mask, data.logits, np.float32(np.nan))
-    again = Dataset.checked(spoilt, data.labels, data.mask)
+    again = Dataset.from_arrays(spoilt, data.labels, data.mask)
     assert temperature.fit(again) == temperature.fit(data)
 
 
 def test_a_class_without_a_score_is_a_masked_class() -> None:
     data = drawn(500, masked=True)
     assert data.mask is not None
-    without = Dataset.checked(np.where(data.mask, data.logits, np.float32(-np.inf)), data.labels)
+    without = Dataset.from_arrays(np.where(data.mask, data.logits, np.float32(-np.inf)), data.labels)
     assert temperature.fit(without).value == pytest.approx(temperature.fit(data).value, rel=1e-9)
 
 
@@ -83,7 +83,7 @@ def test_a_class_without_a_score_is_a_masked_class() -> None:
 def test_logits_times_a_factor_have_that_factor_times_the_temperature(factor: float, shift: float) -> None:
     data = drawn(400)
     logits = data.logits.astype(np.float64) * factor + shift
-    other = Dataset.checked(logits, data.labels)
+    other = Dataset.from_arrays(logits, data.labels)
     assert temperature.fit(other).value == pytest.approx(temperature.fit(data).value * factor, rel=1e-5)
 
 
@@ -103,20 +103,20 @@ def test_single_precision_sums_agree_with_double(monkeypatch: pytest.MonkeyPatch
 def test_shuffled_labels_are_an_error() -> None:
     for seed in range(5):
         data = drawn(1000, seed=seed)
-        shuffled = Dataset.checked(data.logits, np.random.default_rng(seed).permutation(data.labels))
+        shuffled = Dataset.from_arrays(data.logits, np.random.default_rng(seed).permutation(data.labels))
         with pytest.raises(FitError, match="the labels look shuffled"):
             temperature.fit(shuffled)
 
 
 def test_labels_of_one_class_are_an_error() -> None:
     with pytest.raises(FitError, match="every label is 3; expected labels of at least 2 classes"):
-        temperature.fit(Dataset.checked(drawn(100).logits, np.full(100, 3)))
+        temperature.fit(Dataset.from_arrays(drawn(100).logits, np.full(100, 3)))
 
 
 def test_rows_that_are_all_right_are_an_error() -> None:
     data = drawn(100)
     with pytest.raises(FitError, match="every row is right"):
-        temperature.fit(Dataset.checked(data.logits, data.logits.argmax(axis=1)))
+        temperature.fit(Dataset.from_arrays(data.logits, data.logits.argmax(axis=1)))
 
 
 def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error() -> None:
@@ -125,12 +125,12 @@ def test_a_biased_head_whose_best_temperature_is_infinite_is_an_error() -> None:
     rare = data.labels == 1
     keep = rare | (np.arange(2000) % 20 == 0)
     with pytest.raises(FitError, match="the best temperature is infinite"):
-        temperature.fit(Dataset.checked(logits[keep], data.labels[keep]))
+        temperature.fit(Dataset.from_arrays(logits[keep], data.labels[keep]))
 
 
 def test_saturated_logits_have_a_temperature() -> None:
     data = drawn(2000)
-    assert temperature.fit(Dataset.checked(data.logits * 1e4, data.labels)).value == pytest.approx(2e4, rel=0.1)
+    assert temperature.fit(Dataset.from_arrays(data.logits * 1e4, data.labels)).value == pytest.approx(2e4, rel=0.1)
 
 
 def test_thirty_rows_are_enough_for_a_temperature_with_a_wide_error() -> None:

@@ -31,7 +31,7 @@ def test_an_error_names_the_row(what: str, at: Any, value: Any, sentence: str) -
     arrays: dict[str, Any] = {"logits": logits, "labels": labels, "mask": np.ones(logits.shape, bool)}
     arrays[what][at] = value
     with pytest.raises(DataError, match=sentence) as caught:
-        Dataset.checked(**arrays)
+        Dataset.from_arrays(**arrays)
     assert caught.value.row == int(re.findall(r"row (\d)", sentence)[0])
 
 
@@ -39,20 +39,20 @@ def test_rows_are_counted_across_chunks() -> None:
     logits, labels = rows(10_000)
     logits[9_000, 2] = np.nan
     with pytest.raises(DataError, match="row 9000, class 2"):
-        Dataset.checked(logits, labels)
+        Dataset.from_arrays(logits, labels)
 
 
 def test_what_stands_under_the_mask_is_never_read() -> None:
     logits, labels = rows()
     mask = np.ones(logits.shape, bool)
     logits[0, 2], mask[0, 2] = np.nan, False
-    assert Dataset.checked(logits, labels, mask).n_rows == 6
+    assert Dataset.from_arrays(logits, labels, mask).n_rows == 6
 
 
 def test_labels_may_be_names() -> None:
     logits, labels = rows()
     names = ("cat", "dog", "eel")
-    data = Dataset.checked(logits, np.array(names)[labels], class_names=names)
+    data = Dataset.from_arrays(logits, np.array(names)[labels], class_names=names)
     assert data.labels.tolist() == labels.tolist()
 
 
@@ -61,7 +61,7 @@ def test_an_unknown_name_is_an_error_that_names_the_row() -> None:
     words = np.array(["cat", "dog", "eel"])[labels]
     words[4] = "fox"
     with pytest.raises(DataError, match="row 4: the label is 'fox'"):
-        Dataset.checked(logits, words, class_names=("cat", "dog", "eel"))
+        Dataset.from_arrays(logits, words, class_names=("cat", "dog", "eel"))
 
 
 @pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
@@ -70,18 +70,18 @@ def test_a_weight_is_a_number_from_0_up(weight: float) -> None:
     weights = np.ones(6)
     weights[3] = weight
     with pytest.raises(DataError, match="row 3: the weight"):
-        Dataset.checked(logits, labels, weights=weights)
+        Dataset.from_arrays(logits, labels, weights=weights)
 
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (0, 3), (2, 3, 4)])
 def test_logits_are_rows_and_at_least_two_classes(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="expected"):
-        Dataset.checked(np.zeros(shape, np.float32), np.zeros(shape[0], int))
+        Dataset.from_arrays(np.zeros(shape, np.float32), np.zeros(shape[0], int))
 
 
 def test_one_mask_may_serve_all_rows() -> None:
     logits, _ = rows()
-    data = Dataset.checked(logits, np.zeros(6, int), np.array([True, True, False]))
+    data = Dataset.from_arrays(logits, np.zeros(6, int), np.array([True, True, False]))
     assert data.mask is not None
     assert data.mask.shape == (6, 3)
 

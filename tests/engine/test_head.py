@@ -22,8 +22,8 @@ from service.engine.rows import Rows
 from service.engine.session import choose_provider, n_cpus
 from service.engine.single import Row
 from service.errors import CannotStart, HeadError, RunFailed
+from service.heads.build import build, short_graph
 from service.heads.publish import write
-from service.heads.softmax import build, short_graph
 from service.heads.stages import EntropyTemperature, Stages
 from service.kinds import softmax
 from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
@@ -48,7 +48,7 @@ def rows(draw: Any, *, most: int = 4) -> Rows:
     logits = draw(st.lists(st.lists(logit, min_size=k, max_size=k), min_size=n, max_size=n))
     mask = draw(st.none() | st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=n, max_size=n))
     t = draw(st.none() | temperature | st.lists(temperature, min_size=n, max_size=n))
-    return Rows.checked(
+    return Rows.from_logits(
         np.array(logits),
         None if mask is None else np.array(mask),
         np.array(t)[:, np.newaxis] if isinstance(t, list) else t,
@@ -100,7 +100,7 @@ def test_a_row_of_any_width_is_right_to_the_last_digit(k: int, scale: float) -> 
 @settings(max_examples=200)
 @given(st.lists(st.floats(-15, 15, width=32), min_size=1, max_size=20), st.floats(0.5, 20))
 def test_log_probabilities_are_those_of_a_float64_reference(logits: list[float], t: float) -> None:
-    outputs = run(Rows.checked(np.array([logits]), None, t))
+    outputs = run(Rows.from_logits(np.array([logits]), None, t))
     reference = log_softmax(np.array(logits) / t)
     assert np.abs(outputs["log_probabilities"][0] - reference).max() <= 4e-6
     assert np.abs(outputs["probabilities"][0] - np.exp(reference)).max() <= 1e-7
@@ -108,7 +108,7 @@ def test_log_probabilities_are_those_of_a_float64_reference(logits: list[float],
 
 @settings(max_examples=200)
 @given(rows(most=1), temperature)
-@example(Rows.checked(np.array([[1.0, 1.0000001, 0.9999999]])), 1e300)
+@example(Rows.from_logits(np.array([[1.0, 1.0000001, 0.9999999]])), 1e300)
 def test_a_temperature_leaves_the_ranking(given_rows: Rows, t: float) -> None:
     plain = run(Rows(given_rows.inputs, None, 1.0))
     warm = run(Rows(given_rows.inputs, None, t))
@@ -121,7 +121,7 @@ def test_a_temperature_leaves_the_ranking(given_rows: Rows, t: float) -> None:
 @settings(max_examples=200)
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=9), st.integers(-(2**20), 2**20))
 def test_a_shift_changes_nothing(logits: list[int], shift: int) -> None:
-    plain, shifted = (run(Rows.checked(np.array([logits], np.float64) + s)) for s in (0, shift))
+    plain, shifted = (run(Rows.from_logits(np.array([logits], np.float64) + s)) for s in (0, shift))
     for name in ("probabilities", "log_probabilities", "scores"):
         assert plain[name].tobytes() == shifted[name].tobytes(), name
 
@@ -132,7 +132,7 @@ def test_a_batch_of_parts_is_the_parts_of_a_batch_to_the_bit(n: int, k: int, dat
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     logits = random.standard_normal((n, k)) * 10
     mask = random.random((n, k)) < 0.8 if data.draw(st.booleans()) else None
-    whole = Rows.checked(logits, mask, random.uniform(0.1, 9, (n, 1)) if data.draw(st.booleans()) else None)
+    whole = Rows.from_logits(logits, mask, random.uniform(0.1, 9, (n, 1)) if data.draw(st.booleans()) else None)
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=4)) if n > 1 else []), n]
     parts = [run(whole.part(a, b)) for a, b in pairwise(cuts)]
     for name, values in run(whole).items():
@@ -259,7 +259,7 @@ def test_a_head_without_a_short_graph_answers_the_same_bits(kind: str | None, tm
     for allowed in (None, random.random(k) < 0.6, np.zeros(k, bool)):
         mask = None if allowed is None else allowed.tobytes()
         row = Row(array("f", random.standard_normal(k).tolist()), mask, 0.4, ())
-        many = Rows.checked(random.standard_normal((9, k)), None if allowed is None else np.tile(allowed, (9, 1)))
+        many = Rows.from_logits(random.standard_normal((9, k)), None if allowed is None else np.tile(allowed, (9, 1)))
         for rows, bits in ((row, PROBABILITIES), (many, PROBABILITIES), (row, ALL_OUTPUTS), (many, ALL_OUTPUTS)):
             answers = [
                 (head.run_alone(rows, bits), head.run(build_feed([rows, rows], head.temperature), bits))
@@ -302,7 +302,7 @@ def test_a_short_graph_that_is_none_is_refused_in_one_sentence(tmp_path: Path, w
 
 
 def test_rows_that_are_run_alone_get_the_bits_of_any_batch() -> None:
-    rows = Rows.checked(np.random.default_rng(0).standard_normal((3, 7)))
+    rows = Rows.from_logits(np.random.default_rng(0).standard_normal((3, 7)))
     alone = GENERIC.run_alone(rows, PROBABILITIES)["probabilities"]
     assert alone.tobytes() == run(rows)["probabilities"].tobytes()
 

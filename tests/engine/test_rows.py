@@ -19,7 +19,7 @@ floats = st.one_of(st.floats(width=32), st.floats(), st.just(-np.inf))
 
 def checked(logits: Any, mask: Any = None, **options: Any) -> Rows:
     """Rows of lists."""
-    return Rows.checked(np.array(logits, np.float64), None if mask is None else np.array(mask), **options)
+    return Rows.from_logits(np.array(logits, np.float64), None if mask is None else np.array(mask), **options)
 
 
 @pytest.mark.parametrize("bad", BAD)

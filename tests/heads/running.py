@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from service.heads.softmax import build
+from service.heads.build import build
 from service.heads.stages import Stages
 from service.metadata import Metadata
 

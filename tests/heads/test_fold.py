@@ -5,7 +5,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from service.heads.attach import attach
-from service.heads.publish import checked
+from service.heads.publish import serialize
 from service.heads.stages import Stages
 from service.metadata import Metadata
 from tests.heads.running import head, run, session
@@ -62,7 +62,7 @@ def test_it_costs_nothing(layer: str, kind: str) -> None:
     folded = attach(classifier(layer), "z", stages(kind, 4), Metadata())
     plain = attach(classifier("Gemm"), "z", Stages(), Metadata())
     assert operators(folded) == operators(plain)
-    assert checked(folded)
+    assert serialize(folded)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_it_costs_nothing(layer: str, kind: str) -> None:
 def test_what_does_not_fold_stays_in_the_head(own: Stages) -> None:
     model = attach(classifier("Gemm"), "z", own, Metadata())
     assert not any("folded" in tensor.name for tensor in model.graph.initializer)
-    assert checked(model)
+    assert serialize(model)
 
 
 def test_weights_that_come_from_elsewhere_are_left_alone() -> None:

@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from service.errors import HeadError
+from service.heads.build import build
 from service.heads.reading import read_stages
 from service.heads.reference import expected
-from service.heads.softmax import build
 from service.heads.stages import Stages
 from service.metadata import Metadata
 from tests.heads.running import rows

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from service.errors import UsedWrongly
+from service.heads.build import WIDENING, build, short_graph
+from service.heads.masking import MASKING
 from service.heads.reference import expected
-from service.heads.softmax import MASKING, WIDENING, build, short_graph
 from service.heads.stages import Stages
 from service.metadata import Metadata
 from tests.heads.running import Answers, head, rows, run, session

@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from service.heads import surgery
-from service.heads.softmax import build
+from service.heads.build import build
 from service.heads.stages import Stages
 from service.kinds.outputs import GRAPH_OUTPUTS
 from service.metadata import Metadata

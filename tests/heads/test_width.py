@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from onnx import ModelProto, TensorProto, helper
 
-from service.heads.softmax import build
+from service.heads.build import build
 from service.heads.stages import Stages
 from service.metadata import Metadata
 from tests.heads.running import head, rows, run, session

@@ -71,7 +71,7 @@ def test_mukhotis_table_is_reproduced() -> None:
 def test_equal_weights_change_nothing() -> None:
     data = drawn(1500)
     plain = metrics.measure(scores.score(data, Stages().predict))
-    weighted = Dataset.checked(data.logits, data.labels, weights=np.full(1500, 3.0))
+    weighted = Dataset.from_arrays(data.logits, data.labels, weights=np.full(1500, 3.0))
     again = metrics.measure(scores.score(weighted, Stages().predict))
     for name, value in plain.items():
         assert again[name] == pytest.approx(value, abs=1e-9), name
@@ -81,7 +81,7 @@ def test_equal_weights_change_nothing() -> None:
 def test_a_weight_of_2_is_the_row_twice(name: str) -> None:
     data = drawn(300)
     weights = np.where(np.arange(300) < 50, 2.0, 1.0)
-    weighted = Dataset.checked(data.logits, data.labels, weights=weights)
+    weighted = Dataset.from_arrays(data.logits, data.labels, weights=weights)
     twice = data.take(np.concatenate([np.arange(300), np.arange(50)]))
     one, two = (metrics.measure(scores.score(rows, Stages().predict))[name] for rows in (weighted, twice))
     assert one == pytest.approx(two, abs=1e-12)
@@ -92,7 +92,7 @@ def test_a_row_of_weight_0_does_not_count() -> None:
     weights = np.r_[np.zeros(100), np.ones(300)]
     without = metrics.measure(scores.score(data.take(slice(100, None)), Stages().predict))
     weighted = metrics.measure(
-        scores.score(Dataset.checked(data.logits, data.labels, weights=weights), Stages().predict)
+        scores.score(Dataset.from_arrays(data.logits, data.labels, weights=weights), Stages().predict)
     )
     for name in ("nll", "brier", "ece", "aurc", "classwise_ece", "smooth_ece"):
         assert weighted[name] == pytest.approx(without[name], abs=1e-12), name
@@ -101,7 +101,7 @@ def test_a_row_of_weight_0_does_not_count() -> None:
 def test_masked_classes_have_no_part_in_any_metric() -> None:
     data = drawn(800, masked=True)
     assert data.mask is not None
-    spoilt = Dataset.checked(np.where(data.mask, data.logits, np.float32(np.nan)), data.labels, data.mask)
+    spoilt = Dataset.from_arrays(np.where(data.mask, data.logits, np.float32(np.nan)), data.labels, data.mask)
     assert metrics.measure(scores.score(spoilt, Stages().predict)) == metrics.measure(
         scores.score(data, Stages().predict)
     )

@@ -63,7 +63,7 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
     read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(header, body, at, model)
     groups = group_indices(header.group, rows.n, model)
-    rows = rows.grouped(groups)
+    rows = rows.with_groups(groups)
     return Inference(
         rows,
         header.made_of,
@@ -159,7 +159,7 @@ def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> 
     temperature = read_temperatures(came.temperature, header, body, n)
     if n == 0:
         return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
-    rows = Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
+    rows = Rows.from_logits(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
     return rows, shape[:-1], (k,)
 
 

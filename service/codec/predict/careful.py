@@ -29,7 +29,7 @@ def decode_careful(body: bytes, model: Signature) -> Query:
     if request.alpha is not None:
         check_sets(request, model, groups)
     return Query(
-        rows.grouped(groups),
+        rows.with_groups(groups),
         outputs=tuple(request.outputs),
         lead=lead,
         classes=classes,
@@ -75,7 +75,7 @@ def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     else:
         mask = arrays.fit_mask(arrays.read_booleans(request.mask), logits.shape, n_axes).reshape(n, k)
     temperature = read_temperature(request, n)
-    rows = Rows.checked(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
+    rows = Rows.from_logits(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
     return rows, logits.shape[:-n_axes], classes
 
 

@@ -97,13 +97,13 @@ def rows_fast(
     k = len(logits) // n
     single = n == 1 and k <= WIDE_ROW and model.masks_first
     if single and not isinstance(mask, np.ndarray) and not isinstance(temperature, np.ndarray):
-        row = Row.usual(logits, mask, temperature)
+        row = Row.from_plain(logits, mask, temperature)
         if row is not None:
             return row
     if isinstance(mask, bytes):
         mask = np.frombuffer(mask, np.bool_).reshape(1, k)
     first = model.masks_first
-    return Rows.checked(logits.reshape(n, k), mask, temperature, masks_first=first, came_as=(*lead, k))
+    return Rows.from_logits(logits.reshape(n, k), mask, temperature, masks_first=first, came_as=(*lead, k))
 
 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool_]:

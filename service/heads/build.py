@@ -1,0 +1,120 @@
+"""Heads of every kind: the graph from the logits to the outputs, alone or as the end of another graph.
+
+The order is the point. The mask writes -inf first, never a finite fill, so that nothing that stood under it is read;
+the row maximum is subtracted before the temperature divides, so that no digit is lost to a large shift. What follows is
+the kind's own: see `GRAPHS`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from service import __version__
+from service.errors import UsedWrongly
+from service.heads import softmax, surgery
+from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
+from service.heads.masking import MASKING, Shifted, mask_logits, shift
+from service.heads.nodes import apply_groups
+from service.heads.stages import Stages
+from service.heads.width import Width
+from service.metadata import Metadata
+
+# Outputs of nodes, and which input each of them equals where rows are of even width.
+WIDENING: Final = {"wide": 0, "probabilities": 0}
+
+# What each kind makes of the shifted logits and the temperature: its outputs.
+KindGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
+GRAPHS: Final[Mapping[str, KindGraph]] = {"softmax": softmax.append_outputs}
+
+
+def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
+    """A head on its own: `logits` float32 [N, K] in; for the other inputs and the outputs see `append`.
+
+    `classes` is K, none for a head that serves any number. What the graph decides (classes, temperature,
+    masks_first) is written over what `metadata` says.
+
+    Raises:
+        UsedWrongly: K contradicts the labels or the parameters.
+    """
+    k: Dim = "K" if classes is None else classes
+    metadata = check_metadata(metadata, stages, classes).model_copy(update={"takes": "logits"})
+    graph = Graph()
+    append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k, metadata.kind)
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(
+        graph.finish("head"),
+        opset_imports=opset,
+        ir_version=IR_VERSION,
+        producer_name="calibrant",
+        producer_version=__version__,
+    )
+    return set_metadata(model, metadata)
+
+
+def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, kind: str = "softmax") -> None:
+    """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
+
+    Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
+    `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that is no group's.
+    Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
+    calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
+    maximum before the temperature. A row without an allowed class has zeros, and -inf in all but the first.
+    """
+    mask = graph.input("mask", TensorProto.BOOL, [n, k], np.ones((1, k if isinstance(k, int) else 1), bool))
+    fitted = np.array([[stages.temperature]], np.float64)
+    temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
+    width = Width(graph, logits, k)
+    shifted = shift(graph, width.pad(mask_logits(graph, mask, logits, stages, width), "wide"))
+    if stages.group_temperatures is not None:
+        temperature = apply_groups(graph, temperature, logits, stages.group_temperatures, n)
+    GRAPHS[kind](graph, width, n, shifted, temperature, stages)
+
+
+def short_graph(model: ModelProto) -> ModelProto:
+    """A head on its own, cut to what its `probabilities` need, which stay the same to the bit.
+
+    ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
+    is the same. One for any number of classes takes rows of a multiple of `LANES`, and answers as many.
+    """
+    metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+    logits = next(entry for entry in model.graph.input if entry.name == "logits")
+    fixed = logits.type.tensor_type.shape.dim[1].HasField("dim_value")
+    short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    short.graph.CopyFrom(model.graph)
+    surgery.bypass(short.graph, (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING))
+    surgery.keep_outputs(short.graph, ("probabilities",))
+    return short
+
+
+def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
+    """The metadata with what the graph decides: classes, temperature, whether it masks first.
+
+    Raises:
+        UsedWrongly: K contradicts the labels or the parameters.
+    """
+    if classes is not None and classes < 1:
+        raise UsedWrongly(f"the number of classes is {classes}; expected 1 or more")
+    for what, n in (
+        ("labels", metadata.labels and len(metadata.labels)),
+        ("numbers in the bias" if stages.bias is not None else "classes in the parameters", stages.classes),
+    ):
+        if n is not None and n != classes:
+            raise UsedWrongly(
+                f"there are {n} {what}; expected one for each of the {classes or 'fixed number of'} classes"
+            )
+    return metadata.model_copy(
+        update={
+            "classes": classes,
+            "calibrator": metadata.calibrator | {"temperature": stages.temperature},
+            "masks_first": stages.masks_first or not stages.changes_logits,
+        }
+    )
+
+
+def set_metadata(model: ModelProto, metadata: Metadata) -> ModelProto:
+    """Put the metadata in, beside what else stands there."""
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    helper.set_model_props(model, props | metadata.to_props())
+    return model
