@@ -3,6 +3,7 @@
 from functools import cache, lru_cache
 from typing import Final, Literal, get_args
 
+from service.errors import InvalidValue
 from service.kinds import KINDS
 
 Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
@@ -14,10 +15,19 @@ GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsume
 
 @lru_cache(maxsize=256)
 def graph_bits(outputs: tuple[str, ...], kind: str = "softmax") -> int:
-    """The graph outputs that `outputs` are made of in a head of that kind, as bits."""
+    """The graph outputs that `outputs` are made of in a head of that kind, as bits.
+
+    Raises:
+        InvalidValue: the kind does not have one of them.
+    """
     bits = 0
+    made_of = KINDS[kind].MADE_OF
     for output in outputs:
-        for name in KINDS[kind].MADE_OF[output]:
+        if output not in made_of:
+            raise InvalidValue(
+                f"a head of the kind {kind} has no {output}; expected {', '.join(made_of)}", code="unknown_output"
+            )
+        for name in made_of[output]:
             bits |= 1 << GRAPH_OUTPUTS.index(name)
     return bits
 
