@@ -156,7 +156,6 @@ def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def operation(page: EndpointPage, path: str, summary: str) -> dict[str, Any]:
-    """One path."""
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
     errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in page.errors.items()}

@@ -97,10 +97,8 @@ def versions(repository: Repository, name: str) -> list[str]:
 
 
 def summary_of(repository: Repository, name: str) -> ModelSummary:
-    """A model's line."""
     return ModelSummary(**repository.find(name).summary(), versions=versions(repository, name))
 
 
 def details_of(repository: Repository, name: str, version: str | None) -> ModelDetails:
-    """A version's details."""
     return ModelDetails(**repository.find(name, version).details(), versions=versions(repository, name))

@@ -19,7 +19,7 @@ Shape = Literal["bias", "vector", "matrix"]
 Form = Literal["centred", "log_softmax"]
 
 MAX_ITERATIONS: Final = 300
-_BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
+BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
 
 
 class Inputs(NamedTuple):
@@ -56,7 +56,7 @@ def inputs(data: Dataset, temperature: float, form: Form | None, *, masks_first:
 def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start: Affine | None = None) -> Affine:
     """The parameters that minimise the mean negative log-likelihood plus the ridge times `multiplier`."""
     n, k = x.x.shape
-    problem = _Problem(x, shape, multiplier * k / n, multiplier * k * (k - 1) / n, laplace)
+    problem = Problem(x, shape, multiplier * k / n, multiplier * k * (k - 1) / n, laplace)
     scale = problem.scale()
     first = np.zeros(scale.size) if start is None else problem.pack(start) / scale
 
@@ -74,7 +74,7 @@ def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start:
     return problem.unpack(found.x * scale)
 
 
-class _Problem:
+class Problem:
     """The penalised likelihood as a function of one vector: b, then v, then M row by row."""
 
     def __init__(self, x: Inputs, shape: Shape, ridge: float, ridge_off: float, laplace: float) -> None:
@@ -82,7 +82,7 @@ class _Problem:
         self.ridge, self.ridge_off = ridge, ridge_off
         self.k = x.x.shape[1]
         self.total = float(x.weights.sum())
-        self.rows = max(64, _BLOCK // self.k) if shape != "matrix" else 2048
+        self.rows = max(64, BLOCK // self.k) if shape != "matrix" else 2048
 
     def pack(self, affine: Affine) -> Floats:
         parts = [affine.bias]

@@ -53,8 +53,8 @@ def reliability(before: Scores, after: Scores) -> Figure:
         axes = figure.subplots(2, 2, height_ratios=[4, 1], sharex=True, sharey="row")
         for column, (title, scores, colour) in enumerate((("Before", before, BEFORE), ("After", after, AFTER))):
             diagram, counts = axes[0][column], axes[1][column]
-            _diagonal(diagram)
-            _bins(diagram, scores, colour)
+            diagonal(diagram)
+            bins(diagram, scores, colour)
             diagram.set(title=title, xlim=(0, 1), ylim=(0, 1.02))
             counts.hist(scores.confidence, bins=40, range=(0, 1), weights=scores.weights, color=colour)
             counts.set(xlabel="confidence")
@@ -63,11 +63,11 @@ def reliability(before: Scores, after: Scores) -> Figure:
     return figure
 
 
-def _diagonal(axes: Any) -> None:
+def diagonal(axes: Any) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
 
 
-def _bins(axes: Any, scores: Scores, colour: str) -> None:
+def bins(axes: Any, scores: Scores, colour: str) -> None:
     """Bins of equal mass, fewer for few rows: the accuracy, its Wilson band and the gap to the confidence."""
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
     edges = np.unique(rows.by_mass(max(2, min(15, rows.n // 30))))

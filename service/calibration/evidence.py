@@ -40,10 +40,10 @@ def _check(data: Dataset) -> float:
     frequency = np.bincount(data.labels, data.weights, minlength=data.n_classes) / data.total_weight
     if np.count_nonzero(frequency) < 2:
         raise FitError(f"every label is {int(data.labels[0])}; expected labels of at least 2 classes")
-    means = _class_means(data)
+    means = class_means(data)
     advantages = np.concatenate([_advantages(chunk, frequency, means) for chunk in data.chunks()])
-    _check_advantage(advantages, data)
-    looks = [_look(chunk) for chunk in data.chunks()]
+    check_advantage(advantages, data)
+    looks = [look(chunk) for chunk in data.chunks()]
     if all(right for _, right in looks):
         raise FitError(
             "every row is right, so the best temperature is 0 and every probability 1: "
@@ -52,7 +52,7 @@ def _check(data: Dataset) -> float:
     return math.sqrt(sum(squares for squares, _ in looks) / data.total_weight)
 
 
-def _class_means(data: Dataset) -> Floats:
+def class_means(data: Dataset) -> Floats:
     """The mean logit of each class, `[K]`, over the rows where it takes part."""
     sums, counts = np.zeros(data.n_classes), np.zeros(data.n_classes)
     for chunk in data.chunks():
@@ -71,7 +71,7 @@ def _advantages(chunk: Chunk, frequency: Floats, means: Floats) -> Floats:
     return np.asarray(p[np.arange(len(p)), chunk.labels] - (p * share).sum(axis=1) / share.sum(axis=1))
 
 
-def _check_advantage(advantages: Floats, data: Dataset) -> None:
+def check_advantage(advantages: Floats, data: Dataset) -> None:
     mean = float(np.average(advantages, weights=data.weights))
     variance = float(np.average((advantages - mean) ** 2, weights=data.weights))
     error = math.sqrt(variance / data.effective_rows)
@@ -85,7 +85,7 @@ def _check_advantage(advantages: Floats, data: Dataset) -> None:
         raise FitError(f"the labels look shuffled: {found}; expected {ERRORS:g} standard errors at least")
 
 
-def _look(chunk: Chunk) -> tuple[float, bool]:
+def look(chunk: Chunk) -> tuple[float, bool]:
     """The weighted sum of the rows' variances over the classes, and whether every row is right."""
     allowed = usable_classes(chunk.logits, chunk.mask)
     z = np.where(allowed, chunk.logits, 0).astype(np.float64)

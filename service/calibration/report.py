@@ -90,7 +90,6 @@ def classes(proof: Proof, story: Metadata) -> list[dict[str, Any]]:
 
 
 def page(proof: Proof, story: Metadata, intervals: Intervals, sizes: dict[str, dict[float, float]]) -> str:
-    """The whole page."""
     template = Template((Path(__file__).parent / "report.template.html").read_text())
     calibrator = proof.calibrator
     figures = {

@@ -90,7 +90,7 @@ def choose(
     if rows.n_rows < FEWEST_ROWS:
         method = wanted[0] if len(wanted) == 1 else "temperature"
         return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0), (), _mean(before, rows))
-    trial = _Trial(rows, forms, progress)
+    trial = Trial(rows, forms, progress)
     mix = weight if laplace or (laplace is None and trial.laplace_decides(weight)) else 0.0
     tried = [(method, mix) for method in wanted]
     if laplace is None and mix:
@@ -98,7 +98,7 @@ def choose(
     found = [one for method, mix in tried if (one := trial.candidate(method, mix)) is not None]
     if not found:
         raise trial.failure or FitError("none of the methods can be fitted in every fold")
-    candidates = _compare(found, rows)
+    candidates = compare(found, rows)
     accepted = [one for one in candidates if one.nll < _mean(before, rows)]
     return Choice(simplest(accepted), tuple(candidates), _mean(before, rows))
 
@@ -133,7 +133,7 @@ def out_of_fold(data: Dataset, fit: Callable[[Dataset], Stages]) -> Floats:
     return found
 
 
-class _Trial:
+class Trial:
     """The folds of some rows, and what has been fitted on them so far."""
 
     def __init__(self, data: Dataset, forms: tuple[Form, ...], progress: Progress) -> None:
@@ -198,7 +198,7 @@ def _form(method: Method) -> Form | None:
     return None if Plan(method).shape in (None, "bias") else "centred"
 
 
-def _compare(found: list[Candidate], data: Dataset) -> list[Candidate]:
+def compare(found: list[Candidate], data: Dataset) -> list[Candidate]:
     """The candidates from simple to rich, each with its paired difference to the best."""
     best = min(found, key=lambda one: one.nll)
     weights = np.ones(data.n_rows) if data.weights is None else data.weights

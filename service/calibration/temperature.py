@@ -21,7 +21,7 @@ MAX_STEPS: Final = 60
 RANGE: Final = 1e6  # beta lies within this factor of 1 / the spread of the logits
 WARM_ROWS: Final = 2000  # fewer rows than this need no warm start
 SINGLE_PRECISION_FROM: Final = 5_000_000  # logits; their rounding averages out in sums of so many
-_BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
+BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
 
 
 class NoTemperatureError(FitError):
@@ -76,8 +76,8 @@ def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
     beta = min(max(1.0, 1 / scale / 10), 10 / scale) if scale else 1.0
     if data.n_rows >= WARM_ROWS:
         warm = data.take(slice(None, None, 10))
-        beta, _, _ = _newton(warm, beta, low, high, laplace)
-    beta, curvature, steps = _newton(data, beta, low, high, laplace)
+        beta, _, _ = newton(warm, beta, low, high, laplace)
+    beta, curvature, steps = newton(data, beta, low, high, laplace)
     if beta > high / 1.01:
         raise FitError("the best temperature is 0: the rows are right as far as they go; expected some mistakes")
     if beta < low * 1.01:
@@ -94,7 +94,7 @@ def derivatives(data: Dataset, beta: float, laplace: float = 0.0) -> Derivatives
     With a Laplace mix of weight `laplace` a row counts as far as its label owes its probability to the softmax.
     """
     single = data.logits.dtype == np.float32 and data.logits.size >= SINGLE_PRECISION_FROM
-    rows = max(1, _BLOCK // data.n_classes)
+    rows = max(1, BLOCK // data.n_classes)
     slope = curvature = 0.0
     for chunk in data.chunks():
         for start in range(0, len(chunk.labels), rows):
@@ -117,7 +117,7 @@ def softmax_share(own_log: Floats, n_allowed: Any, laplace: float) -> Floats:
     return np.asarray(own / (own + laplace / n_allowed))
 
 
-def _newton(data: Dataset, beta: float, low: float, high: float, laplace: float) -> tuple[float, float, int]:
+def newton(data: Dataset, beta: float, low: float, high: float, laplace: float) -> tuple[float, float, int]:
     """The beta where the slope is 0, its curvature and the number of passes; `low` or `high` where it is beyond."""
     for step in range(1, MAX_STEPS + 1):
         slope, curvature = derivatives(data, beta, laplace)

@@ -76,5 +76,4 @@ def fold(parts: list[str], width: int) -> list[str]:
 
 
 def plain_text(value: object) -> str:
-    """A plain value."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

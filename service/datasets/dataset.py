@@ -77,12 +77,12 @@ class Dataset:
         names = class_names if class_names is None else tuple(map(str, class_names))
         if names is not None and len(names) != k:
             raise DataError(f"there are {len(names)} class names, the logits have {k} classes")
-        indices, group_names = (None, ()) if groups is None else _group_indices(_rows("groups", groups, n))
+        indices, group_names = (None, ()) if groups is None else group_indices(_rows("groups", groups, n))
         data = cls(
             logits=logits if logits.dtype in (np.float32, np.float64) else logits.astype(np.float32),
-            labels=_label_indices(_rows("labels", labels, n), k, names, other_names),
-            mask=None if mask is None else _check_mask(mask, n, k),
-            weights=None if weights is None else _check_weights(_rows("weights", weights, n)),
+            labels=label_indices(_rows("labels", labels, n), k, names, other_names),
+            mask=None if mask is None else check_mask(mask, n, k),
+            weights=None if weights is None else check_weights(_rows("weights", weights, n)),
             groups=indices,
             class_names=names,
             group_names=group_names,
@@ -92,12 +92,10 @@ class Dataset:
 
     @property
     def n_rows(self) -> int:
-        """Rows, n."""
         return int(self.logits.shape[0])
 
     @property
     def n_classes(self) -> int:
-        """Classes, K."""
         return int(self.logits.shape[1])
 
     @property
@@ -138,7 +136,7 @@ class Dataset:
     def _check_values(self) -> None:
         start = 0
         for chunk in self.chunks():
-            _check_chunk(chunk, start, self.class_names)
+            check_chunk(chunk, start, self.class_names)
             start += len(chunk.labels)
 
 
@@ -180,7 +178,7 @@ def mapping(array: NDArray[Any]) -> mmap.mmap | None:
     return owner if isinstance(owner, mmap.mmap) else None
 
 
-def _check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> None:
+def check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> None:
     logits, labels, mask = chunk.logits, chunk.labels, chunk.mask
     own = np.arange(len(labels)), labels
     if mask is not None and not mask[own].all():
@@ -217,9 +215,9 @@ def _rows(what: str, values: NDArray[Any], n: int) -> NDArray[Any]:
     return values
 
 
-def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
+def label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
     if labels.dtype.kind in "USO":
-        return _from_names(labels, k, names, others)
+        return from_names(labels, k, names, others)
     if labels.dtype.kind not in "iufb":
         raise DataError(f"labels are {labels.dtype}; expected class indices or names")
     odd = (labels < 0) | (labels >= k) | (labels != np.floor(labels))
@@ -229,7 +227,7 @@ def _label_indices(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, 
     return labels.astype(np.int64)
 
 
-def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
+def from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, others: tuple[str, ...]) -> Ints:
     """Names of either kind; digits are names where all of them are, else indices."""
     words = [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
     known = {name: index for called in (others, names or ()) for index, name in enumerate(called)}
@@ -247,7 +245,7 @@ def _from_names(labels: NDArray[Any], k: int, names: tuple[str, ...] | None, oth
     return indices
 
 
-def _check_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
+def check_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
     if mask.dtype != np.bool_ and (mask.dtype.kind not in "iu" or not np.isin(mask, (0, 1)).all()):
         raise DataError(f"the mask is {mask.dtype}; expected booleans, true = the class may be chosen")
     if mask.shape not in ((n, k), (1, k), (k,)):
@@ -255,7 +253,7 @@ def _check_mask(mask: NDArray[Any], n: int, k: int) -> Bools:
     return np.broadcast_to(mask.astype(np.bool_, copy=False), (n, k))
 
 
-def _check_weights(weights: NDArray[Any]) -> Floats:
+def check_weights(weights: NDArray[Any]) -> Floats:
     weights = weights.astype(np.float64)
     odd = ~(np.isfinite(weights) & (weights >= 0))
     if odd.any():
@@ -266,6 +264,6 @@ def _check_weights(weights: NDArray[Any]) -> Floats:
     return weights
 
 
-def _group_indices(groups: NDArray[Any]) -> tuple[Ints, tuple[str, ...]]:
+def group_indices(groups: NDArray[Any]) -> tuple[Ints, tuple[str, ...]]:
     names, indices = np.unique(groups.astype(str), return_inverse=True)
     return indices.astype(np.int64), tuple(map(str, names))

@@ -20,7 +20,7 @@ from service.errors import DataError
 Arrays = Mapping[str, NDArray[Any]]
 
 PARTS: Final = ("val", "test")
-_COLUMNS: Final = {
+COLUMNS: Final = {
     "label": "labels",
     "labels": "labels",
     "weight": "weights",
@@ -47,7 +47,7 @@ def load(
         DataError: not there, not readable, or not a dataset; with the row where it can be named.
     """
     parts = _parts(_arrays(path, labels, group))
-    return {name: _dataset(part, group, named, from_probabilities=from_probabilities) for name, part in parts.items()}
+    return {name: dataset(part, group, named, from_probabilities=from_probabilities) for name, part in parts.items()}
 
 
 def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
@@ -60,7 +60,7 @@ def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
         case ".npy":
             if labels is None:
                 raise DataError(f"{path.name} holds logits only; expected the labels as a second .npy: --labels FILE")
-            return {"logits": _npy(path), "labels": _npy(labels)}
+            return {"logits": npy(path), "labels": npy(labels)}
         case ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
                 header, *rows = list(csv.reader(file)) or [[]]
@@ -68,13 +68,13 @@ def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
                 row = next(i for i, row in enumerate(rows) if len(row) != len(header))
                 raise DataError(f"row {row}: {len(rows[row])} cells, the header has {len(header)}", row=row)
             columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-            return _from_columns(dict(zip(header, map(np.array, columns), strict=True)), group)
+            return from_columns(dict(zip(header, map(np.array, columns), strict=True)), group)
         case ".parquet":
             return _parquet(path, group)
     raise DataError(f"{path.name}: expected a file .npz, .npy, .csv or .parquet")
 
 
-def _npy(path: Path) -> NDArray[Any]:
+def npy(path: Path) -> NDArray[Any]:
     try:
         return np.asanyarray(np.load(path, mmap_mode="r"))
     except ValueError as error:
@@ -89,30 +89,30 @@ def _parquet(path: Path, group: str | None) -> Arrays:
     table = parquet.read_table(path)
     columns = {name: table[name].to_numpy() for name in table.column_names}
     if "logits" in columns:
-        return _from_columns({name: c for name, c in columns.items() if name != "logits"}, group) | {
+        return from_columns({name: c for name, c in columns.items() if name != "logits"}, group) | {
             "logits": np.stack(list(columns["logits"]))
         }
-    return _from_columns(columns, group)
+    return from_columns(columns, group)
 
 
-def _from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]:
+def from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]:
     if group is not None and group not in columns:
         raise DataError(f"there is no array or column {group!r}, found {', '.join(columns)}")
-    names = _COLUMNS if group is None else _COLUMNS | {group: group}
+    names = COLUMNS if group is None else COLUMNS | {group: group}
     known = {names[name]: column for name, column in columns.items() if name in names}
     classes = {name: column for name, column in columns.items() if name not in names}
     if classes:
         called = [name.removeprefix("logit_") for name in classes]
-        logits = np.stack([_numbers(name, column) for name, column in classes.items()], axis=1)
+        logits = np.stack([numbers(name, column) for name, column in classes.items()], axis=1)
         known |= {"logits": logits, "classes": np.array(called)}
         if np.isnan(logits).any():
             known["mask"] = ~np.isnan(logits)
     if "weights" in known:
-        known["weights"] = _numbers("weight", known["weights"])
+        known["weights"] = numbers("weight", known["weights"])
     return known
 
 
-def _numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
+def numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
     if column.dtype.kind in "fiub":
         return column.astype(np.float64)
     values = np.empty(len(column))
@@ -145,9 +145,9 @@ def _own(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *, from_probabilities: bool) -> Dataset:
+def dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *, from_probabilities: bool) -> Dataset:
     if "features" in arrays and "head_W" in arrays:
-        arrays = {**arrays, "logits": _linear(arrays)}
+        arrays = {**arrays, "logits": linear(arrays)}
     if missing := {"logits", "labels"} - arrays.keys():
         raise DataError(f"{' and '.join(sorted(missing))} missing, found {', '.join(arrays) or 'nothing'}")
     logits = arrays["logits"]
@@ -162,7 +162,7 @@ def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *
         )
     own = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
     if named is not None:
-        _check_names(named, own, logits.shape[-1])
+        check_names(named, own, logits.shape[-1])
     if group is not None and group not in arrays:
         raise DataError(f"there is no array or column {group!r}, found {', '.join(arrays)}")
     mask, weights = (arrays.get(name) for name in ("mask", "weights"))
@@ -170,7 +170,7 @@ def _dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *
     return Dataset.from_arrays(logits, arrays["labels"], mask, weights, groups, named or own, own or ())
 
 
-def _check_names(named: tuple[str, ...], own: tuple[str, ...] | None, k: int) -> None:
+def check_names(named: tuple[str, ...], own: tuple[str, ...] | None, k: int) -> None:
     """Refuse names that are not those of the columns, as far as these have any that do not just count them."""
     if len(named) != k:
         raise DataError(f"the logits have {k} classes, there are {len(named)} names for them")
@@ -183,7 +183,7 @@ def _check_names(named: tuple[str, ...], own: tuple[str, ...] | None, k: int) ->
             )
 
 
-def _linear(arrays: Arrays) -> NDArray[np.float32]:
+def linear(arrays: Arrays) -> NDArray[np.float32]:
     """Features `[n,D]` times a linear head `[K,D]`, `[K]`, in float32."""
     weights = np.asarray(arrays["head_W"], np.float32)
     bias = np.asarray(arrays.get("head_b", np.zeros(len(weights))), np.float32)

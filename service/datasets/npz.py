@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from service.errors import DataError
 
-_LOCAL_HEADER: Final = 30  # bytes before the name, APPNOTE.TXT 4.3.7
-_NAME_LENGTH_AT: Final = 26
+LOCAL_HEADER: Final = 30  # bytes before the name, APPNOTE.TXT 4.3.7
+NAME_LENGTH_AT: Final = 26
 
 
 def arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -27,12 +27,12 @@ def arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            return {info.filename.removesuffix(".npy"): _member(path, archive, info) for info in members}
+            return {info.filename.removesuffix(".npy"): member(path, archive, info) for info in members}
     except (zipfile.BadZipFile, ValueError) as error:
         raise DataError(f"{path.name} does not read as .npz: {error}") from error
 
 
-def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+def member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(info) as stream:
         if info.compress_type != zipfile.ZIP_STORED:
             return np.asarray(npy.read_array(stream, allow_pickle=False))
@@ -42,13 +42,13 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDAr
     if dtype.hasobject or 0 in shape or not shape:
         with archive.open(info) as stream:
             return np.asarray(npy.read_array(stream, allow_pickle=False))
-    offset = _data_offset(path, info) + header
+    offset = data_offset(path, info) + header
     return np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
-def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
+def data_offset(path: Path, info: zipfile.ZipInfo) -> int:
     """Where the member's bytes begin; the local header's extra field may differ from the directory's."""
     with path.open("rb") as file:
-        file.seek(info.header_offset + _NAME_LENGTH_AT)
+        file.seek(info.header_offset + NAME_LENGTH_AT)
         name, extra = struct.unpack("<HH", file.read(4))
-    return info.header_offset + _LOCAL_HEADER + int(name) + int(extra)
+    return info.header_offset + LOCAL_HEADER + int(name) + int(extra)

@@ -101,6 +101,5 @@ Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a 
 
 
 def rows_of(piece: Piece) -> Runnable:
-    """What to run."""
     entry, start, stop = piece
     return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)

@@ -85,7 +85,6 @@ def calibrate(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArr
 
 
 def log_sum(x: NDArray[Any]) -> Any:
-    """log(sum(exp(x)))."""
     return x.max() + np.log(np.exp(x - x.max()).sum()) if len(x) else np.longdouble(0)
 
 

@@ -215,7 +215,6 @@ def log_entropy(z: Floats, read: Bools, floor: float = ENTROPY_FLOOR) -> Floats:
 
 
 def to_list(values: Floats) -> list[float]:
-    """As JSON numbers."""
     return [float(value) for value in values]
 
 

@@ -29,14 +29,13 @@ class Ordered:
         self.correct = correct[order].astype(np.float64)
         self.weights = weights[order]
         self.total = float(weights.sum())
-        self._weight = _prefix(self.weights)
-        self._weight_squared = _prefix(self.weights**2)
-        self._hits = _prefix(self.weights * self.correct)
-        self.gaps = _prefix(self.weights * (self.confidence - self.correct))
+        self._weight = prefix(self.weights)
+        self._weight_squared = prefix(self.weights**2)
+        self._hits = prefix(self.weights * self.correct)
+        self.gaps = prefix(self.weights * (self.confidence - self.correct))
 
     @property
     def n(self) -> int:
-        """Rows."""
         return len(self.confidence)
 
     def by_width(self, bins: int = N_BINS) -> Ints:
@@ -182,7 +181,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     point = measure(scores)
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
     sigma = bandwidth(rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights)
-    drawn = [measure(_resample(scores, seed), sigma) for seed in range(resamples)]
+    drawn = [measure(resample(scores, seed), sigma) for seed in range(resamples)]
     tail = (1 - level) / 2
     found = {}
     for name, estimate in point.items():
@@ -192,7 +191,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     return found
 
 
-def _resample(scores: Scores, seed: int) -> Scores:
+def resample(scores: Scores, seed: int) -> Scores:
     random = np.random.default_rng(seed)
     n = len(scores.nll)
     rows = random.integers(0, n, n)
@@ -214,5 +213,5 @@ def _resample(scores: Scores, seed: int) -> Scores:
     )
 
 
-def _prefix(values: Floats) -> Floats:
+def prefix(values: Floats) -> Floats:
     return np.concatenate([[0.0], np.cumsum(values)])

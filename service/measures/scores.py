@@ -64,7 +64,7 @@ def score(data: Dataset, predict: Predict) -> Scores:
         logs = predict(chunk)
         p = np.exp(logs)
         for block, members in _blocks(blocks.integers(0, N_BLOCKS, len(p))):
-            _add(sums, block, p[members], chunk.labels[members], chunk.weights[members])
+            add(sums, block, p[members], chunk.labels[members], chunk.weights[members])
         prediction = logs.argmax(axis=1)
         own = np.arange(len(p)), chunk.labels
         brier = np.einsum("ij,ij->i", p, p) - 2 * p[own] + 1
@@ -83,7 +83,7 @@ def _blocks(drawn: Ints) -> Iterator[tuple[int, Ints]]:
     return ((b, order[starts[b] : starts[b + 1]]) for b in range(N_BLOCKS) if starts[b] < starts[b + 1])
 
 
-def _add(sums: Classwise, block: int, p: Floats, labels: Ints, weights: Floats) -> None:
+def add(sums: Classwise, block: int, p: Floats, labels: Ints, weights: Floats) -> None:
     """Bins are (lo, hi], as everywhere. A masked class has p = 0 and adds nothing."""
     k = p.shape[1]
     cells = (np.ceil(p * N_BINS).astype(np.int64) - 1).clip(0) + np.arange(k) * N_BINS

@@ -11,39 +11,39 @@ from scipy.signal import fftconvolve
 
 from service.datasets.dataset import Floats
 
-_LEAST: Final = 0.001  # bandwidths below this are not told apart
-_HALVINGS: Final = 10
-_CELLS: Final = 2000  # of the grid, at least
-_CELLS_PER_SIGMA: Final = 20
-_POINTS: Final = 200  # where the smoothed residual is read, at least
-_POINTS_PER_SIGMA: Final = 10
+LEAST: Final = 0.001  # bandwidths below this are not told apart
+HALVINGS: Final = 10
+CELLS: Final = 2000  # of the grid, at least
+CELLS_PER_SIGMA: Final = 20
+POINTS: Final = 200  # where the smoothed residual is read, at least
+POINTS_PER_SIGMA: Final = 10
 
 
 def smooth_error(confidence: Floats, residuals: Floats, weights: Floats, sigma: float | None = None) -> float:
     """smECE of `confidence` `[n]` in [0,1] with `residuals` `[n]` = weight * (confidence - correct)."""
     sigma = bandwidth(confidence, residuals, weights) if sigma is None else sigma
-    points = np.linspace(0, 1, max(round(_POINTS_PER_SIGMA / sigma), _POINTS))
-    smoothed = _smooth(confidence, residuals, sigma, points)
-    return float(np.abs(smoothed).sum() / _smooth(confidence, weights, sigma, points).sum())
+    points = np.linspace(0, 1, max(round(POINTS_PER_SIGMA / sigma), POINTS))
+    smoothed = smooth(confidence, residuals, sigma, points)
+    return float(np.abs(smoothed).sum() / smooth(confidence, weights, sigma, points).sum())
 
 
 def bandwidth(confidence: Floats, residuals: Floats, weights: Floats) -> float:
     """The sigma of `smooth_error`, found by bisection."""
 
     def enough(sigma: float) -> bool:
-        return sigma < _LEAST or sigma < smooth_error(confidence, residuals, weights, sigma)
+        return sigma < LEAST or sigma < smooth_error(confidence, residuals, weights, sigma)
 
     if enough(1.0):
         return 1.0
     large, small = 1.0, 0.0
-    for _ in range(_HALVINGS):
+    for _ in range(HALVINGS):
         middle = (large + small) / 2
         large, small = (large, middle) if enough(middle) else (middle, small)
     return large
 
 
-def _smooth(at: Floats, values: Floats, sigma: float, points: Floats) -> Floats:
-    cells = max(_CELLS, round(_CELLS_PER_SIGMA / sigma)) // 2 + 1
+def smooth(at: Floats, values: Floats, sigma: float, points: Floats) -> Floats:
+    cells = max(CELLS, round(CELLS_PER_SIGMA / sigma)) // 2 + 1
     grid = np.linspace(0, 1, cells)
     place = at * (cells - 1)
     left = np.minimum(place.astype(np.int64), cells - 2)

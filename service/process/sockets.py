@@ -31,7 +31,6 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 def bind_socket(host: str, port: int, how: int, option: str, *, listens: bool) -> socket.socket:
-    """A bound socket."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         found = socket.socket(family, socket.SOCK_STREAM)

@@ -30,7 +30,6 @@ def find(state: Serving, asked: Any) -> Model:
 
 
 async def server_live(_: Serving, __: Any) -> dict[str, Any]:
-    """It answers."""
     return {"live": True}
 
 
@@ -40,7 +39,6 @@ async def server_ready(state: Serving, _: Any) -> dict[str, Any]:
 
 
 async def server_metadata(_: Serving, __: Any) -> dict[str, Any]:
-    """As /v2."""
     return ServerMetadata().model_dump()
 
 
@@ -54,12 +52,10 @@ async def model_ready(state: Serving, asked: Any) -> dict[str, Any]:
 
 
 async def model_metadata(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/models/..."""
     return metadata_of(state, find(state, asked)).model_dump()
 
 
 async def model_config(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/models/.../config."""
     return {"config": configuration(find(state, asked), state.settings)}
 
 
@@ -75,17 +71,14 @@ async def model_statistics(state: Serving, asked: Any) -> dict[str, Any]:
 
 
 async def repository_index(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/repository/index."""
     return {"models": [line.model_dump() for line in index_of(state, only_ready=asked.ready)]}
 
 
 async def repository_load(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/repository/models/.../load."""
     return await reload(state, asked.model_name, served=True)
 
 
 async def repository_unload(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/repository/models/.../unload."""
     return await reload(state, asked.model_name, served=False)
 
 

@@ -138,7 +138,6 @@ class Inference:
         return pending
 
     async def one(self, body: bytes, context: Context) -> bytes:
-        """ModelInfer."""
         call = Call(self.state, f"/{INFERENCE}/ModelInfer", context)
         if call.error is not None:
             return await call.end(self.state.refuse(call.error))

@@ -61,7 +61,6 @@ class Telemetry(Nobody):
         return self.tallies[key]
 
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
-        """Count a batch."""
         runner.tally.ran(n_rows, took_s)
 
     def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:  # noqa: ARG002 - as above
@@ -107,7 +106,6 @@ class Telemetry(Nobody):
             tally.add_up()
 
     def state(self) -> dict[str, Any]:
-        """As JSON."""
         return {
             "tallies": [[*key, tally.state()] for key, tally in list(self.tallies.items())],
             "n_waiting": self.depth(),

@@ -16,7 +16,6 @@ class JSONLines(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, exception if there is one, and what came as extra."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record's line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

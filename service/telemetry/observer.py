@@ -88,26 +88,21 @@ class Both(Nobody):
         self.pair = first, second
 
     def began(self, request: Request, headers: Headers) -> None:
-        """Tell both."""
         for observer in self.pair:
             observer.began(request, headers)
 
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
-        """Tell both."""
         for observer in self.pair:
             observer.ran(runner, marks, n_rows, took_s)
 
     def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
-        """Tell both."""
         for observer in self.pair:
             observer.answered(request, arrays, response)
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
-        """Tell both."""
         for observer in self.pair:
             observer.refused(request, error, response)
 
     def gone(self, request: Request) -> None:
-        """Tell both."""
         for observer in self.pair:
             observer.gone(request)

@@ -83,11 +83,9 @@ class Sum(Count):
     """A number that only grows."""
 
     def zero(self) -> int:
-        """Return 0."""
         return 0
 
     def merged(self, ours: int, theirs: int) -> int:
-        """Return the sum."""
         return ours + theirs
 
 
@@ -196,7 +194,6 @@ class Counts:
         return {name: count.state(getattr(self, name)) for name, count in TABLE.items()}
 
     def merge(self, state: dict[str, Any]) -> None:
-        """Add another process's."""
         for name, count in TABLE.items():
             setattr(self, name, count.merged(getattr(self, name), state[name]))
 
@@ -233,7 +230,6 @@ class Tally(Counts):
         self.n_failed_ns += int(1e9 * took_s)
 
     def ran(self, n_rows: int, took_s: float) -> None:
-        """A batch ran."""
         if not self.batches:
             self.wake()
         self.batches += pack_batch(n_rows, took_s)

@@ -80,7 +80,6 @@ class Traces(Nobody):
             response.headers = (*response.headers, end_span(request, response.status))
 
     def gone(self, request: Request) -> None:
-        """End the span."""
         end_span(request, CLIENT_GONE)
 
 

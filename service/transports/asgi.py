@@ -45,7 +45,6 @@ class Dispatcher:
         self.handler: Handles = Starting(observer)  # until there is one
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One ASGI connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -80,7 +79,6 @@ class Dispatcher:
         receive: Receive,
         send: Send,
     ) -> None:
-        """One prediction."""
         try:
             if error is not None:
                 raise error

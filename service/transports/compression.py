@@ -86,6 +86,5 @@ def unpack(body: bytes, how: bytes, max_bytes: int) -> bytes:
 
 
 def pack(body: bytes, how: bytes) -> bytes:
-    """A body packed."""
     stream = zlib.compressobj(FAST, wbits=CODINGS[how])
     return stream.compress(body) + stream.flush()

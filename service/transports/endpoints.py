@@ -79,7 +79,6 @@ def find_target(raw_path: bytes) -> Target | None:
 
 
 def parse_target(raw_path: bytes) -> Target | None:
-    """As `find_target`."""
     path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
     for pattern, endpoint in PATHS:
         if match := pattern.fullmatch(path):

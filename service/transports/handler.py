@@ -74,7 +74,6 @@ class Handler:
         n_bytes: int,
         n_connections: int = MANY,
     ) -> Exchange:
-        """As `Handles.begin`."""
         exchange = Exchange(self, target, request_id, body, reply)
         self.observer.began(exchange, headers)
         if target.endpoint.framed:
@@ -106,7 +105,6 @@ class Starting:
         n_bytes: int,  # noqa: ARG002
         n_connections: int = MANY,  # noqa: ARG002
     ) -> "Starting":
-        """Refuse at once."""
         error = NotReady("the service is starting")
         response = error_response(error)
         self.observer.refused(None, error, response)

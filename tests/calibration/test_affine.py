@@ -38,7 +38,7 @@ def skewed(n: int = 2000, seed: int = 0, masked: bool = False) -> Dataset:
 def test_the_gradient_is_the_slope_of_the_value(shape: Shape, laplace: float, masked: bool) -> None:
     data = skewed(60, masked=masked)
     x = affine.inputs(data, 2.0, "centred", masks_first=masked)
-    problem = affine._Problem(x, shape, 0.1, 0.2, laplace)
+    problem = affine.Problem(x, shape, 0.1, 0.2, laplace)
     at = np.random.default_rng(0).standard_normal(problem.size) * 0.1
     if shape == "matrix":
         at[2 * 4 :: 5] = 0

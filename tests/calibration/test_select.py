@@ -56,7 +56,7 @@ def test_the_comparison_is_paired_row_by_row() -> None:
         Candidate(Plan(method), size, float(nll.mean()), 0.0, 0.0, nll)
         for method, size, nll in zip(both, (1, 5), rows, strict=True)
     ]
-    compared = select._compare(found, drawn(1000))
+    compared = select.compare(found, drawn(1000))
     best = select.simplest(compared)
     assert best is not None
     assert best.method == "bias"

@@ -109,7 +109,6 @@ def readiness_error(state: Serving) -> NotReady | None:
 
 
 def metadata_of(state: Serving, model: Model) -> ModelMetadata:
-    """A model's metadata."""
     inputs, outputs = tensors(model.signature)
     return ModelMetadata(
         name=model.name,
@@ -126,7 +125,6 @@ def statistics_of(state: Serving, every: list[Model]) -> Statistics:
 
 
 def index_of(state: Serving, *, only_ready: bool) -> list[IndexLine]:
-    """The repository's index."""
     lines = [
         IndexLine(name=model.name, version=model.version, state="READY")
         for versions in state.repository.models.values()

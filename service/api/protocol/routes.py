@@ -66,7 +66,6 @@ def protocol(state: Serving) -> APIRouter:
 
 
 def health(state: Serving) -> APIRouter:
-    """Of the server."""
     router = APIRouter()
 
     @router.get("/v2", summary="Who answers")
@@ -128,7 +127,6 @@ def models(state: Serving) -> APIRouter:
 
 
 def repository(state: Serving) -> APIRouter:
-    """Of the files."""
     router = APIRouter(prefix="/v2/repository", responses=BAD)
 
     async def index_query(request: Request) -> IndexQuery:

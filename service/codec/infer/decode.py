@@ -141,7 +141,6 @@ def gather_inputs(header: InferHeader, body: bytes, at: int, model: Signature) -
 
 
 def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
-    """Rows of logits."""
     came = gather_inputs(header, body, at, model)
     logits = came.own.get("logits")
     if logits is None:

@@ -77,7 +77,6 @@ def data_of(values: NDArray[Any]) -> memoryview:
 
 
 def response_header(query: Inference, outputs: list[dict[str, Any]], model: Signature) -> dict[str, Any]:
-    """The response object."""
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if query.id is not None:
         answer["id"] = query.id

@@ -52,7 +52,6 @@ class Reader:
         return given
 
     def tensor(self, item: Any) -> dict[str, Any]:
-        """One input."""
         given = {key: self.plain(value) for key, value in entries(item) if key != "data"}
         if len(given) < len(item):
             self.at = self.header.index(KEY, self.at) + len(KEY)

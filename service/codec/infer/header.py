@@ -138,7 +138,6 @@ def read_tensor(item: Any, i: int) -> Tensor:
 
 
 def shape_of(value: Any, name: str) -> tuple[int, ...]:
-    """A tensor's shape."""
     axes = check_type(value, list, f"the shape of {quote(name)}", "a list of sizes")
     if any(type(size) is not int or not 0 <= size <= MAX_AXIS for size in axes) or not 1 <= len(axes) <= MAX_RANK:
         raise InvalidValue(
@@ -207,7 +206,6 @@ def read_temperature(value: Any) -> float | None:
 
 
 def read_group(value: Any) -> str | None:
-    """The parameter `group`."""
     return None if value is None else str(check_type(value, str, "the parameter group", "a string"))
 
 
@@ -238,7 +236,6 @@ def parameters_of(given: dict[str, Any], of: str) -> dict[str, Any]:
 
 
 def read_flag(parameters: dict[str, Any], key: str, of: str, default: bool = False) -> bool:
-    """A boolean parameter."""
     value = parameters.get(key)
     return default if value is None else check_type(value, bool, f"{key} of {of}", "true or false")
 
