@@ -242,7 +242,7 @@ HOW = "with `calibrant export --name NAME`"
 
 
 def model_files(root: Path, default_model: str) -> dict[Key, Path]:
-    """The files in the folder, by name and version; dot-folders, such as the `..data` of a ConfigMap, are no models."""
+    """The files in the folder, by name and version; dot-folders, such as the `..data` of a ConfigMap, do not count."""
     places = [(default_model, "1", path) for path in root.glob("model.onnx")]
     places += [(default_model, path.parent.name, path) for path in sorted(root.glob("*/model.onnx"))]
     places += [(path.parent.parent.name, path.parent.name, path) for path in sorted(root.glob("[!.]*/*/model.onnx"))]

@@ -82,7 +82,7 @@ def read_numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
     """Nested lists of numbers as float64 of the same shape; `null` is -inf, an integer beyond float64 is inf.
 
     Raises:
-        InvalidValue: anything else stands there.
+        InvalidValue: there is anything else.
     """
     shape, leaves = flatten(value, name)
     return to_numbers(shape, leaves, name)
@@ -156,7 +156,7 @@ def read_booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:
     """Nested lists of JSON booleans as bool of the same shape.
 
     Raises:
-        InvalidValue: anything else stands there, 0 and 1 included.
+        InvalidValue: there is anything else, 0 and 1 included.
     """
     shape, leaves = flatten(value, name)
     return to_booleans(shape, leaves, name)

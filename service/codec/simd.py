@@ -44,7 +44,7 @@ PARSERS: Final = Parsers()
 
 
 def booleans_fast(body: bytes, start: int, n: int, k: int, rank: int) -> NDArray[np.bool_]:
-    """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError unless just these stand there.
+    """bool `[N, K]` out of the bytes of the body behind a key; raises ValueError if there is anything else.
 
     Without the noise, `: [[true, false], [true, true]]` is `:[[tf][tt]]`, where t and f are the bytes 1 and 0 of
     numpy's booleans, and anything else shows; valid JSON has no byte 0 or 1. A `rank` of 0 is one list in no other.

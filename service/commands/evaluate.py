@@ -29,7 +29,7 @@ def run(arguments: Namespace) -> int:
 
     Raises:
         DataError: data that cannot be read, or that the head does not take.
-        CannotStart: a package is not installed, or the file is no head.
+        CannotStart: a package is not installed, or the file is not a head.
     """
     if find_spec("scipy") is None:
         raise CannotStart("the package scipy is not installed: pip install 'calibrant[calibration]'")

@@ -115,10 +115,10 @@ def existing_files(head: Path) -> list[Path]:
 
 
 def refuse_another_report(head: Path, before: list[Path]) -> None:
-    """Let no report go that is not of `head`: who names a file may mean to replace it, but not its neighbours.
+    """Refuse to overwrite a report that belongs to another head.
 
     Raises:
-        UsedWrongly: the report that stands there is of another head, or does not say of which.
+        UsedWrongly: the report in the folder is of another head, or does not say of which.
     """
     reports = [path for path in before if path != head]
     if reports and not has_own_report(head):
@@ -129,7 +129,7 @@ def refuse_another_report(head: Path, before: list[Path]) -> None:
 
 
 def has_own_report(head: Path) -> bool:
-    """Whether the report that stands beside `head` says that it is of that file."""
+    """Whether the report beside `head` says that it is of that file."""
     try:
         return bool(json.loads((head.parent / REPORTS[1]).read_bytes())["head"] == head.name)
     except (OSError, ValueError, LookupError, TypeError):

@@ -36,14 +36,16 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
 
 
 def class_hint(console: Console, proof: Proof) -> None:
-    """Name the classes, and those that no label names: a column that is none, more often than not."""
+    """Print the classes, and warn of those without a row: mostly columns that are not classes."""
     data = proof.fitted_on
     names = data.class_names or tuple(map(str, range(data.n_classes)))
     shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
     console.print(f"{data.n_classes} classes: {shown}", markup=False)
     absent = [names[i] for i in np.flatnonzero(np.bincount(data.labels, minlength=data.n_classes) == 0)]
     if absent:
-        warn(f"no label names {', '.join(absent[:MOST_NAMES])}: are these classes? Nothing could be learned of them")
+        one = len(absent) == 1
+        question = "is it a class? Nothing could be learned about it" if one else "are these classes?"
+        warn(f"no row is labelled {' or '.join(absent[:MOST_NAMES])}: {question}")
 
 
 def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = False) -> None:

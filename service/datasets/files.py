@@ -39,7 +39,7 @@ def load(
 ) -> dict[str, Dataset]:
     """The parts of a file: `{"val": ..., "test": ...}` where it has two, else `{"all": ...}`.
 
-    `labels` is the second of a pair of .npy files. `from_probabilities` takes the logarithm of what stands there.
+    `labels` is the second of a pair of .npy files. `from_probabilities` takes the logarithm of the numbers.
     `group` names the array or the column that holds each row's group. `named` are the classes' names in the order of
     the logits, in place of the data's own; labels may be of either.
 
@@ -199,7 +199,7 @@ def looks_like_probabilities(logits: NDArray[Any], rows: int = 1000) -> bool:
 
 
 def log_of_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float32]:
-    """Their logarithm, float32; a 0 counts as the smallest positive number that stands there, at most 1e-12.
+    """Their logarithm, float32; a 0 counts as the smallest positive number among them, at most 1e-12.
 
     An exact 0 is a rounding of the writer's, not a class without a score; with -inf no temperature could mend it.
 
@@ -209,7 +209,9 @@ def log_of_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     odd = ~((probabilities >= 0) & (probabilities <= 1 + 1e-3))
     if odd.any():
         row, class_ = map(int, np.argwhere(odd)[0])
-        raise DataError(f"row {row}: {probabilities[row, class_]} is no probability", row=row)
+        raise DataError(
+            f"row {row}: {probabilities[row, class_]} is not a probability; expected a number from 0 to 1", row=row
+        )
     positive = probabilities[probabilities > 0]
     floor = min(float(positive.min()), 1e-12) if positive.size else 1e-12
     return np.asarray(np.log(np.maximum(probabilities, floor, dtype=np.float64)), np.float32)

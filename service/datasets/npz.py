@@ -22,7 +22,7 @@ def arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of `path` by name, memory-mapped where they can be.
 
     Raises:
-        DataError: no zip file, or a member that is no plain array.
+        DataError: not a zip file, or a member that is not a plain array.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -57,7 +57,7 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, kind: str 
     """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
 
     Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
-    `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that is no group's.
+    `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that names no group.
     Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
     calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
     maximum before the temperature. A row without an allowed class has zeros, and -inf in all but the first.
@@ -114,7 +114,7 @@ def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> M
 
 
 def set_metadata(model: ModelProto, metadata: Metadata) -> ModelProto:
-    """Put the metadata in, beside what else stands there."""
+    """Put the metadata in, beside what else is there."""
     props = {prop.key: prop.value for prop in model.metadata_props}
     helper.set_model_props(model, props | metadata.to_props())
     return model

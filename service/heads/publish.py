@@ -31,7 +31,7 @@ def write(model: ModelProto, path: Path) -> Path:
     """Check the head against the reference, then put it at `path`; a reader sees the old file or the new one.
 
     Raises:
-        HeadError: the model is no valid ONNX, is too large for one file, or computes something else.
+        HeadError: the model is not valid ONNX, is too large for one file, or computes something else.
         CannotStart: the folder cannot be written.
     """
     content = serialize(model)
@@ -48,7 +48,7 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
     Making the version's folder claims its number, so that of two who publish at once each gets one.
 
     Raises:
-        UsedWrongly: a name that is no folder name everywhere.
+        UsedWrongly: a name that is not a folder name everywhere.
         HeadError, CannotStart: as `write`.
     """
     if not NAME.fullmatch(name):

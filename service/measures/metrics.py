@@ -196,7 +196,9 @@ def resample(scores: Scores, seed: int) -> Scores:
     n = len(scores.nll)
     rows = random.integers(0, n, n)
     sums = scores.classwise
-    held = np.flatnonzero(sums.hits.any(axis=(1, 2)))  # a few rows leave blocks empty: those alone are no draw
+    held = np.flatnonzero(
+        sums.hits.any(axis=(1, 2))
+    )  # a few rows leave blocks empty: a draw of those alone counts for nothing
     blocks = held[random.integers(0, len(held), len(held))]
     times = np.bincount(blocks, minlength=N_BLOCKS).astype(np.float64)
     return Scores(

@@ -336,4 +336,4 @@ def test_a_class_that_no_label_names_is_pointed_out(tmp_path: Path, capsys: pyte
     fitted(tmp_path, "--data", str(path), "--method", "temperature", "--no-report")
     said = capsys.readouterr()
     assert "6 classes: a, b, c, d, e, fold" in said.out
-    assert "no label names fold" in said.err
+    assert "no row is labelled fold: is it a class?" in said.err

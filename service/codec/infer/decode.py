@@ -41,7 +41,7 @@ def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inferen
 
     Raises:
         NotJSON, Malformed: the body is not framed as it says.
-        InvalidValue: it is, but no request that can be answered.
+        InvalidValue: it is JSON, but not a request that can be answered.
     """
     n = header_length(length, len(body))
     text = raw_header(body, model) if n == 0 and body else body if n == len(body) else body[:n]

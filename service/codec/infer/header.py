@@ -57,7 +57,7 @@ def read_header(header: bytes) -> InferHeader:
 
     Raises:
         NotJSON: it is not JSON.
-        InvalidValue: it is, but no inference request.
+        InvalidValue: it is JSON, but not an inference request.
     """
     return remembered_header(header) if len(header) <= REMEMBERED_BYTES else parse_header(header)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.codec import arrays
 from service.errors import InvalidValue
 
-# BF16 is not numpy's: the upper half of a float32. BYTES are no numbers: each element is its length and then itself.
+# BF16 is not numpy's: the upper half of a float32. BYTES are not numbers: each element is its length and then itself.
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(np.bool_),
     "UINT8": np.dtype("<u1"),

@@ -19,7 +19,7 @@ def decode_predict(body: bytes, _: bytes | None, model: Signature) -> Query:
 
     Raises:
         NotJSON: the body is not JSON.
-        InvalidValue: it is, but no request that can be answered.
+        InvalidValue: it is JSON, but not a request that can be answered.
     """
     if len(body) <= MAX_BODY and (query := decode_small(body, model)):
         return query

@@ -107,7 +107,7 @@ def rows_fast(
 
 
 def mask_fast(body: bytes, n: int, k: int, rank: int) -> bytes | NDArray[np.bool_]:
-    """The mask, a byte for each class of one row, or bool `[N, K]`; raises ValueError unless just these stand there.
+    """The mask, a byte for each class of one row, or bool `[N, K]`; raises ValueError if there is anything else.
 
     An unescaped `"mask"` in valid JSON is a whole string, and one before a colon is the key.
     """
@@ -130,7 +130,7 @@ def temperature_fast(value: Any, n: int) -> float | NDArray[np.float64]:
 
 
 def option_fast(key: str, value: Any, options: dict[str, Any]) -> int:
-    """Put an option that is no array of numbers into `options`, and return how many lists it was."""
+    """Put an option that is not an array of numbers into `options`, and return how many lists it was."""
     if key == "outputs":
         options["outputs"] = outputs = tuple(value.as_list())
         if not 0 < len(outputs) <= len(OUTPUTS) or not NAMES.issuperset(outputs):
