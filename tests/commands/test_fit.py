@@ -306,7 +306,7 @@ def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(
 def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", drawn(200))
     assert main(["fit", "--data", str(path), "--name", "../x", "--models", str(tmp_path)]) == 2
-    assert "no model name" in capsys.readouterr().err
+    assert "not a model name" in capsys.readouterr().err
 
 
 def test_data_of_another_width_than_the_head_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
