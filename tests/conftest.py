@@ -15,6 +15,7 @@ import pytest
 from service.app import Service, create_app
 from service.process.server import Server
 from service.settings import Settings
+from service.transports.fast import OrdinaryProtocol
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -67,12 +68,14 @@ class Running:
 
 
 @contextmanager
-def serving(**options: Any) -> Iterator[Running]:
-    """Run a service in a thread, with settings as given."""
+def serving(*, protocol: type[OrdinaryProtocol] | None = None, **options: Any) -> Iterator[Running]:
+    """Run a service in a thread, with settings as given; `protocol` reads its connections, else the server chooses."""
     settings = Settings(**{"models": ROOT / "models", "watch": False, **options})
     service = create_app(settings)
-    with socket.socket() as listening:
+    with socket.socket() as listening, pytest.MonkeyPatch.context() as patch:
         listening.bind(("127.0.0.1", 0))
+        if protocol is not None:
+            patch.setattr("service.process.server.choose_protocol", lambda _: protocol)
         server = Server(service)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()

@@ -1,8 +1,7 @@
-"""POST /predict: what is answered, the same on both transports to the byte."""
+"""POST /predict: what is answered, the same on every transport to the byte."""
 
 import json
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.transports.endpoints import PREDICT, Target, find_target, remembered_target
-from tests.conftest import Running, serving
+from tests.conftest import Running
 
 REQUESTS: list[Any] = [
     {"logits": [2.0, 1.0, 0.1]},
@@ -31,13 +30,6 @@ REQUESTS: list[Any] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def lanes() -> Iterator[tuple[Running, Running]]:
-    """The same models over the fast transport and over the ASGI transport."""
-    with serving(fast_http=True) as fast, serving(fast_http=False) as asgi:
-        yield fast, asgi
-
-
 def answer(running: Running, **body: Any) -> Any:
     """The answer to a request that is right."""
     response = running.predict(body)
@@ -46,14 +38,15 @@ def answer(running: Running, **body: Any) -> Any:
 
 
 @pytest.mark.parametrize("body", REQUESTS, ids=lambda body: str(body)[:50])
-def test_both_lanes_answer_with_the_same_bytes(lanes: tuple[Running, Running], body: Any) -> None:
-    fast, asgi = (running.predict(body, headers={"x-request-id": "a"}) for running in lanes)
-    assert fast.content == asgi.content
-    assert fast.status_code == asgi.status_code
+def test_every_transport_answers_with_the_same_bytes(everywhere: list[Running], body: Any) -> None:
+    fast, *others = (running.predict(body, headers={"x-request-id": "a"}) for running in everywhere)
     mute = {"date", "server-timing"}
-    assert [(k, v) for k, v in fast.headers.multi_items() if k not in mute] == [
-        (k, v) for k, v in asgi.headers.multi_items() if k not in mute
-    ]
+    for other in others:
+        assert fast.content == other.content
+        assert fast.status_code == other.status_code
+        assert [(k, v) for k, v in fast.headers.multi_items() if k not in mute] == [
+            (k, v) for k, v in other.headers.multi_items() if k not in mute
+        ]
 
 
 def test_the_first_request_of_the_readme_has_its_answer(running: Running) -> None:
