@@ -45,6 +45,7 @@ class Exchange:
 
     __slots__ = (
         "body",
+        "concluded",
         "decode_s",
         "encode_s",
         "entry",
@@ -71,6 +72,7 @@ class Exchange:
         self.query: Query | None = None
         self.entry: Entry | None = None
         self.mark: Any = None  # the observer's
+        self.concluded = False  # the observer has heard how it ended, which it does once
         self.decode_s = self.queue_s = self.run_s = self.encode_s = 0.0
 
     @property
@@ -82,7 +84,9 @@ class Exchange:
         """The client has gone: its rows are dropped at their turn, and nothing is written any more."""
         if self.reply is not None:
             self.reply = None
-            self.handler.observer.gone(self)
+            if not self.concluded:
+                self.concluded = True
+                self.handler.observer.gone(self)
         if self.entry is not None:
             self.entry.abandon()
 
@@ -148,6 +152,7 @@ class Exchange:
         self.encode_s = clock() - start
         response = answer_response(body, n_header)
         response.timing = server_timing(self.decode_s, self.queue_s, self.run_s, self.encode_s)
+        self.concluded = True
         self.handler.observer.answered(self, arrays, response)
         accept = self.framing.accepted
         if accept is not None and (how := choose_coding(accept)):
@@ -203,9 +208,11 @@ class Exchange:
             reply(response)
 
     def refuse(self, error: AnsweredError) -> Response:
-        """The response that an error is; the observer is told."""
+        """The response that an error is; the observer is told, unless it has heard how the request ended."""
         response = error_response(error, server_timing(self.decode_s, self.queue_s, self.run_s, 0.0))
-        self.handler.observer.refused(self, error, response)
+        if not self.concluded:
+            self.concluded = True
+            self.handler.observer.refused(self, error, response)
         return response
 
     def fail(self, what: str) -> Response:
