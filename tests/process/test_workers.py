@@ -10,11 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from service.process.workers import Workers
 from tests.conftest import ROOT
+from tests.processes import environment
 
 
 class Command:
@@ -95,7 +99,10 @@ if __name__ == "__main__":
 def test_a_worker_that_ends_before_it_is_ready_ends_the_service(tmp_path: Path) -> None:
     script = tmp_path / "broken.py"
     script.write_text(BROKEN)
-    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    checkout = environment(PYTHONPATH=str(ROOT))  # not whatever is installed
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env=checkout, capture_output=True, text=True, timeout=60, check=False
+    )
     assert "CannotStart: a worker ended with exit code 7 before it was ready" in done.stderr
 
 
@@ -139,3 +146,27 @@ def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_lo
     finally:
         command.process.send_signal(signal.SIGTERM)
         assert command.process.wait(30) == 0
+
+
+def ignore(slot: int, ready: Any, listening: socket.socket) -> None:
+    """The work of a worker that is never started."""
+
+
+def test_workers_say_in_their_repr_how_many_are_ready() -> None:
+    with socket.socket() as listening:
+        workers = Workers(3, ignore, listening)
+        assert repr(workers) == "<Workers 0 of 3 ready>"
+        workers.ready[1] = 1
+        assert repr(workers) == "<Workers 1 of 3 ready>"
+
+
+def test_a_signal_is_passed_on_to_those_that_live_and_to_no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    with socket.socket() as listening:
+        workers = Workers(3, ignore, listening)
+        for pid, lives in ((11, True), (12, False), (13, True)):
+            workers.processes.append(cast(Any, SimpleNamespace(pid=pid, is_alive=lambda lives=lives: lives)))
+        workers.stop(signal.SIGTERM, None)
+    assert sent == [(11, signal.SIGTERM), (13, signal.SIGTERM)]
+    assert workers.stopping

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from service.transports.fast import PRIVATE_NAMES, missing_names
 from tests.api.bodies import held, until
 from tests.conftest import Running
+from tests.transports.changed_uvicorn import renamed
 from tests.transports.wire import PREDICT, ids, post, wire
 
 Run = Callable[..., Running]
@@ -220,3 +222,15 @@ def test_every_transport_answers_the_same_bytes(everywhere: list[Running], path:
                 answers[-1].append((status, list(headers.items()), answer))
     with_memory, without, asgi = answers
     assert with_memory == without == asgi
+
+
+# --- what it needs of uvicorn
+
+
+def test_the_installed_uvicorn_has_every_name_that_is_needed() -> None:
+    assert missing_names() == []
+
+
+@pytest.mark.parametrize("name", sorted(PRIVATE_NAMES))
+def test_a_name_that_uvicorn_has_changed_is_missed(name: str) -> None:
+    assert missing_names(renamed(name)) == [name]

@@ -1,0 +1,75 @@
+"""The server: which transport it takes, and how a worker that cannot start ends."""
+
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from service.errors import CannotStart
+from service.process.server import choose_protocol, run_worker
+from service.process.workers import SPAWN
+from service.settings import Settings
+from service.transports.fast import OrdinaryProtocol, missing_names
+from service.transports.fast_known import KnownProtocol
+from tests.conftest import serving
+from tests.transports.changed_uvicorn import renamed
+
+
+@pytest.fixture
+def changed_uvicorn(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A uvicorn that calls its pipeline something else; yields the name that is missing."""
+    monkeypatch.setattr("service.process.server.missing_names", partial(missing_names, renamed("pipeline")))
+    return "pipeline"
+
+
+@pytest.mark.parametrize(("fast_http", "protocol"), [(True, KnownProtocol), (False, OrdinaryProtocol)])
+def test_the_settings_choose_the_transport(
+    fast_http: bool, protocol: type[OrdinaryProtocol], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert choose_protocol(Settings(fast_http=fast_http)) is protocol
+    assert caplog.records == []
+
+
+def test_a_uvicorn_that_cannot_carry_the_fast_transport_gets_asgi_and_a_warning(
+    changed_uvicorn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert choose_protocol(Settings(fast_http=True)) is OrdinaryProtocol
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        f"uvicorn {uvicorn.__version__} has no {changed_uvicorn}: requests go through ASGI, which is slower; "
+        "expected a version that pyproject.toml names"
+    )
+
+
+def test_whoever_wants_no_fast_transport_is_not_warned(changed_uvicorn: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert choose_protocol(Settings(fast_http=False)) is OrdinaryProtocol
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("changed_uvicorn")
+def test_over_a_uvicorn_that_cannot_carry_it_predictions_are_answered() -> None:
+    with serving(fast_http=True) as running:
+        assert running.server.config.http_protocol_class is OrdinaryProtocol
+        for _ in range(3):
+            answer = running.predict({"logits": [2.0, 1.0, 0.1]})
+            assert answer.json()["probabilities"] == pytest.approx([0.659, 0.242, 0.099], abs=1e-3)
+
+
+def test_a_worker_that_cannot_start_says_why_and_ends_with_that_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as listening:
+        settings = Settings(models=tmp_path / "nowhere")
+        process = SPAWN.Process(
+            target=run_worker, args=(settings, tmp_path, 0, SPAWN.RawArray("b", 1), listening), daemon=True
+        )
+        process.start()
+        process.join(60)
+    assert process.exitcode == CannotStart.exit_code
+    logged = capfd.readouterr().err
+    assert "a worker cannot start: " in logged
+    assert "nowhere" in logged
+    assert "Traceback" not in logged

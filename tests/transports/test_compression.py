@@ -1,0 +1,34 @@
+"""Compression: which coding an answer gets, and what weights mean."""
+
+import pytest
+
+from service.transports.compression import choose_coding, pack, unpack
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        (b"gzip", b"gzip"),
+        (b"deflate", b"deflate"),
+        (b"gzip;q=0.2", b"gzip"),
+        (b"gzip;q=0", None),
+        (b"gzip;q=high", b"gzip"),  # a weight that does not read is 1
+        (b"gzip;level=0", b"gzip"),  # as one that is none
+        (b"gzip, deflate", None),  # what HTTP libraries name unasked
+        (b"gzip, deflate, identity;q=0", b"gzip"),
+        (b"deflate;q=0.9, gzip;q=0.5, *;q=0", b"deflate"),
+        (b"gzip;q=x, deflate;q=0.5, identity;q=0", b"gzip"),
+        (b"br", None),
+        (b"", None),
+    ],
+)
+def test_an_answer_is_packed_for_whoever_wants_that(accepted: bytes, coding: bytes | None) -> None:
+    assert choose_coding(accepted) == coding
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate"])
+def test_what_was_packed_unpacks_to_the_same(coding: bytes) -> None:
+    body = b"0.25," * 1000
+    packed = pack(body, coding)
+    assert len(packed) < len(body)
+    assert unpack(packed, coding, len(body)) == body
