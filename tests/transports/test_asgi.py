@@ -2,77 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, MutableMapping
 from typing import Any
+
+import pytest
 
 from service.app import create_app
 from service.settings import Settings
 from tests.api.bodies import held
 from tests.conftest import ROOT, Running
-
-
-def scope(path: str = "/v1/predict", **extra: Any) -> dict[str, Any]:
-    """An HTTP request."""
-    return {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "headers": [],
-        "query_string": b"",
-        "http_version": "1.1",
-        **extra,
-    }
-
-
-async def ask(app: Any, scope_: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is sent for what is received; after that nothing comes."""
-    coming, sent = list(messages), []
-
-    async def receive() -> dict[str, Any]:
-        if coming:
-            return coming.pop(0)
-        return await asyncio.Future()
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    async with asyncio.timeout(10):
-        await app(scope_, receive, send)
-    return sent
-
-
-def with_app(test: Callable[[Any], Any], **options: Any) -> None:
-    """Run a coroutine function of the application between its startup and its shutdown."""
-
-    async def main() -> None:
-        app = create_app(Settings(models=ROOT / "models", watch=False, **options))
-        events = [{"type": "lifespan.startup"}]
-        more, started, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-        async def receive() -> dict[str, Any]:
-            if not events:
-                await more.wait()
-                return {"type": "lifespan.shutdown"}
-            return events.pop()
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            (started if message["type"] == "lifespan.startup.complete" else stopped).set()
-
-        lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, receive, send))
-        await started.wait()
-        try:
-            await test(app)
-        finally:
-            more.set()
-            await lifespan
-        assert stopped.is_set()
-
-    asyncio.run(main())
-
-
-def body(part: bytes, more: bool = False) -> dict[str, Any]:
-    """A piece of the body."""
-    return {"type": "http.request", "body": part, "more_body": more}
+from tests.transports.played import ask, body, scope, with_app
 
 
 def test_a_body_in_pieces_is_read_whole() -> None:
@@ -95,13 +33,39 @@ def test_a_client_that_leaves_while_it_waits_gives_its_place_away() -> None:
     async def test(app: Any) -> None:
         answer = await ask(app, scope(), body(b'{"logits":[1]}'), {"type": "http.disconnect"})
         assert answer == []
-        (group,) = app.batcher.queues.values()
-        assert [entry.done for entry in group.waiting] == [None]
-        group.flush_timer.cancel()
-        group.flush()
+        (queue,) = app.batcher.queues.values()
+        assert [entry.done for entry in queue.waiting] == [None]
+        queue.flush_timer.cancel()
+        queue.flush()
         assert app.batcher.n_waiting == 0
 
     with_app(test, max_wait_ms=60_000)
+
+
+def test_a_body_that_the_server_goes_on_about_is_no_client_that_leaves() -> None:
+    async def test(app: Any) -> None:
+        rest = body(b""), body(b""), {"type": "http.disconnect"}
+        assert await ask(app, scope(), body(b'{"logits":[1]}'), *rest) == []
+        (queue,) = app.batcher.queues.values()
+        assert [entry.done for entry in queue.waiting] == [None]
+
+    with_app(test, max_wait_ms=60_000)
+
+
+def test_a_page_that_fails_before_its_answer_is_complete_is_the_server_s_to_end() -> None:
+    """Starlette answers a fault with a 500; where that cannot be sent any more, the connection must be closed."""
+
+    async def test(app: Any) -> None:
+        async def broken(_: Any, __: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            raise ValueError("no more")
+
+        app.app = broken
+        with pytest.raises(ValueError, match="no more"):
+            await ask(app, scope("/readyz", method="GET"))
+
+    with_app(test)
 
 
 def test_a_path_below_a_mount_is_found() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from service.transports.fast import PRIVATE_NAMES, missing_names
+from service.transports.fast import PRIVATE_NAMES, FastProtocol, missing_names
+from service.transports.fast_known import KnownProtocol
 from tests.api.bodies import held, until
 from tests.conftest import Running
 from tests.transports.changed_uvicorn import renamed
+from tests.transports.played import connect, with_app
 from tests.transports.wire import PREDICT, ids, post, wire
 
 Run = Callable[..., Running]
@@ -222,6 +224,67 @@ def test_every_transport_answers_the_same_bytes(everywhere: list[Running], path:
                 answers[-1].append((status, list(headers.items()), answer))
     with_memory, without, asgi = answers
     assert with_memory == without == asgi
+
+
+# --- a socket that the test plays
+
+KINDS = pytest.mark.parametrize("kind", [KnownProtocol, FastProtocol])
+
+
+@KINDS
+def test_an_answer_is_not_written_to_a_connection_that_closes(kind: type[FastProtocol]) -> None:
+    async def test(app: Any) -> None:
+        protocol, played = connect(app, kind)
+        sent = post(name="a")
+        protocol.data_received(sent[:-1])
+        played.close()
+        protocol.data_received(sent[-1:])
+        assert played.written == b""
+        assert not protocol.busy()
+
+    with_app(test)
+
+
+@KINDS
+def test_who_does_not_read_answers_is_not_read_from_until_it_does(kind: type[FastProtocol]) -> None:
+    async def test(app: Any) -> None:
+        protocol, played = connect(app, kind)
+        protocol.pause_writing()
+        protocol.data_received(post(name="a"))
+        assert b'"id":"a"' in played.written
+        assert not played.reads
+        protocol.resume_writing()
+        assert played.reads
+
+    with_app(test)
+
+
+@KINDS
+def test_who_reads_slowly_and_owes_nothing_goes_on_sending(kind: type[FastProtocol]) -> None:
+    async def test(app: Any) -> None:
+        protocol, played = connect(app, kind)
+        sent = post(name="a")
+        protocol.data_received(sent[:-1])
+        protocol.pause_writing()
+        protocol.resume_writing()
+        assert played.reads
+        protocol.data_received(sent[-1:])
+        assert b'"id":"a"' in played.written
+
+    with_app(test)
+
+
+@KINDS
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_connection_that_rested_is_closed_once(kind: type[FastProtocol], closes: bool) -> None:
+    async def test(app: Any) -> None:
+        protocol, played = connect(app, kind)
+        protocol.data_received(post(headers=b"connection: close\r\n" if closes else b""))
+        assert played.n_closed == closes
+        protocol.close_idle()
+        assert played.n_closed == 1
+
+    with_app(test)
 
 
 # --- what it needs of uvicorn

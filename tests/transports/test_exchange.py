@@ -1,0 +1,118 @@
+"""The exchange: its client may leave at any point, its work may fail at any point, and it replies once or never."""
+
+import asyncio
+import gzip
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.app import Service
+from service.transports import exchange
+from service.transports.endpoints import INFER, Headers, Target
+from service.transports.exchange import OWN_TURN_FROM as ANSWER_OWN_TURN_FROM
+from service.transports.exchange import Exchange
+from service.transports.handler import OWN_TURN_FROM
+from service.transports.response import Response
+from service.transports.turns import N_TURNS
+from tests.api.bodies import refused
+from tests.conftest import Running
+from tests.transports.infer import PATH
+from tests.transports.played import with_app
+
+LOGITS = b'{"inputs":[{"name":"logits","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
+
+
+class Requests:
+    """Requests to a handler, and the replies that came."""
+
+    def __init__(self, app: Service) -> None:
+        self.app = app
+        self.replies: dict[str, Response] = {}
+        self.leaving: list[Exchange] = []  # whose clients leave once somebody else has a reply
+        self.news = asyncio.Event()
+
+    def begin(self, name: str, body: bytes, headers: Headers = ()) -> Exchange:
+        """Begin an infer."""
+
+        def reply(response: Response) -> None:
+            assert name not in self.replies
+            self.replies[name] = response
+            for leaving in self.leaving:
+                leaving.abandon()
+            self.news.set()
+
+        target = Target(INFER, "softmax", None)
+        begun = self.app.handler.begin(target, headers, name.encode(), body, reply, n_bytes=len(body))
+        assert isinstance(begun, Exchange)
+        return begun
+
+    async def wait(self, *names: str) -> None:
+        """Until these are answered."""
+        async with asyncio.timeout(10):
+            while not {*names} <= self.replies.keys():
+                self.news.clear()
+                await self.news.wait()
+
+
+async def turns() -> None:
+    """Let whatever waits for its turn have it."""
+    for _ in range(10 * N_TURNS):
+        await asyncio.sleep(0)
+
+
+def test_a_client_that_leaves_before_its_turn_is_not_decoded() -> None:
+    async def test(app: Any) -> None:
+        requests = Requests(app)
+        large = LOGITS.ljust(OWN_TURN_FROM)
+        first, second = requests.begin("first", large), requests.begin("second", large)
+        second.abandon()
+        await requests.wait("first")
+        await turns()
+        assert requests.replies.keys() == {"first"}
+        assert [first.decode_s > 0, second.decode_s > 0] == [True, False]
+
+    with_app(test)
+
+
+def test_a_client_that_leaves_before_its_answer_has_its_turn_is_not_encoded() -> None:
+    """Two large answers of one batch: while the first is written, the second's client leaves."""
+    rows = ANSWER_OWN_TURN_FROM // 1000 + 1
+    data = np.ones((rows, 1000), np.float32).tobytes()
+    header = (
+        b'{"inputs":[{"name":"logits","datatype":"FP32","shape":[%d,1000],"parameters":{"binary_data_size":%d}}]}'
+        % (rows, len(data))
+    )
+    headers = ((b"inference-header-content-length", b"%d" % len(header)),)
+
+    async def test(app: Any) -> None:
+        app.batcher.max_wait_s = 60.0  # so that they share a batch, and are not run by themselves
+        requests = Requests(app)
+        first, second = (requests.begin(name, header + data, headers) for name in ("first", "second"))
+        requests.leaving = [second]
+        (queue,) = app.batcher.queues.values()
+        queue.hurry()
+        await requests.wait("first")
+        await turns()
+        assert requests.replies.keys() == {"first"}
+        assert [first.encode_s > 0, second.encode_s > 0] == [True, False]
+
+    with_app(test)
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"),
+    [("unpack", {"content-encoding": "gzip"}), ("pack", {"accept-encoding": "gzip"})],
+    ids=["of a request", "of an answer"],
+)
+def test_a_fault_in_the_compression_gets_500_and_a_log(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, headers: Any
+) -> None:
+    monkeypatch.setattr(exchange, name, lambda *_: 1 / 0)
+    body = gzip.compress(LOGITS) if name == "unpack" else LOGITS
+    refused(running.client.post(PATH, content=body, headers=headers), 500, "internal_error", "failed to handle")
+    (record,) = [record for record in caplog.records if record.name == "service.transports.exchange"]
+    assert record.getMessage() == "a body could not be packed or unpacked"
+    assert "ZeroDivisionError" in caplog.text
+    monkeypatch.undo()
+    assert running.client.post(PATH, content=LOGITS).status_code == 200
