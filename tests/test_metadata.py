@@ -30,6 +30,25 @@ def test_what_a_later_version_says_is_kept() -> None:
     assert json.loads(story.to_props()[KEY])["mood"] == "good"
 
 
+def test_a_head_takes_logits_and_computes_a_softmax_unless_it_says_otherwise() -> None:
+    story = Metadata.from_props({KEY: "{}"})
+    assert (story.kind, story.takes) == ("softmax", "logits")
+
+
+def test_a_file_of_the_kind_classifier_is_a_softmax_that_takes_inputs() -> None:
+    """So files were written before what is computed was apart from what a request brings."""
+    story = Metadata.from_props({KEY: '{"kind":"classifier","classes":10}'})
+    assert (story.kind, story.takes, story.classes) == ("softmax", "inputs", 10)
+    assert json.loads(story.to_props()[KEY])["kind"] == "softmax"
+    assert Metadata.from_props(story.to_props()) == story
+
+
+@pytest.mark.parametrize("takes", ["logits", "inputs"])
+def test_what_a_head_takes_is_kept_whatever_its_kind(takes: str) -> None:
+    story = Metadata.from_props({KEY: f'{{"kind":"something else","takes":"{takes}"}}'})
+    assert (story.kind, story.takes) == ("something else", takes)
+
+
 @pytest.mark.parametrize(
     ("props", "sentence"),
     [
@@ -37,6 +56,7 @@ def test_what_a_later_version_says_is_kept() -> None:
         ({KEY: ""}, "has metadata that do not read"),
         ({KEY: "[]"}, "has metadata that do not read"),
         ({KEY: '{"labels":[1]}'}, "has metadata that do not read, labels.0: "),
+        ({KEY: '{"takes":"words"}'}, "has metadata that do not read, takes: "),
     ],
 )
 def test_what_does_not_read_says_where(props: dict[str, str], sentence: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.batcher import Batcher
+from service.engine.batcher import ALONE_FROM, Batcher
 from service.engine.queue import MAX_BATCH_NUMBERS
 from service.engine.rows import Rows
 from service.errors import InvalidValue, QueueFull
@@ -314,3 +314,50 @@ def test_rows_that_fill_several_batches_are_not_run_at_once() -> None:
         assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1) is None
 
     with_batcher(test, Fake())
+
+
+@pytest.mark.parametrize(
+    ("n_connections", "binary", "n_numbers", "at_once"),
+    [
+        (1, False, 1, True),
+        (2, False, 1, False),
+        (2, False, ALONE_FROM, False),
+        (2, True, ALONE_FROM - 1, False),
+        (2, True, ALONE_FROM, True),
+        (100, True, ALONE_FROM, True),
+        (1, True, 1, True),
+    ],
+)
+def test_with_others_connected_only_a_large_binary_request_is_run_at_once(
+    n_connections: int, binary: bool, n_numbers: int, at_once: bool
+) -> None:
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((1, n_numbers), np.float32)})
+        ran = batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=n_connections, binary=binary)
+        assert (ran is not None, runner.sizes) == (at_once, [1] * at_once)
+
+    with_batcher(test, Fake(), inline_s=1.0)
+
+
+def test_a_transport_that_does_not_know_its_connections_has_its_rows_queued() -> None:
+    async def test(_: Client, batcher: Batcher, runner: Fake) -> None:
+        rows = Rows({"logits": np.ones((1, 1), np.float32)})
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60) is None
+        assert runner.sizes == []
+
+    with_batcher(test, Fake(), inline_s=1.0)
+
+
+def test_large_requests_at_a_time_wait_for_each_other() -> None:
+    """What runs in a thread has a queue: who comes meanwhile shares the next batch, large and binary or not."""
+
+    async def test(client: Client, batcher: Batcher, runner: Held) -> None:
+        first = client.send(1)
+        await runner.running()
+        rows = Rows({"logits": np.ones((1, ALONE_FROM), np.float32)})
+        batcher.inline_s = 1.0
+        assert batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=2, binary=True) is None
+        runner.release()
+        await client.all(first)
+
+    with_batcher(test, Held(), inline_s=NEVER_INLINE)

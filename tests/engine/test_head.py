@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
+from service import kinds
 from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
 from service.engine.rows import Rows
@@ -354,6 +355,8 @@ def made(tmp_path: Path, what: str) -> Path:
         return foreign(path, props=story)
     if what == "fixed batch":
         return foreign(path, n=1, props=story, names=GRAPH_OUTPUTS)
+    if what == "unknown kind":
+        return foreign(path, props={"calibrant": '{"kind":"hyperbolic"}'}, names=GRAPH_OUTPUTS)
     if what == "other classes":
         return foreign(path, props={"calibrant": '{"classes":3}'}, names=GRAPH_OUTPUTS)
     path.write_bytes({"empty": b"", "text": b"hello\n" * 9, "truncated": good[: len(good) // 2]}[what])
@@ -371,6 +374,7 @@ def made(tmp_path: Path, what: str) -> Path:
         ("wrong story", "has metadata that do not read, classes: "),
         ("missing outputs", "has no output log_probabilities, logsumexp, probabilities, scores"),
         ("fixed batch", "cannot run 2 rows, its batch dimension is fixed at 1: export it again"),
+        ("unknown kind", f"is of the kind 'hyperbolic'; expected {' or '.join(kinds.KINDS)}"),
         ("other classes", "has 4 classes in its graph and 3 classes in its metadata"),
     ],
 )
@@ -381,6 +385,14 @@ def test_what_is_no_head_is_refused_in_one_sentence(tmp_path: Path, what: str, s
     assert str(error.value).startswith(f"{path} ")
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_the_kind_classifier_takes_the_inputs_of_its_graph(tmp_path: Path) -> None:
+    """So files were written before what is computed was apart from what a request brings."""
+    path = foreign(tmp_path / "model.onnx", props={"calibrant": '{"kind":"classifier"}'}, names=GRAPH_OUTPUTS)
+    signature = Head(path).signature
+    assert (signature.kind, signature.takes, signature.classes) == ("softmax", "inputs", 4)
+    assert signature.inputs == {"x": (np.float32, (4,))}
 
 
 def test_a_folder_is_no_head(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ def test_a_part_has_its_own_rows_of_everything() -> None:
     assert Rows(rows.inputs, None, 5.0).part(0, 1).temperature == 5.0
 
 
+def test_a_single_row_has_no_smaller_part_than_itself() -> None:
+    row = Row(array("f", [1, 2]), None, None, ())
+    assert row.part(0, 1) is row
+    for start, stop in ((0, 0), (1, 1), (0, 2)):
+        with pytest.raises(AssertionError):
+            row.part(start, stop)
+
+
 def test_rows_of_one_shape_may_share_a_batch() -> None:
     assert checked([[1, 2]]).shape == checked([[1, 2], [3, 4]]).shape
     assert checked([[1, 2]]).shape != checked([[1, 2, 3]]).shape

@@ -1,0 +1,64 @@
+"""A queue by itself: what it says of itself, and what happens to its batcher when its own code fails."""
+
+import asyncio
+import logging
+
+import pytest
+
+from service.engine.batcher import Batcher
+from service.engine.queue import Queue
+from service.errors import NotReady
+from tests.engine.runners import NEVER_INLINE, Client, Held, said, with_batcher
+
+
+def test_a_queue_says_in_its_repr_what_waits_and_what_runs() -> None:
+    async def test(client: Client, batcher: Batcher, runner: Held) -> None:
+        entries = [client.send(1), client.send(2, 3)]
+        (queue,) = batcher.queues.values()
+        assert repr(queue) == "<Queue 2 entries waiting, 0 running>"
+        await runner.running()
+        entries.append(client.send(4))
+        assert repr(queue) == "<Queue 1 entries waiting, 2 running>"
+        runner.release()
+        await client.all(*entries)
+
+    with_batcher(test, Held(), inline_s=NEVER_INLINE)
+
+
+def test_a_fault_behind_a_run_in_a_thread_answers_who_waits_and_ends_the_batcher(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for ever: the batch has its answers, the others hear of it, and the service says that it is dead."""
+
+    async def test(client: Client, batcher: Batcher, runner: Held) -> None:
+        first = client.send(1)
+        await runner.running()
+        waiting = client.send(2)
+        monkeypatch.setattr(Queue, "go_on", lambda _: 1 / 0)
+        runner.release()
+        await client.all(first, waiting)
+        assert said(first) == [2]
+        assert isinstance(waiting.error, NotReady)
+        assert isinstance(batcher.cause_of_death, ZeroDivisionError)
+        assert not batcher.alive
+        batcher.queues.clear()
+        batcher.n_waiting = 0
+
+    with caplog.at_level(logging.CRITICAL, "asyncio"):  # the loop's handler hears of it, too
+        with_batcher(test, Held(), inline_s=NEVER_INLINE)
+    assert "the batcher has died" in caplog.text
+
+
+def test_a_queue_that_waits_for_company_is_hurried_once_it_has_enough() -> None:
+    async def test(client: Client, batcher: Batcher, runner: Held) -> None:
+        runner.release()
+        first = client.send(1)
+        (queue,) = batcher.queues.values()
+        patient = queue.flush_timer
+        assert isinstance(patient, asyncio.TimerHandle)
+        second = client.send(2, 3)
+        assert patient.cancelled()
+        await client.all(first, second)
+        assert runner.sizes == [3]
+
+    with_batcher(test, Held(), max_wait_s=60.0, max_batch_rows=3, inline_s=NEVER_INLINE)
