@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.codec import arrays
 from service.codec.infer.header import read_header
 from service.codec.infer.tensors import Tensor, leaves_of
+from service.errors import InvalidValue
 
 pytest.importorskip("simdjson", reason="it has no wheel for this Python")
 
@@ -116,3 +117,15 @@ def test_what_is_odd_in_the_text_changes_nothing_unseen(old: str, new: str) -> N
                 if isinstance(ours.data, np.ndarray):
                     assert ours.data.tobytes() == careful(theirs).tobytes()
     assert spoilt
+
+
+@pytest.mark.parametrize("data", ["[[[1,2]]]", "[[[1],2]]", "[[1],[2]]", "[[1,2],[3]]"])
+def test_data_that_are_nested_deeper_or_otherwise_than_rows_are_left_to_the_careful_way(data: str) -> None:
+    header = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,%d],"data":%s}]}' % (
+        1 + (",2" in data),
+        data.encode(),
+    )
+    assert infer_fast.read_header_fast(header) is None
+    (tensor,) = read_header(header).inputs
+    with pytest.raises(InvalidValue):
+        careful(tensor)
