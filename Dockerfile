@@ -64,7 +64,7 @@ CMD ["serve"]
 # what serving imports is imported once, so that Python's own modules are there as bytecode: the start is half as long
 FROM runtime AS cpu
 COPY --from=environment-cpu /opt/calibrant /opt/calibrant
-RUN ["python", "-c", "import service.cli, service.commands.serve, service.rpc.server, service.transports.traced"]
+RUN ["python", "-c", "import service.cli, service.commands.serve, service.rpc.server, service.telemetry.traces"]
 USER 65532:65532
 
 FROM runtime AS cuda
@@ -72,7 +72,7 @@ ENV CALIBRANT_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=environment-cuda /opt/calibrant /opt/calibrant
-RUN ["python", "-c", "import service.cli, service.commands.serve, service.rpc.server, service.transports.traced"]
+RUN ["python", "-c", "import service.cli, service.commands.serve, service.rpc.server, service.telemetry.traces"]
 USER 65532:65532
 
 # no service: what `make load` does, for deploy/compose.yaml, with deploy/locust mounted there

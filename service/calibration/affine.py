@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from service.datasets.dataset import Bools, Dataset, Floats, Ints, usable_classes
 from service.heads.stages import Stages, affine_input
@@ -63,6 +62,8 @@ def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start:
     def scaled(u: Floats) -> tuple[float, Floats]:
         value, gradient = problem.value(u * scale)
         return value, gradient * scale
+
+    from scipy.optimize import minimize  # so that the methods can be named where scipy is not installed
 
     found = minimize(
         scaled,

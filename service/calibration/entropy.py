@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from scipy.optimize import minimize
 
 from service.calibration.temperature import moments, softmax_share
 from service.datasets.dataset import Chunk, Dataset, Floats, usable_classes
@@ -30,6 +29,8 @@ def fit(data: Dataset, before: Stages) -> Stages:
         return _value(data, replace(plain, entropy=shape), features, before.laplace)
 
     start = np.array([np.log(before.temperature), 0.0])
+    from scipy.optimize import minimize  # so that the methods can be named where scipy is not installed
+
     found = minimize(value, start, jac=True, method="L-BFGS-B", options={"gtol": 1e-7, "ftol": 1e-12})
     line = EntropyTemperature(float(found.x[0]), float(found.x[1]), mean, deviation)
     return replace(before, temperature=1.0, entropy=line)

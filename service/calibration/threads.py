@@ -4,8 +4,6 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -13,6 +11,8 @@ R = TypeVar("R")
 @cache
 def controller() -> Any:
     """The libraries' thread pools; finding them takes longer than a small fit."""
+    from threadpoolctl import ThreadpoolController  # so that the methods can be named where it is not installed
+
     return ThreadpoolController()
 
 

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from service.metadata import Metadata
 
 REPORTS: Final = ("report.html", "report.json")  # beside the head
-METHODS: Final = ("auto", "temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of `calibrant fit`."""
+    from service.calibration.methods import METHODS
+
     parser.add_argument("--data", type=Path, required=True, help="logits and labels: .npz, .npy, .csv or .parquet")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
     where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
     parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
-    parser.add_argument("--method", choices=METHODS, default="auto", help="the calibrator (default: auto)")
+    parser.add_argument("--method", choices=("auto", *METHODS), default="auto", help="the calibrator (default: auto)")
     parser.add_argument(
         "--laplace",
         action=BooleanOptionalAction,

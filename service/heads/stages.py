@@ -6,6 +6,7 @@ in `calibration`, their nodes in `nodes` and `softmax`, how they are read back f
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable_classes
-from service.errors import UsedWrongly
+from service.errors import HeadError, UsedWrongly
 
 ENTROPY_FLOOR: Final = 1e-8
 """Smallest normalised entropy; below it float64 sums next to 1 have no digits left."""
 LOG_TEMPERATURE_BOUND: Final = 4.0
+
+Constants = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class EntropyTemperature:
     deviation: float
     floor: float = ENTROPY_FLOOR
     bound: float = LOG_TEMPERATURE_BOUND
+
+    @classmethod
+    def from_constants(cls, constants: Constants) -> "EntropyTemperature | None":
+        """The stage whose nodes hold `constants`, if there is one; its line has nothing left to standardise."""
+        if "entropy_slope" not in constants:
+            return None
+        slope, offset, floor, bound = (
+            number(constants, f"entropy_{name}") for name in ("slope", "offset", "floor", "bound")
+        )
+        return cls(offset, slope, mean=0.0, deviation=1.0, floor=floor, bound=bound)
 
     def log_temperatures(self, features: Floats) -> Floats:
         """For the `features` f `[m]` of `log_entropy`."""
@@ -83,6 +96,27 @@ class Stages:
             check_array(name.replace("_", " "), getattr(self, name), ndim)
         if len({len(values) for values in (self.bias, self.scale, self.matrix) if values is not None}) > 1:
             raise UsedWrongly("bias, scale and matrix are of different lengths; expected one K for all")
+
+    @classmethod
+    def from_constants(cls, constants: Constants, k: int | None, *, masks_first: bool) -> "Stages":
+        """The stages whose nodes hold `constants`, by name; of odd `k` the parameters are padded there.
+
+        Raises:
+            HeadError: one of them is missing.
+        """
+        bias, scale, matrix = (array(constants, name) for name in ("bias", "scale", "matrix"))
+        groups = array(constants, "group_temperatures")
+        return cls(
+            temperature=number(constants, "temperature"),
+            bias=None if bias is None else bias[:k],
+            scale=None if scale is None else scale[:k],
+            matrix=None if matrix is None else matrix.T[:k, :k],
+            log_input=number(constants, "log_input") if "log_input" in constants else None,
+            entropy=EntropyTemperature.from_constants(constants),
+            laplace=number(constants, "laplace") if "laplace" in constants else 0.0,
+            group_temperatures=None if groups is None else groups[1:],  # the first is for rows of no group
+            masks_first=masks_first,
+        )
 
     @property
     def changes_logits(self) -> bool:
@@ -212,6 +246,18 @@ def log_entropy(z: Floats, read: Bools, floor: float = ENTROPY_FLOOR) -> Floats:
     entropy = np.log(total) - (e * d).sum(axis=1) / total
     share = entropy / np.log(np.maximum(read.sum(axis=1), 2))
     return np.asarray(np.log(np.maximum(share, floor)))
+
+
+def array(constants: Constants, name: str) -> Floats | None:
+    """A constant in float64, or none where there is none of this name."""
+    return constants[name].astype(np.float64) if name in constants else None
+
+
+def number(constants: Constants, name: str) -> float:
+    """The one number of a constant that must be there."""
+    if name not in constants:
+        raise HeadError("lacks a constant of its calibrator: make it with `calibrant fit`")
+    return float(constants[name].reshape(()))
 
 
 def to_list(values: Floats) -> list[float]:

@@ -7,7 +7,6 @@ ends mirror, and the bandwidth sigma is the smallest one that is not smaller tha
 from typing import Final
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from service.datasets.dataset import Floats
 
@@ -51,5 +50,12 @@ def smooth(at: Floats, values: Floats, sigma: float, points: Floats) -> Floats:
     summed = np.bincount(left, values * (1 - share), cells) + np.bincount(left + 1, values * share, cells)
     kernel = np.exp(-((grid - 0.5) ** 2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
     mirrored = np.concatenate([summed[:0:-1], summed, summed[-2::-1]])
-    smoothed = fftconvolve(mirrored, kernel, "valid")[cells // 2 :][:cells]
+    smoothed = convolve(mirrored, kernel)[cells // 2 :][:cells]
     return np.asarray(np.interp(points, grid, smoothed))
+
+
+def convolve(long: Floats, short: Floats) -> Floats:
+    """The part of their convolution in which `short` `[m]` lies within `long` `[n]`: `[n - m + 1]`."""
+    size = 1 << (len(long) + len(short) - 2).bit_length()  # a power of 2 is what an FFT likes
+    product = np.fft.rfft(long, size) * np.fft.rfft(short, size)
+    return np.asarray(np.fft.irfft(product, size)[len(short) - 1 : len(long)])
