@@ -43,7 +43,14 @@ service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.p
 ray: .venv/ray/ready             ## Ray Serve, for deploy/ray
 
 test: .venv/developing           ## the tests
-	$(BIN)/python -m pytest
+ifdef TESTS
+	$(BIN)/python -m pytest $(TESTS)
+else
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+endif
 
 check: .venv/developing          ## style, types, walls
 	$(BIN)/ruff format --check .
