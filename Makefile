@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test check check-deploy bench load lock kserve manifests ray rpc clean
+.PHONY: install serve test test-wheel check check-deploy bench load lock kserve manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
@@ -51,6 +51,9 @@ else
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 endif
+
+test-wheel: .venv/developing     ## the main tests, against what the wheel installs
+	tests/wheel.sh
 
 check: .venv/developing          ## style, types, walls
 	$(BIN)/ruff format --check .

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# `make test-wheel`: the main tests against what the wheel installs, in a folder with no service/ beside them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$PWD/.venv/bin/python
+wheel=$PWD/build/wheel
+installed=$wheel/venv/bin/python
+packages() { "$1" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
+
+rm -rf "$wheel"
+"$python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$wheel" .
+# The packages of .venv are borrowed through a .pth file. Python reads none in a borrowed folder: so the one that leads
+# from .venv to this checkout leads nowhere.
+"$python" -m venv --without-pip "$wheel/venv"
+packages "$python" > "$(packages "$installed")/borrowed.pth"
+"$python" -m pip --python "$installed" install --quiet --no-deps --no-index "$wheel"/*.whl
+
+# not every file is read in a test
+diff --recursive --exclude=__pycache__ service "$(packages "$installed")/service"
+
+cp -R models pyproject.toml tests "$wheel"
+cd "$wheel"
+"$installed" -c 'import service; assert "site-packages" in service.__file__, service.__file__'
+venv/bin/calibrant --version
+"$installed" -m pytest tests/api tests/codec tests/commands tests/engine tests/heads tests/kinds tests/transports tests/test_cli.py
