@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install serve test test-wheel check check-deploy bench load lock kserve manifests ray rpc clean
+.PHONY: install help serve test test-wheel check check-deploy bench load lock kserve manifests ray rpc clean
 .DELETE_ON_ERROR:
 
-install: .venv/installed         ## the command, .venv/bin/calibrant, with what fitting needs
+install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
 
 .venv/installed: requirements/calibration.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,7 +18,10 @@ install: .venv/installed         ## the command, .venv/bin/calibrant, with what 
 	$(PIP) --require-hashes -r requirements/dev.txt
 	touch $@
 
-serve: install                   ## serve models/ on 127.0.0.1:8000
+help:                            ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
+
+serve: install                   ## Serve models/ on 127.0.0.1:8000.
 	$(BIN)/calibrant serve
 
 # clients of the protocol that want other versions of what the service stands on
@@ -27,9 +30,9 @@ serve: install                   ## serve models/ on 127.0.0.1:8000
 	.venv/kserve/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@
 
-kserve: .venv/kserve/ready       ## KServe's own client and Triton's over gRPC, for the tests that ask with them
+kserve: .venv/kserve/ready       ## Install KServe's and Triton's clients, for the tests that use them.
 
-rpc: service/rpc/messages.desc   ## the messages over gRPC, from their .proto files
+rpc: service/rpc/messages.desc   ## Compile the messages over gRPC from their .proto files.
 service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.proto
 	$(MAKE) kserve
 	.venv/kserve/bin/python -m grpc_tools.protoc --proto_path=$(@D) --descriptor_set_out=$@ $(^F)
@@ -40,9 +43,9 @@ service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.p
 	.venv/ray/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@
 
-ray: .venv/ray/ready             ## Ray Serve, for deploy/ray
+ray: .venv/ray/ready             ## Install Ray Serve, for deploy/ray.
 
-test: .venv/developing           ## the tests
+test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
@@ -52,10 +55,10 @@ else
 	$(BIN)/coverage report
 endif
 
-test-wheel: .venv/developing     ## the main tests, against what the wheel installs
+test-wheel: .venv/developing     ## Build the wheel and run the main tests against what it installs.
 	tests/wheel.sh
 
-check: .venv/developing          ## style, types, walls
+check: .venv/developing          ## Check style, types and the imports between rooms.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -67,13 +70,13 @@ check: .venv/developing          ## style, types, walls
 	touch $@
 
 # the Dockerfile and deploy/, also by running them; a tool that is missing is a failure
-check-deploy: .venv/deploying .venv/kserve/ready .venv/loading .venv/ray/ready
+check-deploy: .venv/deploying .venv/kserve/ready .venv/loading .venv/ray/ready ## Run the tests of the Dockerfile and deploy/.
 	$(BIN)/python -m pytest tests/deploy --thorough $(CHECKS)
 
-manifests: .venv/deploying       ## deploy/kubernetes, rendered from the chart
+manifests: .venv/deploying       ## Render deploy/kubernetes from the chart.
 	$(BIN)/python deploy/kubernetes/render.py
 
-bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json FILE" says which and how
+bench: .venv/developing          ## Run the benchmarks; BENCH="all --json FILE" says which and how.
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 .venv/loading: requirements/load.txt .venv/installed
@@ -81,13 +84,13 @@ bench: .venv/developing          ## the benchmarks, as ratios; BENCH="all --json
 	touch $@
 
 HOST ?= http://127.0.0.1:8000
-load: .venv/loading              ## real traffic on HOST, or on a server of its own where none answers there
+load: .venv/loading              ## Load HOST with real traffic, or a server of its own where none answers there.
 	$(BIN)/python deploy/locust/run.py --host $(HOST) $(LOAD)
 
 # pins with hashes for every platform and Python; an address of an index never gets in
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet
-lock: .venv/developing           ## renew requirements/
+lock: .venv/developing           ## Renew the pins in requirements/.
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
 	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --group dev -o requirements/dev.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
@@ -98,5 +101,5 @@ lock: .venv/developing           ## renew requirements/
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
 
-clean:
-	rm -rf .venv build dist .*_cache .hypothesis
+clean:                           ## Remove what was built and installed here.
+	rm -rf .venv build dist .*_cache .coverage .coverage.* .hypothesis
