@@ -1,6 +1,9 @@
 """The kinds of files, and that large ones are mapped, not read."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -105,6 +108,147 @@ def test_a_parquet_reads_as_its_csv(tmp_path: Path) -> None:
     assert data.labels.tolist() == [0, 1]
 
 
+class Column:
+    """A column of a table, as pyarrow has it."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def to_numpy(self) -> Any:
+        """As pyarrow gives it."""
+        return self.values
+
+
+@pytest.fixture
+def parquet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Make a .parquet of some columns, which a stand-in for pyarrow reads: few have that installed."""
+    tables: dict[Path, dict[str, Column]] = {}
+
+    class Table(dict[str, Column]):
+        """A table."""
+
+        @property
+        def column_names(self) -> list[str]:
+            """In their order."""
+            return list(self)
+
+    def make(**columns: Any) -> Path:
+        path = tmp_path / "t.parquet"
+        path.write_bytes(b"PAR1")
+        tables[path] = Table({name: Column(values) for name, values in columns.items()})
+        return path
+
+    reader = SimpleNamespace(read_table=tables.__getitem__)
+    monkeypatch.setitem(sys.modules, "pyarrow", SimpleNamespace(parquet=reader))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", reader)
+    return make
+
+
+def test_a_parquet_has_a_column_for_each_class_as_a_csv_has(parquet: Callable[..., Path]) -> None:
+    columns = {"logit_cat": np.array([1.5, np.nan]), "logit_dog": np.array([2, 3]), "weight": np.array([1, 2])}
+    data = files.load(parquet(label=np.array(["dog", "dog"], object), **columns))["all"]
+    assert data.class_names == ("cat", "dog")
+    assert data.labels.tolist() == [1, 1]
+    assert data.logits[:, 1].tolist() == [2, 3]
+    assert data.mask is not None
+    assert data.mask.tolist() == [[True, True], [False, True]]
+    assert data.weights is not None
+    assert data.weights.tolist() == [1, 2]
+
+
+def test_a_parquet_may_have_the_logits_as_one_column_of_lists(parquet: Callable[..., Path]) -> None:
+    logits = np.empty(2, object)
+    logits[:] = [np.array([1.0, 2.0], np.float32), np.array([3.0, 4.0], np.float32)]
+    path = parquet(logits=logits, label=np.array([0, 1]), tenant=np.array(["a", "b"], object))
+    data = files.load(path, group="tenant")["all"]
+    assert data.logits.tolist() == [[1, 2], [3, 4]]
+    assert data.logits.dtype == np.float32
+    assert data.labels.tolist() == [0, 1]
+    assert data.group_names == ("a", "b")
+
+
+def test_without_pyarrow_a_parquet_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'calibrant\[parquet\]'"):
+        files.load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(("logits", "labels"), [("nowhere.npz", None), ("z.npy", "nowhere.npy")])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, logits: str, labels: str | None) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((3, 3)))
+    with pytest.raises(DataError, match=r"there is no file .*nowhere"):
+        files.load(tmp_path / logits, None if labels is None else tmp_path / labels)
+
+
+def test_another_kind_of_file_is_refused_with_those_that_are_read(tmp_path: Path) -> None:
+    (tmp_path / "rows.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"rows\.xlsx: expected a file \.npz, \.npy, \.csv or \.parquet"):
+        files.load(tmp_path / "rows.xlsx")
+
+
+def test_a_file_that_is_no_npy_says_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", np.zeros((3, 3)))
+    (tmp_path / "y.npy").write_bytes(b"0 1 2")
+    with pytest.raises(DataError, match=r"y\.npy does not read as \.npy"):
+        files.load(tmp_path / "z.npy", tmp_path / "y.npy")
+
+
+def test_a_row_of_another_length_than_the_header_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,1\n0,1\n")
+    with pytest.raises(DataError, match="row 1: 2 cells, the header has 3") as error:
+        files.load(tmp_path / "t.csv")
+    assert error.value.row == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"), [("label\n0\n", "logits missing, found labels"), ("", "labels and logits missing")]
+)
+def test_a_csv_without_a_class_has_no_logits(tmp_path: Path, text: str, missing: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=missing):
+        files.load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", " NAN "])
+def test_a_nan_in_a_cell_is_no_class_that_may_not_be_chosen(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.csv").write_text(f"label,a,b\n0,1,2\n1,{cell},2\n")
+    with pytest.raises(DataError, match="row 1, column a: the logit is NaN, expected a number or -inf") as error:
+        files.load(tmp_path / "t.csv")
+    assert error.value.row == 1
+
+
+def test_a_column_split_makes_two_parts_of_the_same_classes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("label,split,cat,dog\ncat,val,1,2\ndog,test,3,4\ncat,val,5,6\n")
+    parts = files.load(tmp_path / "t.csv")
+    assert list(parts) == ["val", "test"]
+    assert [part.logits.tolist() for part in parts.values()] == [[[1, 2], [5, 6]], [[3, 4]]]
+    assert [part.labels.tolist() for part in parts.values()] == [[0, 0], [1]]
+    assert all(part.class_names == ("cat", "dog") for part in parts.values())
+
+
+@pytest.mark.parametrize("words", [("val", "val"), ("val", "train"), ("", "")], ids=str)
+def test_a_column_split_holds_both_parts_and_nothing_else(tmp_path: Path, words: tuple[str, str]) -> None:
+    (tmp_path / "t.csv").write_text("label,split,a,b\n" + "".join(f"0,{word},1,2\n" for word in words))
+    with pytest.raises(DataError, match=r"the column split holds .*expected val and test"):
+        files.load(tmp_path / "t.csv")
+
+
+def test_integers_are_logits_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.npz", logits=np.array([[3, -1], [0, 7]]), labels=np.array([0, 1]))
+    data = files.load(path)["all"]
+    assert (data.logits.dtype.name, data.logits.tolist()) == ("float32", [[3, -1], [0, 7]])
+
+
+@pytest.mark.parametrize("bad", [-0.25, 1.25, np.nan])
+def test_a_number_that_is_no_probability_is_named_with_its_row(tmp_path: Path, bad: float) -> None:
+    p = np.array([[0.25, 0.75], [0.5, bad]], np.float32)
+    path = write(tmp_path / "p.npz", logits=p, labels=np.array([0, 1]))
+    with pytest.raises(DataError, match=f"row 1: {bad} is no probability") as error:
+        files.load(path, from_probabilities=True)
+    assert error.value.row == 1
+
+
 def test_probabilities_are_refused_with_advice(tmp_path: Path) -> None:
     p = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
     path = write(tmp_path / "p.npz", logits=p, labels=np.array([0, 1]))
@@ -140,8 +284,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_a_group_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,a,b\n0,1,2\n1,1,2\n")
-    with pytest.raises(DataError, match="no array or column 'tenant'"):
-        files.load(tmp_path / "t.csv", group="tenant")
+    for path in (tmp_path / "t.csv", write(tmp_path / "x.npz", logits=np.eye(2) * 4, labels=np.array([0, 1]))):
+        with pytest.raises(DataError, match="no array or column 'tenant'"):
+            files.load(path, group="tenant")
 
 
 NAMED = ("cat", "dog", "3")
