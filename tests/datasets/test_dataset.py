@@ -90,31 +90,31 @@ def test_one_mask_may_serve_all_rows() -> None:
     ("arrays", "sentence"),
     [
         ({"class_names": ("cat", "dog")}, "there are 2 class names, the logits have 3 classes"),
-        ({"labels": np.zeros(5, int)}, r"labels have the shape \[5\], expected \[6\], one per row"),
-        ({"labels": np.zeros((6, 2), int)}, r"labels have the shape \[6, 2\], expected \[6\]"),
-        ({"weights": np.ones(7)}, r"weights have the shape \[7\], expected \[6\]"),
-        ({"groups": np.zeros(1)}, r"groups have the shape \[1\], expected \[6\]"),
-        ({"labels": np.zeros(6, complex)}, "labels are complex128, expected class indices or names"),
-        ({"mask": np.ones((6, 3))}, "the mask is float64, expected booleans"),
-        ({"mask": np.full((6, 3), 2)}, "the mask is int64, expected booleans"),
-        ({"mask": np.ones((5, 3), bool)}, r"the mask has the shape \[5, 3\], expected \[6, 3\] or \[3\]"),
-        ({"weights": np.zeros(6)}, "every weight is 0, expected at least one row that counts"),
+        ({"labels": np.zeros(5, int)}, r"labels have the shape \[5\]; expected \[6\], one per row"),
+        ({"labels": np.zeros((6, 2), int)}, r"labels have the shape \[6, 2\]; expected \[6\]"),
+        ({"weights": np.ones(7)}, r"weights have the shape \[7\]; expected \[6\]"),
+        ({"groups": np.zeros(1)}, r"groups have the shape \[1\]; expected \[6\]"),
+        ({"labels": np.zeros(6, complex)}, "labels are complex128; expected class indices or names"),
+        ({"mask": np.ones((6, 3))}, "the mask is float64; expected booleans"),
+        ({"mask": np.full((6, 3), 2)}, "the mask is int64; expected booleans"),
+        ({"mask": np.ones((5, 3), bool)}, r"the mask has the shape \[5, 3\]; expected \[6, 3\] or \[3\]"),
+        ({"weights": np.zeros(6)}, "every weight is 0; expected at least one row that counts"),
     ],
 )
 def test_an_array_that_does_not_fit_says_what_does(arrays: dict[str, Any], sentence: str) -> None:
     logits, labels = rows()
     with pytest.raises(DataError, match=sentence):
-        Dataset.checked(**{"logits": logits, "labels": labels, **arrays})
+        Dataset.from_arrays(**{"logits": logits, "labels": labels, **arrays})
 
 
 def test_labels_may_be_a_column_of_their_own() -> None:
     logits, labels = rows()
-    assert Dataset.checked(logits, labels[:, np.newaxis]).labels.tolist() == labels.tolist()
+    assert Dataset.from_arrays(logits, labels[:, np.newaxis]).labels.tolist() == labels.tolist()
 
 
 def test_a_mask_of_zeros_and_ones_is_one_of_booleans() -> None:
     logits, _ = rows()
-    data = Dataset.checked(logits, np.zeros(6, int), np.array([1, 0, 1]))
+    data = Dataset.from_arrays(logits, np.zeros(6, int), np.array([1, 0, 1]))
     assert data.mask is not None
     assert data.mask.tolist() == [[True, False, True]] * 6
 

@@ -213,7 +213,7 @@ def test_a_csv_without_a_class_has_no_logits(tmp_path: Path, text: str, missing:
 @pytest.mark.parametrize("cell", ["nan", "NaN", " NAN "])
 def test_a_nan_in_a_cell_is_no_class_that_may_not_be_chosen(tmp_path: Path, cell: str) -> None:
     (tmp_path / "t.csv").write_text(f"label,a,b\n0,1,2\n1,{cell},2\n")
-    with pytest.raises(DataError, match="row 1, column a: the logit is NaN, expected a number or -inf") as error:
+    with pytest.raises(DataError, match="row 1, column a: the logit is NaN; expected a number or -inf") as error:
         files.load(tmp_path / "t.csv")
     assert error.value.row == 1
 
@@ -244,7 +244,7 @@ def test_integers_are_logits_too(tmp_path: Path) -> None:
 def test_a_number_that_is_no_probability_is_named_with_its_row(tmp_path: Path, bad: float) -> None:
     p = np.array([[0.25, 0.75], [0.5, bad]], np.float32)
     path = write(tmp_path / "p.npz", logits=p, labels=np.array([0, 1]))
-    with pytest.raises(DataError, match=f"row 1: {bad} is no probability") as error:
+    with pytest.raises(DataError, match=f"row 1: {bad} is not a probability") as error:
         files.load(path, from_probabilities=True)
     assert error.value.row == 1
 
