@@ -118,6 +118,17 @@ def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -
     assert re.fullmatch(r"calibrant: .*invalid choice: 'surf'.*\n", capsys.readouterr().err)
 
 
+def test_a_command_that_is_interrupted_ends_with_the_shell_s_exit_code_and_no_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("service.commands.inspect.run", interrupted)
+    assert main(["inspect", str(SHIPPED)]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_without_a_command_the_commands_are_listed() -> None:
     for arguments in ((), ("--help",)):
         done = calibrant(*arguments)

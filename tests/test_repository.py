@@ -60,6 +60,7 @@ def test_the_highest_version_is_the_default_by_number_not_by_letter(models: Path
     assert repository.find("softmax").version == "10"
     assert [repository.find("softmax", v).version for v in ("1", "9", "10")] == ["1", "9", "10"]
     assert repr(repository).endswith("3 versions, 0 failures>")
+    assert repr(repository.find("softmax", "9")).startswith("<Model softmax/9 <Head ")
 
 
 def test_who_asks_for_what_is_not_there_hears_what_is(models: Path) -> None:

@@ -1,5 +1,6 @@
 """Every error of the contract, provoked over HTTP: its status, its shape, its sentence, and what it keeps to itself."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -9,7 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 
+from service.api.errors import translate
 from service.errors import CannotStart
 from service.transports.handler import Handler, Starting
 from tests.api.bodies import held, refused, until
@@ -289,6 +293,26 @@ def test_a_fault_behind_another_route_gets_500_in_the_same_shape(
     refused(response, 500, "internal_error", "the service failed to handle this request")
     assert [r.name for r in caplog.records if r.levelno >= logging.ERROR] == ["service.api.errors"]
     assert running.client.get("/v1/models").status_code == 200  # on the same connection
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "http_error"), (418, "http_error"), (404, "not_found")])
+def test_an_error_that_the_framework_makes_keeps_its_status_and_gets_the_shape(status: int, code: str) -> None:
+    app = FastAPI()
+    translate(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise HTTPException(status, WORD)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            return await client.get("/")
+
+    response = asyncio.run(ask())
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["code"] == code
+    assert WORD not in response.text
 
 
 def test_a_batcher_that_takes_nothing_gets_503(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from service.errors import InvalidValue
-from service.telemetry.counts import INTERVAL_S, NO_MODEL, Off, Telemetry, Totals, start
+from service.telemetry.counts import INTERVAL_S, NO_MODEL, Off, Telemetry, Totals, lives, start
 from service.telemetry.tally import Tally
 from service.transports.response import Response
 from tests.api.bodies import held
@@ -127,6 +127,18 @@ def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None
     assert tally.sizes == {3: 3}
     assert totals.tallies[NO_MODEL].rejected == {"bad_logit": 3}
     assert totals.n_waiting == 5
+
+
+def test_a_process_of_another_user_lives_and_one_that_is_gone_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lives(os.getpid())
+    assert not lives(2**22 + 1)  # beyond every process id
+
+    def forbidden(pid: int, number: int) -> None:
+        assert (pid, number) == (1, 0)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", forbidden)
+    assert lives(1)
 
 
 def test_an_idle_process_has_no_timer() -> None:

@@ -1,5 +1,6 @@
 """Traces: what a collector receives for a few requests."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.bodies import held
+from tests.api.bodies import held, until
 from tests.conftest import TRANSPORTS, serving
 from tests.rpc.calls import calling, request
 
@@ -86,6 +87,55 @@ def test_requests_have_spans_that_are_linked_with_their_batch(collector: Collect
     assert attributes(batch) == {"calibrant.rows": 1, "calibrant.requests": 1}
     assert request.start_time_unix_nano <= batch.start_time_unix_nano < batch.end_time_unix_nano
     assert collector.resources[0]["service.name"] == "calibrant"
+
+
+def by_status(collector: Collector) -> dict[int, Any]:
+    """The spans of requests, by the status that they name."""
+    return {attributes(span)["http.response.status_code"]: span for span in collector.spans if span.name != "batch"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_what_the_gate_refuses_has_no_span(collector: Collector, transport: str) -> None:
+    with serving(traces=True, fast_http=TRANSPORTS[transport], max_body_bytes=10) as running:
+        answer = running.predict({"logits": [1, 2, 3]})
+        assert answer.status_code == 413
+        assert "traceparent" not in answer.headers
+    assert collector.spans == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_span_of_a_client_that_left_ends_with_the_status_499(collector: Collector, transport: str) -> None:
+    with serving(traces=True, fast_http=TRANSPORTS[transport]) as running, held(running) as hold:
+        with socket.create_connection(("127.0.0.1", running.port)) as leaving:
+            leaving.sendall(b'POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 14\r\n\r\n{"logits":[1]}')
+            hold.wait()
+        batcher = running.service.batcher
+        assert batcher is not None
+        until(lambda: all(entry.done is None for queue in batcher.queues.values() for entry in queue.unanswered()))
+        hold.go.set()
+    spans = by_status(collector)
+    assert spans.keys() == {499}
+    assert attributes(spans[499])["calibrant.model"] == "softmax"
+
+
+def test_a_span_says_no_more_than_is_known_and_a_fault_of_the_service_is_an_error(collector: Collector) -> None:
+    with serving(traces=True) as running:
+        assert running.predict({"logits": [1, 2]}, model="nobody").status_code == 404
+        assert running.predict({"logits": [1, "x"]}).status_code == 422
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("service.codec.predict.encode.encode_plain", lambda *_: 1 / 0)
+            assert running.predict({"logits": [1, 2]}).status_code == 500
+    spans = by_status(collector)
+    assert spans.keys() == {404, 422, 500}
+    named = {
+        status: {key for key in attributes(span) if key.startswith("calibrant.")} for status, span in spans.items()
+    }
+    assert named == {
+        404: {"calibrant.request_id"},
+        422: {"calibrant.request_id", "calibrant.model", "calibrant.version"},
+        500: {"calibrant.request_id", "calibrant.model", "calibrant.version", "calibrant.rows"},
+    }
+    assert {status: span.status.code for status, span in spans.items()} == {404: 0, 422: 0, 500: 2}  # 2 is ERROR
 
 
 def test_a_request_over_grpc_has_a_span_of_the_same_kind(collector: Collector) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from service.kinds.outputs import GRAPH_OUTPUTS
 from tests.api.bodies import refused
 from tests.conftest import ROOT, Running, serving
-from tests.heads_made import head, put
+from tests.heads_made import foreign, head, put
 from tests.transports.infer import post, tensor
 
 LOGITS = tensor("logits", "FP32", [2, 3], data=[0, 1, 2, 3, 4, 5])
@@ -105,6 +106,40 @@ def test_the_index_lists_what_is_served_and_what_does_not_load(tmp_path: Path) -
         assert bad["reason"]
         ready = running.client.post("/v2/repository/index", json={"ready": True}).json()
         assert ready == [good]
+
+
+def test_a_version_that_is_served_stays_ready_in_the_index_though_its_new_file_does_not_load(tmp_path: Path) -> None:
+    put(tmp_path, "softmax", 1, ROOT / "models/softmax/1/model.onnx")
+    with serving(models=tmp_path) as running:
+        (tmp_path / "softmax" / "1" / "model.onnx").write_bytes(b"nothing")
+        running.client.post("/v2/repository/models/softmax/load")
+        assert running.service.repository.failures.keys() == {"softmax/1"}
+        assert running.client.post("/v2/repository/index").json() == [
+            {"name": "softmax", "version": "1", "state": "READY", "reason": ""}
+        ]
+        assert post(running, {"inputs": [LOGITS]}).status_code == 200
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+def test_one_of_several_workers_does_not_change_what_it_serves_by_itself(
+    run: Callable[..., Running], action: str
+) -> None:
+    running = run(workers=3)
+    response = running.client.post(f"/v2/repository/models/softmax/{action}")
+    refused(response, 422, "several_workers", "3 workers serve the models: put a file into the models folder")
+    assert running.predict({"logits": [1, 2]}).status_code == 200
+
+
+def test_a_classifier_says_its_own_inputs(tmp_path: Path) -> None:
+    props = {"calibrant": '{"takes":"inputs","classes":4}'}
+    foreign(tmp_path / "softmax/1/model.onnx", props=props, names=GRAPH_OUTPUTS)
+    with serving(models=tmp_path) as running:
+        said, configured = got(running, "/v2/models/softmax"), got(running, "/v2/models/softmax/config")
+    assert said["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+    assert said["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]}
+    assert [(line["name"], line["data_type"], line["dims"]) for line in configured["input"]] == [
+        ("x", "TYPE_FP32", [4])
+    ]
 
 
 def test_models_are_unloaded_and_loaded_on_demand(run: Callable[..., Running], tmp_path: Path) -> None:
