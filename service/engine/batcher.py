@@ -129,7 +129,6 @@ class Batcher:
         bits: int,
         timeout_s: float,
         mark: Any = None,
-        *,
         n_connections: int = MANY,
         binary: bool = False,
     ) -> tuple[Share, float] | None:

@@ -110,9 +110,7 @@ class Exchange:
             if rows.n:
                 bits = graph_bits(query.needs, model.signature.kind)
                 timeout_s = query.timeout_s or handler.default_timeout_s
-                ran = batcher.run_now(
-                    model.head, rows, bits, timeout_s, self.mark, n_connections=n_connections, binary=query.binary
-                )
+                ran = batcher.run_now(model.head, rows, bits, timeout_s, self.mark, n_connections, query.binary)
                 if ran is None:
                     self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.mark)
                     return
@@ -150,8 +148,8 @@ class Exchange:
             self.settle(self.fail("an answer could not be encoded"))
             return
         self.encode_s = clock() - start
-        response = answer_response(body, n_header)
-        response.timing = server_timing(self.decode_s, self.queue_s, self.run_s, self.encode_s)
+        timing = server_timing(self.decode_s, self.queue_s, self.run_s, self.encode_s)
+        response = answer_response(body, n_header, timing)
         self.concluded = True
         self.handler.observer.answered(self, arrays, response)
         accept = self.framing.accepted

@@ -196,16 +196,9 @@ class FastProtocol(OrdinaryProtocol):
         if self.error is not None:
             self.reply(self.dispatcher.refuse(self.error))
             return
+        begin = self.dispatcher.handler.begin
         n_connections = len(self.connections)
-        begun = self.dispatcher.handler.begin(
-            self.target,
-            self.headers,
-            self.request_id,
-            body,
-            self.reply,
-            n_bytes=len(body),
-            n_connections=n_connections,
-        )
+        begun = begin(self.target, self.headers, self.request_id, body, self.reply, len(body), n_connections)
         self.begun = None if self.own_cycle.response_complete else begun
 
     def reply(self, response: Response) -> None:

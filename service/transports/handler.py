@@ -32,7 +32,6 @@ class Handles(Protocol):
         request_id: bytes,
         body: bytes,
         reply: Reply,
-        *,
         n_bytes: int,
         n_connections: int = MANY,
     ) -> Begun:
@@ -70,7 +69,6 @@ class Handler:
         request_id: bytes,
         body: bytes,
         reply: Reply,
-        *,
         n_bytes: int,
         n_connections: int = MANY,
     ) -> Exchange:
@@ -101,7 +99,6 @@ class Starting:
         request_id: bytes,  # noqa: ARG002
         body: bytes,  # noqa: ARG002
         reply: Reply,
-        *,
         n_bytes: int,  # noqa: ARG002
         n_connections: int = MANY,  # noqa: ARG002
     ) -> "Starting":

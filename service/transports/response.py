@@ -22,12 +22,12 @@ class Response:
 Reply = Callable[[Response], None]
 
 
-def answer_response(body: bytes, n_header: int | None) -> Response:
+def answer_response(body: bytes, n_header: int | None, timing: bytes) -> Response:
     """The response that an encoded answer is; `n_header` bytes of JSON stand before binary data, if there are any."""
     if n_header is None:
-        return Response(200, body)
+        return Response(200, body, timing)
     length = (b"inference-header-content-length", b"%d" % n_header)
-    return Response(200, body, content_type=OCTETS, headers=(length,))
+    return Response(200, body, timing, OCTETS, (length,))
 
 
 def error_response(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Response:
