@@ -258,6 +258,7 @@ class FastProtocol(OrdinaryProtocol):
         super().connection_lost(exc)
         if self.begun is not None:
             self.begun.abandon()
+            self.begun = None
         self.idle.cancel()
 
 

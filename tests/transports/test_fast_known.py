@@ -3,13 +3,15 @@
 Beside it run the same transport that has no memory, and ASGI.
 """
 
+import gc
 import json
 import socket
 import time
+import weakref
 from collections.abc import Callable
 
 from service.transports.fast_known import KnownProtocol
-from tests.api.bodies import held
+from tests.api.bodies import held, until
 from tests.conftest import Running
 from tests.transports.wire import PREDICT, ids, in_pieces, post, wire
 
@@ -203,3 +205,18 @@ def test_headers_that_never_come_again_do_not_fill_the_memory(run: Run) -> None:
     passed = running.service.known.entries
     assert len(passed) <= 1024
     assert all(len(section) <= 1024 for section in passed)
+
+
+def test_a_connection_that_is_gone_is_freed_at_once_with_what_it_has_read(running: Running) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with wire(running) as line:
+            line.send(post())
+            assert line.answer()[0] == 200
+            line.send(post()[:-3])
+            until(lambda: len(running.server.server_state.connections) == 1)
+            gone = weakref.ref(next(iter(running.server.server_state.connections)))
+        until(lambda: gone() is None)
+    finally:
+        gc.enable()
