@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         1, ge=0, le=1024, description="threads inside one run; 0 takes the CPUs of this process or its cgroup"
     )
     max_batch_rows: int = Field(1024, ge=1, description="most rows in one run")
-    max_queue_rows: int = Field(8192, ge=1, description="most rows waiting; what comes on top gets 429")
+    max_queue_rows: int = Field(8192, ge=1, description="most rows waiting; anything beyond that gets 429")
     max_wait_ms: float = Field(
         0.0, ge=0, le=60_000, description="how long an idle batcher waits for company, ms; 0 never waits"
     )
@@ -60,9 +60,9 @@ class Settings(BaseSettings):
         False, description="send OpenTelemetry spans over OTLP, as the OTEL_* variables say; needs the extra otel"
     )
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
-    access_log: bool = Field(False, description="one log line a request")
+    access_log: bool = Field(False, description="one log line per request")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
     @property
     def keys(self) -> tuple[bytes, ...]:

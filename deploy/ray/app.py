@@ -48,7 +48,7 @@ app = serve.deployment(
         "upscale_delay_s": 10,
     },
     max_ongoing_requests=64,  # what was sent to a replica cannot be sent to the next one when that starts
-    max_queued_requests=1024,  # in a proxy, before any replica; what comes on top gets 429, in Ray's own words
+    max_queued_requests=1024,  # in a proxy, before any replica; anything beyond gets 429, in Ray's own words
     backpressure_config={"status_code": 429, "retry_after_s": 1},
     graceful_shutdown_timeout_s=30,  # as `calibrant serve` has it
     logging_config={"enable_access_log": False},

@@ -40,7 +40,7 @@ async def from_http(request: Request, error: Exception) -> Response:
         allow = (getattr(error, "headers", None) or {}).get("Allow", "")
         return respond(MethodNotAllowed(f"{request.method} is not what this path takes; {allow} is", allow=allow))
     if status == NotFound.status:
-        return respond(NotFound("nothing lives at this path; /docs shows what does"))
+        return respond(NotFound("there is nothing at this path; see /docs"))
     answer = respond(RunFailed("the request could not be handled", code="http_error"))
     answer.status_code = status
     return answer

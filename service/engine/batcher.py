@@ -173,7 +173,10 @@ class Batcher:
             NotReady: closed, or dead.
         """
         if n_rows > self.max_queue_rows - self.n_waiting:
-            raise QueueFull(f"{self.n_waiting} rows are waiting, {self.max_queue_rows} may: try again in a moment")
+            raise QueueFull(
+                f"the queue is full: {self.n_waiting} of at most {self.max_queue_rows} rows are waiting; "
+                "try again in a moment"
+            )
         if not self.alive:
             raise NotReady("the service is stopping" if self.closed else "the batcher has died")
 

@@ -15,7 +15,7 @@ from service.kinds.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter
-TOO_LATE: Final = "the deadline passed before the answer was there"
+TOO_LATE: Final = "the deadline passed before the answer was ready"
 
 
 class Entry:

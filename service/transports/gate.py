@@ -71,4 +71,4 @@ def media_type_error(value: bytes, endpoint: Endpoint) -> AnsweredError | None:
     if media_type in endpoint.media_types or media_type.endswith(b"+json"):
         return None
     expected = " or ".join(sorted(name.decode() for name in endpoint.media_types - {FORM}))
-    return UnsupportedMediaType(f"the body is of another media type; expected {expected}")
+    return UnsupportedMediaType(f"the media type of the body is not supported; expected {expected}")

@@ -243,7 +243,7 @@ def test_a_full_queue_gets_429_and_a_time_to_come_back(run: Run) -> None:
         assert batcher
         until(lambda: batcher.n_waiting == 2)
         response = running.predict({"logits": [1]})
-        refused(response, 429, "queue_full", "2 rows are waiting, 2 may")
+        refused(response, 429, "queue_full", "the queue is full: 2 of at most 2 rows are waiting")
         assert response.headers["retry-after"] == "1"
         hold.go.set()
         for thread in threads:
@@ -333,7 +333,7 @@ def test_a_service_that_is_starting_gets_503(running: Running, monkeypatch: pyte
 def test_a_deadline_that_passes_gets_504(running: Running) -> None:
     with held(running) as hold:
         response = running.predict({"logits": [1], "timeout_ms": 1})
-        refused(response, 504, "deadline_passed", "the deadline passed before the answer was there")
+        refused(response, 504, "deadline_passed", "the deadline passed before the answer was ready")
         hold.go.set()
 
 

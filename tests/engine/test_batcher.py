@@ -201,7 +201,7 @@ def test_too_many_waiting_rows_are_refused_and_nothing_of_them_is_queued() -> No
         first = client.send(1)
         await runner.running()
         waiting = client.send(2, 3, 4)
-        with pytest.raises(QueueFull, match="3 rows are waiting, 4 may"):
+        with pytest.raises(QueueFull, match="the queue is full: 3 of at most 4 rows are waiting"):
             client.send(5, 6)
         assert batcher.n_waiting == 3
         last = client.send(7)

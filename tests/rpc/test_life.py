@@ -159,7 +159,7 @@ def test_the_parameter_timeout_is_a_deadline_too() -> None:
             )
             hold.wait()
         assert error.code() == Code.DEADLINE_EXCEEDED
-        assert error.details() == "the deadline passed before the answer was there"
+        assert error.details() == "the deadline passed before the answer was ready"
         assert counted(caller) == {("softmax", "504"): 1}
 
 
@@ -173,7 +173,7 @@ def test_more_than_the_queue_holds_is_refused_and_the_rest_answered() -> None:
             until(lambda: waiting(caller) == 2)
             error = failing(lambda: caller.infer(ONE))
         assert error.code() == Code.RESOURCE_EXHAUSTED
-        assert error.details() == "2 rows are waiting, 2 may: try again in a moment"
+        assert error.details() == "the queue is full: 2 of at most 2 rows are waiting; try again in a moment"
         assert dict(error.trailing_metadata())["retry-after"] == "1"
         assert all(call.result() for call in (first, *queued))
 
