@@ -1,1 +1,1 @@
-"""The faces of the service. Handlers and answers know no transport; `asgi.py` and the FastAPI rooms do."""
+"""FastAPI's pages: health, models, metrics, the Open Inference Protocol beside infer, OpenAPI."""

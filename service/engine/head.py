@@ -215,7 +215,7 @@ def run_error(error: Exception) -> RunFailed:
 
 
 def pad_width(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `LANES`."""
+    """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `PACKET`."""
     n, k = logits.shape
     wide = np.full((n, k + -k % PACKET), -np.inf, logits.dtype)
     wide[:, :k] = logits

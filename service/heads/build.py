@@ -76,7 +76,7 @@ def short_graph(model: ModelProto) -> ModelProto:
     """A head on its own, cut to what its `probabilities` need, which stay the same to the bit.
 
     ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
-    is the same. One for any number of classes takes rows of a multiple of `LANES`, and answers as many.
+    is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many.
     """
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")

@@ -1,7 +1,7 @@
 """Rows of an even width: what makes a row's answer bitwise the same alone and in any batch.
 
-ONNX Runtime takes Exp over the flattened tensor in packets of `LANES` numbers and the rest one by one, which
-differs in the last bit. Where the width of a row is a multiple of `LANES` there is no rest.
+ONNX Runtime takes Exp over the flattened tensor in packets of `PACKET` numbers and the rest one by one, which
+differs in the last bit. Where the width of a row is a multiple of `PACKET` there is no rest.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from service.heads.graph import Dim, Graph, ints, scalar
 
 
 class Width:
-    """Pads the class axis of tensors [n, k] to a multiple of `LANES`, and crops what comes out.
+    """Pads the class axis of tensors [n, k] to a multiple of `PACKET`, and crops what comes out.
 
     No node is added where `k` is fixed and a multiple already. `like` names a tensor [n, k]: where `k` is a
     symbol, its width is read while running.
@@ -30,7 +30,7 @@ class Width:
             self._end, self._pads = graph.constant("k", ints(k)), graph.constant("pads", ints(0, -k % PACKET))
         else:
             self._end = graph.add("Shape", like, name="k", start=1, end=2)
-            # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; more lanes would need -k
+            # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; a larger packet would need -k
             self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, PACKET)), name="pads")
 
     def pad(self, tensor: str, name: str) -> str:

@@ -5,14 +5,8 @@ from contextlib import suppress
 from typing import Final
 
 M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
-
-
 M_MMAP_THRESHOLD: Final = -3
-
-
 LARGE_BLOCK: Final = 4 * 2**20  # bytes
-
-
 KEPT: Final = 32 * 2**20  # bytes; 16 MB do for sixteen clients with bodies of 1 MB, 8 MB do not
 
 
