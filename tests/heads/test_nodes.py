@@ -7,7 +7,6 @@ from onnx import TensorProto, helper
 from service.errors import HeadError, UsedWrongly
 from service.heads.build import build
 from service.heads.publish import serialize
-from service.heads.reading import read_stages
 from service.heads.reference import TOLERANCES, check, expected
 from service.heads.stages import EntropyTemperature, Stages
 from service.metadata import Metadata
@@ -131,17 +130,6 @@ def test_the_group_chooses_the_temperature_and_an_unknown_one_has_none_of_its_ow
         found = run(running, logits=logits, group=np.array([[group]]))["probabilities"]
         wanted = run(running, logits=logits, temperature=np.array([[1.7 * factor]]))["probabilities"]
         assert (found == wanted).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("masks_first", [False, True])
-def test_the_stages_read_back_from_the_file(kind: str, masks_first: bool) -> None:
-    own = stages(kind, 7, masks_first=masks_first)
-    read = read_stages(build(own, 7, Metadata()))
-    logits, mask = rows(9, 7)
-    t = np.full((9, 1), 1.3)
-    one, two = (expected(which, logits, mask, t)["log_probabilities"] for which in (own, read))
-    assert np.allclose(one.astype(float), two.astype(float), equal_nan=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
