@@ -21,7 +21,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: str = Field("softmax", description="What is computed: `softmax`.")
+    family: str = Field("softmax", description="What is computed: `softmax`.")
     takes: Literal["logits", "inputs"] = Field(
         "logits", description="What a request brings: `logits`, or the `inputs` of the classifier before the head."
     )
@@ -47,10 +47,12 @@ class Metadata(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def separate_takes(cls, stored: Any) -> Any:
-        """Read files written before `takes` was apart from `kind`: a head behind a classifier was a `classifier`."""
-        if isinstance(stored, dict) and stored.get("kind") == "classifier":
-            return stored | {"kind": "softmax", "takes": "inputs"}
+    def read_kind(cls, stored: Any) -> Any:
+        """Read files that have a `kind`, from before there were families: all softmax, a `classifier` took inputs."""
+        if isinstance(stored, dict) and "kind" in stored:
+            kind = stored["kind"]
+            rest = {key: value for key, value in stored.items() if key != "kind"}
+            return rest | ({"takes": "inputs"} if kind == "classifier" else {})
         return stored
 
     @property

@@ -46,7 +46,7 @@ class Model:
         return {
             "model": self.name,
             "version": self.version,
-            "kind": self.signature.kind,
+            "family": self.signature.family,
             "takes": self.signature.takes,
             "classes": self.signature.classes,
             "temperature": self.signature.temperature,

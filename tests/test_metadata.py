@@ -16,7 +16,7 @@ def test_what_is_written_reads_back() -> None:
 
 def test_an_empty_story_is_that_of_a_plain_head() -> None:
     story = Metadata.from_props({KEY: "{}"})
-    assert (story.kind, story.classes, story.labels, story.temperature, story.masks_first) == (
+    assert (story.family, story.classes, story.labels, story.temperature, story.masks_first) == (
         "softmax",
         None,
         None,
@@ -32,21 +32,21 @@ def test_what_a_later_version_says_is_kept() -> None:
 
 def test_a_head_takes_logits_and_computes_a_softmax_unless_it_says_otherwise() -> None:
     story = Metadata.from_props({KEY: "{}"})
-    assert (story.kind, story.takes) == ("softmax", "logits")
+    assert (story.family, story.takes) == ("softmax", "logits")
 
 
 def test_a_file_of_the_kind_classifier_is_a_softmax_that_takes_inputs() -> None:
     """So files were written before what is computed was apart from what a request brings."""
     story = Metadata.from_props({KEY: '{"kind":"classifier","classes":10}'})
-    assert (story.kind, story.takes, story.classes) == ("softmax", "inputs", 10)
-    assert json.loads(story.to_props()[KEY])["kind"] == "softmax"
+    assert (story.family, story.takes, story.classes) == ("softmax", "inputs", 10)
+    assert json.loads(story.to_props()[KEY])["family"] == "softmax"
     assert Metadata.from_props(story.to_props()) == story
 
 
 @pytest.mark.parametrize("takes", ["logits", "inputs"])
-def test_what_a_head_takes_is_kept_whatever_its_kind(takes: str) -> None:
-    story = Metadata.from_props({KEY: f'{{"kind":"something else","takes":"{takes}"}}'})
-    assert (story.kind, story.takes) == ("something else", takes)
+def test_what_a_head_takes_is_kept_whatever_its_family(takes: str) -> None:
+    story = Metadata.from_props({KEY: f'{{"family":"something else","takes":"{takes}"}}'})
+    assert (story.family, story.takes) == ("something else", takes)
 
 
 @pytest.mark.parametrize(

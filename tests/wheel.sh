@@ -22,4 +22,4 @@ cp -R models pyproject.toml tests "$wheel"
 cd "$wheel"
 "$installed" -c 'import service; assert "site-packages" in service.__file__, service.__file__'
 venv/bin/calibrant --version
-"$installed" -m pytest tests/api tests/codec tests/commands tests/engine tests/heads tests/kinds tests/transports tests/test_cli.py
+"$installed" -m pytest tests/api tests/codec tests/commands tests/engine tests/heads tests/families tests/transports tests/test_cli.py

@@ -28,7 +28,7 @@ class ModelSummary(BaseModel):
     model: str
     version: str
     versions: list[str] = Field(description="All that are served, ascending.")
-    kind: str = Field(description="What is computed: `softmax`.")
+    family: str = Field(description="What is computed: `softmax`.")
     takes: str = Field(description="What a request brings: `logits`, or the `inputs` of an attached classifier.")
     classes: int | None = Field(description="K; null where any number is served.")
     temperature: float

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Chunk, Floats
 from service.engine.head import Head
-from service.kinds.outputs import GRAPH_OUTPUTS
+from service.families.outputs import GRAPH_OUTPUTS
 from service.measures.scores import Predict
 
 LOG_PROBABILITIES: Final = 1 << GRAPH_OUTPUTS.index("log_probabilities")

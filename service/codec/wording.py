@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from service.codec import arrays
-from service.kinds.outputs import OUTPUTS
+from service.families.outputs import OUTPUTS
 
 NAMES: Final = ", ".join(OUTPUTS)
 EXPECTED: Final = {

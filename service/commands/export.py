@@ -88,7 +88,7 @@ def summary(path: Path, metadata: Metadata) -> str:
     """One line that says what was written."""
     classes = f"{metadata.classes or 'any number of'} classes"
     where = "" if metadata.takes == "logits" else " behind a classifier"
-    return f"wrote {path}: {metadata.kind}{where}, {classes}, temperature {metadata.temperature:g}"
+    return f"wrote {path}: {metadata.family}{where}, {classes}, temperature {metadata.temperature:g}"
 
 
 def read_bias(path: Path) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.engine.answers import Share
 from service.engine.rows import Runnable
 from service.errors import AnsweredError
-from service.kinds.outputs import graph_outputs
+from service.families.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
 clock = time.perf_counter

@@ -19,8 +19,8 @@ from service.engine.session import AGAIN, PROVIDERS, InferenceSession, RunOption
 from service.engine.signature import Signature
 from service.engine.single import Row
 from service.errors import HeadError, RunFailed
-from service.kinds import KINDS
-from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
+from service.families import FAMILIES
+from service.families.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
 from service.metadata import SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
 
@@ -229,10 +229,10 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
         HeadError: they contradict each other, or cannot be served.
     """
     by_group: dict[str, float] = metadata.calibrator.get("group_temperatures", {})
-    if metadata.kind not in KINDS:
-        raise HeadError(f"is of the kind {metadata.kind!r}; expected {' or '.join(KINDS)}")
+    if metadata.family not in FAMILIES:
+        raise HeadError(f"is of the family {metadata.family!r}; expected {' or '.join(FAMILIES)}")
     return Signature(
-        kind=metadata.kind,
+        family=metadata.family,
         takes=metadata.takes,
         inputs=request_inputs(session),
         classes=class_count(session, metadata),

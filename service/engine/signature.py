@@ -18,7 +18,7 @@ class Signature:
 
     Attributes:
         name, version: of the model; empty for a head that is not served under a name.
-        kind: what is computed, a key of `kinds.KINDS`.
+        family: what is computed, a key of `families.FAMILIES`.
         takes: what a request brings: `logits`, or the `inputs` of the classifier that the head stands behind.
         inputs: what a request brings, name to (dtype, shape without the batch axis; none is open).
         classes: K, or none where any number is served.
@@ -32,7 +32,7 @@ class Signature:
 
     name: str = ""
     version: str = ""
-    kind: str = "softmax"
+    family: str = "softmax"
     takes: Literal["logits", "inputs"] = "logits"
     inputs: Mapping[str, Input] = field(default_factory=lambda: LOGITS)
     classes: int | None = None

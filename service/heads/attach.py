@@ -66,7 +66,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
 
     graph = Graph(HEAD)
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
-    append(graph, logits, rest, *shape, metadata.kind)
+    append(graph, logits, rest, *shape, metadata.family)
     surgery.extend(model.graph, graph)
     return set_metadata(model, metadata.model_copy(update={"takes": "inputs", "masks_first": False}))
 

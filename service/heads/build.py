@@ -1,8 +1,8 @@
-"""Heads of every kind: the graph from the logits to the outputs, alone or as the end of another graph.
+"""Heads of every family: the graph from the logits to the outputs, alone or as the end of another graph.
 
 The order is the point. The mask writes -inf first, never a finite fill, so that nothing that stood under it is read;
 the row maximum is subtracted before the temperature divides, so that no digit is lost to a large shift. What follows is
-the kind's own: see `GRAPHS`.
+the family's own: see `GRAPHS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,9 +24,9 @@ from service.metadata import Metadata
 # Outputs of nodes, and which input each of them equals where rows are of even width.
 WIDENING: Final = {"wide": 0, "probabilities": 0}
 
-# What each kind makes of the shifted logits and the temperature: its outputs.
-KindGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
-GRAPHS: Final[Mapping[str, KindGraph]] = {"softmax": softmax.append_outputs}
+# What each family makes of the shifted logits and the temperature: its outputs.
+FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
+GRAPHS: Final[Mapping[str, FamilyGraph]] = {"softmax": softmax.append_outputs}
 
 
 def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
@@ -41,7 +41,7 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     k: Dim = "K" if classes is None else classes
     metadata = check_metadata(metadata, stages, classes).model_copy(update={"takes": "logits"})
     graph = Graph()
-    append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k, metadata.kind)
+    append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k, metadata.family)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(
         graph.finish("head"),
@@ -53,7 +53,7 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     return set_metadata(model, metadata)
 
 
-def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, kind: str = "softmax") -> None:
+def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: str = "softmax") -> None:
     """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
 
     Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
@@ -69,7 +69,7 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, kind: str 
     shifted = shift(graph, width.pad(mask_logits(graph, mask, logits, stages, width), "wide"))
     if stages.group_temperatures is not None:
         temperature = apply_groups(graph, temperature, logits, stages.group_temperatures, n)
-    GRAPHS[kind](graph, width, n, shifted, temperature, stages)
+    GRAPHS[family](graph, width, n, shifted, temperature, stages)
 
 
 def short_graph(model: ModelProto) -> ModelProto:

@@ -1,4 +1,4 @@
-"""What every kind starts from: the calibrated logits, -inf where a class is masked, less the row maximum."""
+"""What every family starts from: the calibrated logits, -inf where a class is masked, less the row maximum."""
 
 from typing import Final, NamedTuple
 

@@ -8,9 +8,9 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
+from service.families import FAMILIES
 from service.heads.reading import HEAD, read_stages
 from service.heads.stages import Stages
-from service.kinds import KINDS
 from service.metadata import Metadata
 
 Tensors = dict[str, NDArray[Any]]
@@ -34,7 +34,7 @@ TOLERANCES: Final = {
 
 
 def expected(
-    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], kind: str = "softmax"
+    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], family: str = "softmax"
 ) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
 
@@ -51,7 +51,7 @@ def expected(
         read = mask[row] & np.isfinite(logits[row]) if stages.masks_first else np.isfinite(logits[row])
         x = calibrate(stages, logits[row].astype(np.longdouble), read)[allowed]
         t = np.longdouble(temperature[row, 0])
-        p, log_p, logsumexp = KINDS[kind].distribution(x, t)
+        p, log_p, logsumexp = FAMILIES[family].distribution(x, t)
         answers["scores"][row, allowed] = x - x.max()
         answers["probabilities"][row, allowed] = p
         answers["log_probabilities"][row, allowed] = log_p
@@ -95,7 +95,7 @@ def check(model: ModelProto) -> None:
         HeadError: an output is further from the reference than its tolerance.
     """
     stages = read_stages(model)
-    kind = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props}).kind
+    family = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props}).family
     evaluator = ReferenceEvaluator(alone(model))
     logits = evaluator.input_names[0]
     k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
@@ -103,10 +103,10 @@ def check(model: ModelProto) -> None:
     for n, width in ((1, k or 10), (4, k or 7)):
         x, mask, temperature = examples(rng, n, width)
         defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
-        compare(evaluator, {logits: x}, expected(stages, x, *defaults, kind))
+        compare(evaluator, {logits: x}, expected(stages, x, *defaults, family))
         x[~mask] = np.nan
         given = {logits: x, "mask": mask, "temperature": temperature}
-        compare(evaluator, given, expected(stages, x, mask, temperature, kind))
+        compare(evaluator, given, expected(stages, x, mask, temperature, family))
 
 
 def alone(model: ModelProto) -> ModelProto:

@@ -38,7 +38,7 @@ def test_the_models_are_listed_with_their_bounds(running: Running) -> None:
         "model": "softmax",
         "version": "1",
         "versions": ["1"],
-        "kind": "softmax",
+        "family": "softmax",
         "takes": "logits",
         "classes": None,
         "temperature": 1.0,

@@ -11,7 +11,7 @@ from service.engine.batcher import Batcher
 from service.engine.entry import Entry
 from service.engine.feed import build_feed
 from service.engine.rows import Rows, Runnable
-from service.kinds.outputs import graph_bits
+from service.families.outputs import graph_bits
 
 PROBABILITIES = graph_bits(("probabilities",))
 ENTROPY = graph_bits(("entropy",))

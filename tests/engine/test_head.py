@@ -16,18 +16,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from service import kinds
+from service import families
 from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
 from service.engine.rows import Rows
 from service.engine.session import choose_provider, n_cpus
 from service.engine.single import Row
 from service.errors import CannotStart, HeadError, RunFailed
+from service.families import softmax
+from service.families.outputs import GRAPH_OUTPUTS, graph_bits
 from service.heads.build import build, short_graph
 from service.heads.publish import write
 from service.heads.stages import EntropyTemperature, Stages
-from service.kinds import softmax
-from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits
 from service.metadata import SHORT_KEY, Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
@@ -156,7 +156,7 @@ def test_a_head_says_what_it_is(tmp_path: Path) -> None:
     mine = Head(head(tmp_path / "mine.onnx", 2.5, labels=["a", "b"]))
     assert (mine.signature.classes, mine.signature.labels, mine.temperature) == (2, ("a", "b"), 2.5)
     assert mine.provider == "cpu"
-    assert (mine.signature.kind, mine.signature.takes) == ("softmax", "logits")
+    assert (mine.signature.family, mine.signature.takes) == ("softmax", "logits")
     assert mine.signature.inputs == {"logits": (np.float32, (2,))}
     assert repr(mine).endswith("K=2 T=2.5 on cpu>")
     assert repr(GENERIC).endswith("K=any T=1 on cpu>")
@@ -355,8 +355,8 @@ def made(tmp_path: Path, what: str) -> Path:
         return foreign(path, props=story)
     if what == "fixed batch":
         return foreign(path, n=1, props=story, names=GRAPH_OUTPUTS)
-    if what == "unknown kind":
-        return foreign(path, props={"calibrant": '{"kind":"hyperbolic"}'}, names=GRAPH_OUTPUTS)
+    if what == "unknown family":
+        return foreign(path, props={"calibrant": '{"family":"hyperbolic"}'}, names=GRAPH_OUTPUTS)
     if what == "other classes":
         return foreign(path, props={"calibrant": '{"classes":3}'}, names=GRAPH_OUTPUTS)
     path.write_bytes({"empty": b"", "text": b"hello\n" * 9, "truncated": good[: len(good) // 2]}[what])
@@ -374,7 +374,7 @@ def made(tmp_path: Path, what: str) -> Path:
         ("wrong story", "has metadata that do not read, classes: "),
         ("missing outputs", "has no output log_probabilities, logsumexp, probabilities, scores"),
         ("fixed batch", "cannot run 2 rows, its batch dimension is fixed at 1: export it again"),
-        ("unknown kind", f"is of the kind 'hyperbolic'; expected {' or '.join(kinds.KINDS)}"),
+        ("unknown family", f"is of the family 'hyperbolic'; expected {' or '.join(families.FAMILIES)}"),
         ("other classes", "has 4 classes in its graph and 3 classes in its metadata"),
     ],
 )
@@ -391,7 +391,7 @@ def test_a_file_of_the_kind_classifier_takes_the_inputs_of_its_graph(tmp_path: P
     """So files were written before what is computed was apart from what a request brings."""
     path = foreign(tmp_path / "model.onnx", props={"calibrant": '{"kind":"classifier"}'}, names=GRAPH_OUTPUTS)
     signature = Head(path).signature
-    assert (signature.kind, signature.takes, signature.classes) == ("softmax", "inputs", 4)
+    assert (signature.family, signature.takes, signature.classes) == ("softmax", "inputs", 4)
     assert signature.inputs == {"x": (np.float32, (4,))}
 
 

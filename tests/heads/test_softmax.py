@@ -197,7 +197,7 @@ def test_no_padding_where_the_number_of_classes_is_known_and_even() -> None:
 def test_the_metadata_say_what_the_graph_does() -> None:
     """The temperature, the classes and whether the mask comes first are the graph's."""
     plain = told(build(Stages(1.7), None, Metadata(classes=4)))
-    assert (plain.kind, plain.classes, plain.temperature, plain.masks_first) == ("softmax", None, 1.7, True)
+    assert (plain.family, plain.classes, plain.temperature, plain.masks_first) == ("softmax", None, 1.7, True)
     biased = told(build(Stages(1.7, np.zeros(3)), 3, Metadata(labels=("a", "b", "c"))))
     assert (biased.classes, biased.labels, biased.masks_first) == (3, ("a", "b", "c"), False)
 

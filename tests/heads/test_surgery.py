@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 
+from service.families.outputs import GRAPH_OUTPUTS
 from service.heads import surgery
 from service.heads.build import build
 from service.heads.stages import Stages
-from service.kinds.outputs import GRAPH_OUTPUTS
 from service.metadata import Metadata
 from tests.heads import classifiers
 from tests.heads.running import session

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.infer.tensors import DTYPES
+from service.families.outputs import OUTPUTS
 from service.heads.attach import attach
 from service.heads.publish import write
 from service.heads.stages import Stages
-from service.kinds.outputs import OUTPUTS
 from service.metadata import Metadata
 from tests.heads.classifiers import linear, made
 from tests.rpc.calls import Caller, Given, arrays, bfloats, calling, request

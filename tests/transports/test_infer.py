@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.kinds.outputs import OUTPUTS
+from service.families.outputs import OUTPUTS
 from tests.api.bodies import held
 from tests.conftest import Running
 from tests.heads_made import head, put

@@ -7,7 +7,7 @@ import numpy as np
 from service.codec.infer.encode import DTYPES
 from service.codec.infer.tensors import NAMES
 from service.engine.signature import Signature
-from service.kinds.outputs import OUTPUTS, PER_CLASS
+from service.families.outputs import OUTPUTS, PER_CLASS
 from service.repository import Model
 from service.settings import Settings
 

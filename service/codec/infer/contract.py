@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.kinds.outputs import Output
+from service.families.outputs import Output
 
 Datatype = Literal[
     "BOOL",

@@ -17,8 +17,8 @@ from service.codec.infer.header import OutputRequest
 from service.codec.infer.tensors import NAMES, to_bytes
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
-from service.kinds import KINDS, Kind
-from service.kinds.outputs import OUTPUTS, PER_CLASS
+from service.families import FAMILIES, Family
+from service.families.outputs import OUTPUTS, PER_CLASS
 
 # perf_analyzer writes beyond its memory where an output is FP64
 FLOAT32: Final = np.dtype(np.float32)
@@ -49,12 +49,12 @@ def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[by
 
 def output_tensors(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[OutputRequest, NDArray[Any]]]:
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
-    kind = KINDS[model.kind]
+    family = FAMILIES[model.family]
     arrays = arrays if query.rows.n else empty_arrays(query)
     for wanted in query.wanted:
-        values = output_values(wanted.name, arrays, kind)
+        values = output_values(wanted.name, arrays, family)
         if wanted.n_classes:
-            strings = classification_strings(values, kind.top(arrays, wanted.n_classes), wanted.n_classes, model)
+            strings = classification_strings(values, family.top(arrays, wanted.n_classes), wanted.n_classes, model)
             values = np.array(strings, np.object_).reshape(len(values), min(wanted.n_classes, values.shape[1]))
         yield wanted, values
 
@@ -95,11 +95,11 @@ def response_header(query: Inference, outputs: list[dict[str, Any]], model: Sign
     return answer
 
 
-def output_values(name: str, arrays: Arrays, kind: Kind) -> NDArray[Any]:
+def output_values(name: str, arrays: Arrays, family: Family) -> NDArray[Any]:
     """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left."""
     if name in PER_CLASS:
         return arrays[name]
-    values: NDArray[Any] = getattr(kind, name)(arrays)
+    values: NDArray[Any] = getattr(family, name)(arrays)
     return values
 
 

@@ -13,7 +13,7 @@ import orjson
 from service.codec.arrays import json_type
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
 from service.errors import InvalidValue, Malformed, NotJSON
-from service.kinds.outputs import OUTPUTS
+from service.families.outputs import OUTPUTS
 
 CLASSIFIED: Final = frozenset({"probabilities", "log_probabilities"})
 REMEMBERED_BYTES: Final = 1024

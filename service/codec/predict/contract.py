@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, WithJsonSchema
 
-from service.kinds.outputs import OUTPUTS, Output
+from service.families.outputs import OUTPUTS, Output
 
 NUMBER: Final = {"type": ["number", "null"]}
 

@@ -14,8 +14,8 @@ from service.conformal import Conformal
 from service.engine.answers import Share
 from service.engine.rows import Arrays, Runnable
 from service.engine.signature import Signature
-from service.kinds import KINDS, Kind
-from service.kinds.outputs import PER_CLASS
+from service.families import FAMILIES, Family
+from service.families.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 RANDOM: Final = SystemRandom()
@@ -31,20 +31,20 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
     if query.id is not None:
         answer["id"] = query.id
     answer["temperature"] = answer_temperature(query, model)
-    kind = KINDS[model.kind]
+    family = FAMILIES[model.family]
     for output in query.outputs:
         if output in PER_CLASS:
             values = arrays[output]
             answer[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
         elif output == "prediction":
-            classes = kind.prediction(arrays).tolist()
+            classes = family.prediction(arrays).tolist()
             answer[output] = per_row([None if i < 0 else i for i in classes], query)
             if model.labels:
                 answer["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
         else:
-            answer[output] = per_row(getattr(kind, output)(arrays), query)
+            answer[output] = per_row(getattr(family, output)(arrays), query)
     if query.top_k is not None:
-        answer["top"] = answer_top(arrays, kind, query, query.top_k, model.labels)
+        answer["top"] = answer_top(arrays, family, query, query.top_k, model.labels)
     if query.alpha is not None and model.conformal is not None:
         answer["prediction_set"] = answer_sets(
             arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
@@ -94,9 +94,9 @@ def answer_temperature(query: Query, model: Signature) -> Any:
     return [given] if query.lists_temperature else given
 
 
-def answer_top(arrays: Arrays, kind: Kind, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+def answer_top(arrays: Arrays, family: Family, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
     """The best classes of each row with labels and probabilities, best first."""
-    best = kind.top(arrays, k)
+    best = family.top(arrays, k)
     probabilities = arrays["probabilities"]
     top: dict[str, Any] = {"classes": per_row([row.tolist() for row in best], query)}
     if labels:

@@ -15,7 +15,7 @@ from service.codec.simd import PARSERS, WIDE_ROW, booleans_fast, count_lists, ro
 from service.engine.rows import Rows, Runnable
 from service.engine.signature import Signature
 from service.engine.single import Row
-from service.kinds.outputs import OUTPUTS
+from service.families.outputs import OUTPUTS
 
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})
 NAMES: Final = frozenset(OUTPUTS)

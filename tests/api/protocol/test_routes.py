@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.kinds.outputs import GRAPH_OUTPUTS
+from service.families.outputs import GRAPH_OUTPUTS
 from tests.api.bodies import refused
 from tests.conftest import ROOT, Running, serving
 from tests.heads_made import foreign, head, put

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.kinds import softmax
+from service.families import softmax
 
 
 def answers(scores: Any) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""What it takes to add a kind of head: its numpy, its graph, and a line each in two registers."""
+"""What it takes to add a family of head: its numpy, its graph, and a line each in two registers."""
 
 from pathlib import Path
 from types import ModuleType
@@ -13,17 +13,17 @@ from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, Head
 from service.engine.rows import Rows
 from service.errors import HeadError, InvalidValue
+from service.families import FAMILIES, softmax
+from service.families.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
 from service.heads import build
 from service.heads import softmax as graphs
 from service.heads.publish import write
 from service.heads.stages import Stages
-from service.kinds import KINDS, softmax
-from service.kinds.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
 from service.metadata import Metadata
 
 
 class Squared(ModuleType):
-    """Softmax of twice the scores: a kind of its own, for as long as a test lasts."""
+    """Softmax of twice the scores: a family of its own, for as long as a test lasts."""
 
     MADE_OF: ClassVar = {name: made for name, made in softmax.MADE_OF.items() if name != "entropy"}
     prediction = staticmethod(softmax.prediction)
@@ -43,15 +43,15 @@ def halved(graph: Any, width: Any, n: Any, shifted: Any, temperature: str, stage
 
 @pytest.fixture
 def squared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Head:
-    """A head of that kind, as a file and loaded."""
-    monkeypatch.setitem(KINDS, "squared", Squared("squared"))
+    """A head of that family, as a file and loaded."""
+    monkeypatch.setitem(FAMILIES, "squared", Squared("squared"))
     monkeypatch.setitem(build.GRAPHS, "squared", halved)
-    path = write(build.build(Stages(1.5), 3, Metadata(kind="squared")), tmp_path / "squared.onnx")
+    path = write(build.build(Stages(1.5), 3, Metadata(family="squared")), tmp_path / "squared.onnx")
     return Head(path)
 
 
-def test_a_kind_is_checked_written_loaded_and_run(squared: Head) -> None:
-    assert squared.signature.kind == "squared"
+def test_a_family_is_checked_written_loaded_and_run(squared: Head) -> None:
+    assert squared.signature.family == "squared"
     rows = Rows.from_logits(np.array([[1.0, 2.0, 4.0]]))
     found = squared.run(build_feed([rows], squared.temperature), ALL_OUTPUTS)
     p = np.exp(np.array([1.0, 2.0, 4.0]) * 2 / 1.5)
@@ -61,24 +61,24 @@ def test_a_kind_is_checked_written_loaded_and_run(squared: Head) -> None:
     )
 
 
-def test_a_graph_that_differs_from_its_kind_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "squared", Squared("squared"))
+def test_a_graph_that_differs_from_its_family_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "squared", Squared("squared"))
     monkeypatch.setitem(build.GRAPHS, "squared", graphs.append_outputs)
     with pytest.raises(HeadError, match="further than"):
-        write(build.build(Stages(1.5), 3, Metadata(kind="squared")), tmp_path / "squared.onnx")
+        write(build.build(Stages(1.5), 3, Metadata(family="squared")), tmp_path / "squared.onnx")
 
 
-def test_an_output_that_a_kind_lacks_is_refused(squared: Head) -> None:
-    with pytest.raises(InvalidValue, match="a head of the kind squared has no entropy; expected probabilities"):
-        graph_bits(("entropy",), squared.signature.kind)
+def test_an_output_that_a_family_lacks_is_refused(squared: Head) -> None:
+    with pytest.raises(InvalidValue, match="a head of the family squared has no entropy; expected probabilities"):
+        graph_bits(("entropy",), squared.signature.family)
     assert graph_outputs(graph_bits(("entropy",))) == GRAPH_OUTPUTS[:2]
 
 
-def test_a_file_of_an_unknown_kind_is_named(tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_family_is_named(tmp_path: Path) -> None:
     path = write(build.build(Stages(1.5), 3, Metadata()), tmp_path / "head.onnx")
     model = onnx.load(path)
-    story = Metadata(classes=3, kind="unheard").to_props()
+    story = Metadata(classes=3, family="unheard").to_props()
     onnx.helper.set_model_props(model, story)
     onnx.save(model, path)
-    with pytest.raises(HeadError, match="is of the kind 'unheard'; expected softmax"):
+    with pytest.raises(HeadError, match="is of the family 'unheard'; expected softmax"):
         Head(path)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.kinds import KINDS
-from service.kinds.outputs import GRAPH_OUTPUTS, OUTPUTS, graph_bits, graph_outputs
-from service.kinds.softmax import MADE_OF
+from service.families import FAMILIES
+from service.families.outputs import GRAPH_OUTPUTS, OUTPUTS, graph_bits, graph_outputs
+from service.families.softmax import MADE_OF
 
 
 @pytest.mark.parametrize("output", MADE_OF)
@@ -16,5 +16,5 @@ def test_all_outputs_together_want_the_whole_graph() -> None:
     assert graph_outputs(graph_bits(tuple(MADE_OF))) == GRAPH_OUTPUTS
 
 
-def test_every_kind_says_what_each_output_is_made_of() -> None:
-    assert all(set(OUTPUTS) <= set(kind.MADE_OF) for kind in KINDS.values())
+def test_every_family_says_what_each_output_is_made_of() -> None:
+    assert all(set(OUTPUTS) <= set(family.MADE_OF) for family in FAMILIES.values())

@@ -4,7 +4,7 @@ from functools import cache, lru_cache
 from typing import Final, Literal, get_args
 
 from service.errors import InvalidValue
-from service.kinds import KINDS
+from service.families import FAMILIES
 
 Output = Literal["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
 OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
@@ -14,18 +14,18 @@ GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsume
 
 
 @lru_cache(maxsize=256)
-def graph_bits(outputs: tuple[str, ...], kind: str = "softmax") -> int:
-    """The graph outputs that `outputs` are made of in a head of that kind, as bits.
+def graph_bits(outputs: tuple[str, ...], family: str = "softmax") -> int:
+    """The graph outputs that `outputs` are made of in a head of that family, as bits.
 
     Raises:
-        InvalidValue: the kind does not have one of them.
+        InvalidValue: the family does not have one of them.
     """
     bits = 0
-    made_of = KINDS[kind].MADE_OF
+    made_of = FAMILIES[family].MADE_OF
     for output in outputs:
         if output not in made_of:
             raise InvalidValue(
-                f"a head of the kind {kind} has no {output}; expected {', '.join(made_of)}", code="unknown_output"
+                f"a head of the family {family} has no {output}; expected {', '.join(made_of)}", code="unknown_output"
             )
         for name in made_of[output]:
             bits |= 1 << GRAPH_OUTPUTS.index(name)

@@ -1,6 +1,6 @@
-"""What a head means, a file a kind, in numpy: what can be asked of it, and how that follows from the graph's outputs.
+"""What a head means, a file a family, in numpy: what can be asked of it, and how that follows from the graph's outputs.
 
-A kind's graph is built in `heads/`, by the file of the same name.
+A family's graph is built in `heads/`, by the file of the same name.
 """
 
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
-from service.kinds import softmax
+from service.families import softmax
 
 
-class Kind(Protocol):
-    """The functions of a kind; `arrays` are what the graph computed of N rows, by name."""
+class Family(Protocol):
+    """The functions of a family; `arrays` are what the graph computed of N rows, by name."""
 
     @property
     def MADE_OF(self) -> Mapping[str, tuple[str, ...]]:  # noqa: N802 - a constant of a module
@@ -28,4 +28,4 @@ class Kind(Protocol):
         """The best classes of each row, best first, at most k."""
 
 
-KINDS: Final[Mapping[str, Kind]] = {"softmax": softmax}
+FAMILIES: Final[Mapping[str, Family]] = {"softmax": softmax}
