@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 from service.errors import InvalidValue
 
 MAX_LEVELS: Final = 32  # of lists; numpy has 64 axes
+
+
+class MinusInfinity(float):
+    """The bare constant -Infinity of a body: among logits as good as null, anywhere else a number out of range."""
+
+
+MISSING: Final = frozenset({type(None), MinusInfinity})  # a class without a score
 SPOKEN = {
     bool: "a boolean",
     str: "a string",
@@ -22,6 +29,7 @@ SPOKEN = {
     type(None): "null",
     int: "a number",
     float: "a number",
+    MinusInfinity: "-Infinity",
 }
 
 
@@ -91,17 +99,17 @@ def read_numbers(value: Any, name: str = "logits") -> NDArray[np.float64]:
 def to_numbers(shape: tuple[int, ...], leaves: list[Any], name: str) -> NDArray[np.float64]:
     """As `read_numbers`, from a shape and its leaves."""
     kinds = set(map(type, leaves))
-    if not kinds <= {int, float, type(None)}:
-        i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in (int, float, type(None)))
+    if not kinds <= {int, float, *MISSING}:
+        i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in {int, float, *MISSING})
         raise leaf_error(name, i, shape, leaves[i], "a number or null", "bad_logit")
     # -inf can only be a number such as -1e400 here: out of range, and inf is refused where it is read
-    if type(None) in kinds:
-        leaves = [-math.inf if leaf is None else math.inf if leaf == -math.inf else leaf for leaf in leaves]
+    if missing := kinds & MISSING:
+        leaves = [-math.inf if type(leaf) in MISSING else math.inf if leaf == -math.inf else leaf for leaf in leaves]
     try:
         values = np.array(leaves, np.float64)
     except OverflowError:
         values = np.array([to_float(leaf) for leaf in leaves], np.float64)
-    if type(None) not in kinds:
+    if not missing:
         values[np.isneginf(values)] = np.inf
     return values.reshape(shape)
 
@@ -250,7 +258,7 @@ def read_temperature(value: Any, name: str, row: int | None) -> float:
         number = to_float(value)
         if number < math.inf:
             return number
-    found = f"{value:g}" if type(value) is float else str(value)[:40] if type(value) is int else json_type(value)
+    found = f"{value:g}" if isinstance(value, float) else str(value)[:40] if type(value) is int else json_type(value)
     raise InvalidValue(f"{name} is {found}; expected a finite number above 0", code="bad_temperature", row=row)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from service.codec import arrays
 from service.errors import InvalidValue, NotJSON
 
-CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": None}
+CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": arrays.MinusInfinity("-inf")}
 
 
 MAX_DIGITS: Final = 400  # more than any float64 has

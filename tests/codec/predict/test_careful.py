@@ -121,3 +121,9 @@ def test_options_arrive_as_they_were_sent() -> None:
     query = decoded(ANY, logits=[[1, 2]], outputs=["entropy"], top_k=3, timeout_ms=250, id="x", temperature=[2])
     assert (list(query.outputs), query.top_k, query.timeout_s, query.id) == (["entropy"], 3, 0.25, "x")
     assert query.lists_temperature
+
+
+@pytest.mark.parametrize("key", ["temperature", "top_k", "alpha", "timeout_ms", "id", "mask", "axis", "outputs"])
+def test_the_constant_minus_infinity_is_a_class_without_a_score_and_nothing_else(key: str) -> None:
+    assert decoded(ANY, logits=[1, -np.inf]).rows.inputs["logits"].tolist() == [[1, -np.inf]]
+    assert "is -inf" in str(refused(ANY, logits=[1, 2], **{key: -np.inf})).lower()
