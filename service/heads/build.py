@@ -16,7 +16,7 @@ from service.errors import UsedWrongly
 from service.heads import softmax, surgery
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.masking import MASKING, Shifted, mask_logits, shift
-from service.heads.nodes import apply_groups
+from service.heads.nodes import apply_top, group_factor
 from service.heads.stages import Stages
 from service.heads.width import Width
 from service.metadata import Metadata
@@ -60,15 +60,20 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: st
     `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that names no group.
     Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
     calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
-    maximum before the temperature. A row without an allowed class has zeros, and -inf in all but the first.
+    maximum before the temperature, behind the top-label stage where there is one. A row without an allowed
+    class has zeros, and -inf in all but the first.
     """
     mask = graph.input("mask", TensorProto.BOOL, [n, k], np.ones((1, k if isinstance(k, int) else 1), bool))
     fitted = np.array([[stages.temperature]], np.float64)
     temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
     width = Width(graph, logits, k)
     shifted = shift(graph, width.pad(mask_logits(graph, mask, logits, stages, width), "wide"))
+    factor = None
     if stages.group_temperatures is not None:
-        temperature = apply_groups(graph, temperature, logits, stages.group_temperatures, n)
+        factor = group_factor(graph, logits, stages.group_temperatures, n)
+        temperature = graph.add("Mul", temperature, factor, name="temperature_of_group")
+    if stages.top is not None:
+        shifted = shifted._replace(scores=apply_top(graph, shifted.scores, stages, factor))
     GRAPHS[family](graph, width, n, shifted, temperature, stages)
 
 

@@ -1,4 +1,4 @@
-"""The calibrators as nodes: what stands between the logits and the mask, and the two stages behind it.
+"""The calibrators as nodes: what stands between the logits and the mask, and the stages behind it.
 
 All in float64 and of an even width, so that a row's answer is bitwise the same in any batch: Exp, Log and
 ReduceSum want that; MatMul in float64 gives each row the same bits for any number of rows, which is tested.
@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.stages import EntropyTemperature, Stages
+from service.heads.top import MARGIN, TopLabel
 from service.heads.width import Width
 
 
@@ -137,8 +138,8 @@ def row_temperature(graph: Graph, y: str, seen: Seen, line: EntropyTemperature) 
     return graph.add("ReduceMax", graph.add("Exp", pair, name="t_pair"), last, name="t", keepdims=1)
 
 
-def apply_groups(graph: Graph, temperature: str, logits: str, group_temperatures: NDArray[np.float64], n: Dim) -> str:
-    """The temperature times that of the row's group; groups count from 1, any other number is of none."""
+def group_factor(graph: Graph, logits: str, group_temperatures: NDArray[np.float64], n: Dim) -> str:
+    """What the temperature of the row's group is to that of all [n, 1]; groups count from 1, any other is of none."""
     table = np.concatenate([[1.0], group_temperatures])
     group = graph.input("group", TensorProto.INT64, [n, 1], np.zeros((1, 1), np.int64))
     # the default is one row whatever the batch, and ONNX Runtime would put its buffers to use for [n, 1]
@@ -152,11 +153,66 @@ def apply_groups(graph: Graph, temperature: str, logits: str, group_temperatures
     high = graph.add("GreaterOrEqual", group, end, name="group_high")
     unknown = graph.add("Or", low, high, name="group_unknown")
     known = graph.add("Where", unknown, zero, group, name="group_known")
-    own = graph.add("Gather", temperatures, known, name="group_temperature", axis=0)
-    return graph.add("Mul", temperature, own, name="temperature_of_group")
+    return graph.add("Gather", temperatures, known, name="group_temperature", axis=0)
 
 
-def mix_uniform(graph: Graph, p: str, scores: str, weight: float) -> str:
+def apply_top(graph: Graph, scores: str, stages: Stages, factor: str | None) -> str:
+    """The scores behind the top-label stage, float64 [n, k], so that softmax(scores / T) answers at the fitted T.
+
+    `factor` is that of the row's group. The stage, and the Laplace mix below it, see what the fit has seen; a
+    temperature that a request brings divides what comes out of them, so that it softens and never ranks anew.
+    """
+    assert stages.top is not None  # noqa: S101 - who calls has looked
+    last = graph.constant("last", ints(-1))
+    fitted = factor
+    if stages.temperature != 1:
+        fitted = graph.constant("top_temperature", scalar(stages.temperature))
+        if factor is not None:
+            fitted = graph.add("Mul", fitted, factor, name="top_temperature_of_group")
+    z = scores if fitted is None else graph.add("Div", scores, fitted, name="top_z")
+    # ties: the first of equals; 0 for it, -inf in a row without an allowed class
+    top = graph.add("ArgMax", scores, name="top", axis=-1, keepdims=1)
+    highest = first = graph.add("GatherElements", scores, top, name="top_highest_score", axis=1)
+    if stages.laplace:
+        z = graph.add("Log", mixed(graph, z, scores, stages.laplace), name="top_mixed_logs")
+        first = graph.add("GatherElements", z, top, name="top_first", axis=1)
+    gone = graph.add("Sub", highest, graph.constant("infinity", scalar(np.inf)), name="top_gone")
+    others = graph.add("ScatterElements", z, top, gone, name="top_others", axis=1)
+    second = graph.add("ReduceMax", others, last, name="top_second", keepdims=1)
+    second = graph.add(
+        "Max", second, graph.constant("lowest", scalar(np.finfo(np.float64).min)), name="top_second_finite"
+    )
+    d = graph.add("Sub", others, second, name="top_d")
+    total = graph.add("ReduceSum", graph.add("Exp", d, name="top_e"), last, name="top_sum", keepdims=1)
+    total = graph.add("Max", total, graph.constant("one", scalar(1)), name="top_sum_positive")
+    log_total = graph.add("ReduceLogSum", total, last, name="top_log_total", keepdims=1)
+    odds = graph.add("Sub", graph.add("Sub", first, second, name="top_gap"), log_total, name="top_odds")
+    least = graph.add("Sub", graph.constant("top_margin", scalar(MARGIN)), log_total, name="top_least")
+    after = graph.add("Max", top_line(graph, odds, stages.top), least, name="top_after")
+    # sum of exp over the others is exp(-after), beside exp(0) of the best
+    lower = graph.add("Sub", d, graph.add("Add", log_total, after, name="top_shift"), name="top_lower")
+    z = graph.add("ScatterElements", lower, top, highest, name="top_z_after", axis=1)
+    return z if fitted is None else graph.add("Mul", z, fitted, name="top_scores")
+
+
+def top_line(graph: Graph, odds: str, stage: TopLabel) -> str:
+    """f of the log-odds `odds` [n, 1]: four pieces, an even width, one of them the offset."""
+    lower, upper, weights = stage.pieces
+    pieces = graph.add("Min", odds, graph.constant("top_highest", upper[None]), name="top_most")
+    pieces = graph.add("Max", pieces, graph.constant("top_lowest", lower[None]), name="top_pieces")
+    pieces = graph.add("Mul", pieces, graph.constant("top_weights", weights[None]), name="top_terms")
+    return graph.add("ReduceSum", pieces, graph.constant("last", ints(-1)), name="top_line", keepdims=1)
+
+
+def mixed(graph: Graph, z: str, scores: str, weight: float) -> str:
+    """softmax(z) with the Laplace mix, float64 [n, k]; the largest z is 0."""
+    e = graph.add("Exp", z, name="below_e")
+    total = graph.add("ReduceSum", e, graph.constant("last", ints(-1)), name="below_total", keepdims=1)
+    total = graph.add("Max", total, graph.constant("one", scalar(1)), name="below_total_positive")
+    return mix_uniform(graph, graph.add("Div", e, total, name="below_p"), scores, weight, "below_mixed")
+
+
+def mix_uniform(graph: Graph, p: str, scores: str, weight: float, name: str = "p") -> str:
     """(1 - weight) p + weight times the uniform distribution over the allowed classes, float64 [n, k]."""
     last = graph.constant("last", ints(-1))
     allowed = graph.add("Greater", scores, graph.constant("fill", scalar(-np.inf)), name="has_score")
@@ -165,4 +221,4 @@ def mix_uniform(graph: Graph, p: str, scores: str, weight: float) -> str:
     count = graph.add("Max", count, graph.constant("one", scalar(1)), name="n_allowed_positive")
     share = graph.add("Div", graph.constant("laplace", scalar(weight)), count, name="laplace_share")
     kept = graph.add("Mul", p, graph.constant("laplace_kept", scalar(1 - weight)), name="p_kept")
-    return graph.add("Add", kept, graph.add("Mul", ones, share, name="laplace_p"), name="p")
+    return graph.add("Add", kept, graph.add("Mul", ones, share, name="laplace_p"), name=name)

@@ -11,6 +11,7 @@ from service.errors import HeadError
 from service.families import FAMILIES
 from service.heads.reading import HEAD, read_stages
 from service.heads.stages import Stages
+from service.heads.top import BOUND, MARGIN
 from service.metadata import Metadata
 
 Tensors = dict[str, NDArray[Any]]
@@ -51,11 +52,14 @@ def expected(
         read = mask[row] & np.isfinite(logits[row]) if stages.masks_first else np.isfinite(logits[row])
         x = calibrate(stages, logits[row].astype(np.longdouble), read)[allowed]
         t = np.longdouble(temperature[row, 0])
+        if stages.top is not None:
+            logs = apply_top(stages, x)
+            x = x.max() + (logs - logs.max()) * np.longdouble(stages.temperature)
         p, log_p, logsumexp = FAMILIES[family].distribution(x, t)
         answers["scores"][row, allowed] = x - x.max()
         answers["probabilities"][row, allowed] = p
         answers["log_probabilities"][row, allowed] = log_p
-        if stages.laplace:
+        if stages.laplace and stages.top is None:
             share = stages.laplace / len(allowed)
             p = (1 - np.longdouble(stages.laplace)) * p + share
             answers["probabilities"][row, allowed], answers["log_probabilities"][row, allowed] = p, np.log(p)
@@ -82,6 +86,31 @@ def calibrate(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArr
         log_t = line.intercept + line.slope * (np.log(share) - line.mean) / line.deviation
         x = x / np.exp(np.clip(log_t, -line.bound, line.bound))
     return x
+
+
+def apply_top(stages: Stages, x: NDArray[Any]) -> NDArray[Any]:
+    """The stages behind the mask on the allowed scores [k] of one row: its log-probabilities at the fitted temperature.
+
+    f is written with hinges here, in the stage with pieces.
+    """
+    assert stages.top is not None  # noqa: S101 - who calls has looked
+    logs = x / np.longdouble(stages.temperature)
+    logs = logs - log_sum(logs)
+    if stages.laplace:
+        logs = np.log((1 - np.longdouble(stages.laplace)) * np.exp(logs) + stages.laplace / len(x))
+    top = int(x.argmax())
+    others = np.delete(logs, top)
+    if not len(others):
+        return np.asarray(logs)
+    rest = log_sum(others)
+    (low, high), slopes = stages.top.knots, stages.top.slopes
+    odds = np.clip(logs[top] - rest, -BOUND, BOUND)
+    after = stages.top.offset + slopes[0] * odds + slopes[1] * low + slopes[2] * high
+    after += (slopes[1] - slopes[0]) * max(odds - low, 0) + (slopes[2] - slopes[1]) * max(odds - high, 0)
+    after = max(after, others.max() - rest + MARGIN)
+    answer = logs - rest - np.log1p(np.exp(after))
+    answer[top] = -np.log1p(np.exp(-after))
+    return np.asarray(answer)
 
 
 def log_sum(x: NDArray[Any]) -> Any:

@@ -27,11 +27,12 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
 
     # one division a row; 1/T the same way would be NaN where T is tiny, and of one row where it is the default
     share = graph.add("Reciprocal", total, name="share")
-    p = graph.add("Mul", e, share, name="p_plain" if stages.laplace else "p")
-    if stages.laplace:
+    mix = stages.laplace and stages.top is None  # the top-label stage stands on the mix
+    p = graph.add("Mul", e, share, name="p_plain" if mix else "p")
+    if mix:
         p = mix_uniform(graph, p, shifted.scores, stages.laplace)
     width.output("probabilities", n, p)
-    logs = ("Log", p) if stages.laplace else ("Sub", z, log_total)
+    logs = ("Log", p) if mix else ("Sub", z, log_total)
     width.output("log_probabilities", n, graph.add(*logs, name="log_p"))
     graph.output("logsumexp", TensorProto.FLOAT, [n, 1], "Cast", logsumexp, to=TensorProto.FLOAT)
     width.output("scores", n, shifted.scores, TensorProto.DOUBLE)

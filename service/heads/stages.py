@@ -1,13 +1,14 @@
 """A fitted calibrator: the stages between the logits and the softmax as numbers, and what they make of logits.
 
-The order is affine, entropy temperature, temperature, mask, softmax, Laplace mix; a stage that is not there does
-nothing. The float64 model here is what a fit works with, and what the head must equal; how the numbers are found stands
-in `calibration`, their nodes in `nodes` and `softmax`, how they are read back from a graph in `reading`. No ONNX here.
+The order is affine, entropy temperature, temperature, mask, softmax, Laplace mix, top label; a stage that is not there
+does nothing. The float64 model here is what a fit works with, and what the head must equal; how the numbers are found
+stands in `calibration`, their nodes in `nodes` and `softmax`, how they are read back from a graph in `reading`. No ONNX
+here.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable_classes
 from service.errors import HeadError, UsedWrongly
+from service.heads.top import TopLabel
 
 ENTROPY_FLOOR: Final = 1e-8
 """Smallest normalised entropy; below it float64 sums next to 1 have no digits left."""
@@ -67,6 +69,8 @@ class Stages:
             linear head; none where they read the centred logits.
         entropy: a temperature for each row, from its entropy.
         laplace: weight of the uniform distribution over the allowed classes in the answer, from 0 to below 1.
+        top: the confidence of the best class, calibrated apart; it reads the log-probabilities at `temperature`, and a
+            temperature that a request brings softens what comes out of it.
         group_temperatures: `[G]`, one more divisor for the rows of each group; rows of no group have none.
         masks_first: a masked class is never read, not even by the affine and entropy stages. They read every finite
             logit otherwise, so that a mask only takes classes away and leaves the others' ratios.
@@ -83,6 +87,7 @@ class Stages:
     log_input: float | None = None
     entropy: EntropyTemperature | None = None
     laplace: float = 0.0
+    top: TopLabel | None = None
     group_temperatures: Floats | None = None
     masks_first: bool = False
     method: str = "none"
@@ -114,6 +119,7 @@ class Stages:
             log_input=number(constants, "log_input") if "log_input" in constants else None,
             entropy=EntropyTemperature.from_constants(constants),
             laplace=number(constants, "laplace") if "laplace" in constants else 0.0,
+            top=TopLabel.from_constants(constants),
             group_temperatures=None if groups is None else groups[1:],  # the first is for rows of no group
             masks_first=masks_first,
         )
@@ -139,7 +145,7 @@ class Stages:
         if self.method == "none":
             return 0
         arrays = (self.bias, self.scale, self.matrix, self.group_temperatures)
-        fixed = 2 * (self.entropy is not None) + (self.log_input is not None)
+        fixed = 2 * (self.entropy is not None) + (self.log_input is not None) + 4 * (self.top is not None)
         in_arrays = sum(array.size for array in arrays if array is not None)
         own = self.scale is None and self.matrix is None and self.entropy is None
         return in_arrays + fixed + own
@@ -167,6 +173,8 @@ class Stages:
             found["entropy"] = {name: getattr(self.entropy, name) for name in line}
         if self.laplace:
             found["laplace"] = self.laplace
+        if self.top is not None:
+            found["top"] = asdict(self.top)
         if self.group_temperatures is not None:
             by_group = to_list(self.temperature * self.group_temperatures)
             found["group_temperatures"] = dict(zip(group_names, by_group, strict=True))
@@ -203,11 +211,9 @@ class Stages:
         """Calibrated log-probabilities, float64 `[m,K]`; -inf where a class is masked or has no score."""
         scores = self.scores(logits, mask, groups)
         logs = log_softmax(scores)
-        if not self.laplace:
-            return logs
-        taking_part = scores > -np.inf
-        share = self.laplace / taking_part.sum(axis=1, keepdims=True)
-        return np.where(taking_part, np.log((1 - self.laplace) * np.exp(logs) + share), -np.inf)
+        if self.laplace:
+            logs = mix_uniform(logs, self.laplace)
+        return logs if self.top is None else self.top.apply(logs, scores.argmax(axis=1))
 
     def predict(self, chunk: Chunk) -> Floats:
         """`log_probabilities` of a chunk."""
@@ -219,6 +225,13 @@ def log_softmax(scores: Floats) -> Floats:
     z = scores - scores.max(axis=1, keepdims=True)
     total: Floats = np.exp(z).sum(axis=1, keepdims=True)
     return np.asarray(z - np.log(total))
+
+
+def mix_uniform(logs: Floats, weight: float) -> Floats:
+    """The Laplace mix: log-probabilities `[m,K]` with `weight` of the uniform distribution over the allowed classes."""
+    taking_part = logs > -np.inf
+    share = weight / taking_part.sum(axis=1, keepdims=True)
+    return np.where(taking_part, np.log((1 - weight) * np.exp(logs) + share), -np.inf)
 
 
 def centre(z: Floats, read: Bools) -> Floats:

@@ -9,13 +9,15 @@ from service.heads.build import build
 from service.heads.publish import serialize
 from service.heads.reference import TOLERANCES, check, expected
 from service.heads.stages import EntropyTemperature, Stages
+from service.heads.top import TopLabel
 from service.metadata import Metadata
 from tests.heads.running import head, rows, run, session
 
+TOP = TopLabel(-0.3, (0.6, 1.5, 0.2), (-0.5, 1.2))
 LINE = EntropyTemperature(0.4, 0.6, -1.5, 0.9, 1e-8, 4.0)
 KINDS = (
     "scale", "matrix", "log scale", "log matrix", "entropy", "scale entropy", "log matrix entropy", "laplace",
-    "matrix entropy laplace", "groups",
+    "matrix entropy laplace", "groups", "top", "log matrix entropy top", "laplace top", "groups top",
 )  # fmt: skip
 
 
@@ -31,6 +33,7 @@ def stages(kind: str, k: int, *, masks_first: bool = False) -> Stages:
         log_input=2.3 if "log" in words else None,
         entropy=LINE if "entropy" in words else None,
         laplace=0.01 if "laplace" in words else 0.0,
+        top=TOP if "top" in words else None,
         group_temperatures=np.array([0.5, 3.0]) if "groups" in words else None,
         masks_first=masks_first,
     )
@@ -93,8 +96,8 @@ def test_a_head_that_masks_first_reads_nothing_under_the_mask(kind: str) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mask_leaves_the_ratios_of_the_others(kind: str) -> None:
-    if "laplace" in kind:
-        pytest.skip("the mix goes to the allowed classes, and shares anew")
+    if "laplace" in kind or "top" in kind:
+        pytest.skip("both look at the allowed classes, and share anew")
     running = head(stages(kind, 6), 6)
     logits, mask = rows(30, 6, scale=1)
     filled = mask.any(axis=1)
