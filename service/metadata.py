@@ -21,7 +21,18 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    family: str = Field("softmax", description="What is computed: `softmax`.")
+    family: str = Field(
+        "softmax", description="What is computed: `softmax`, `sigmoid`, `sparsemax`, `entmax15`, `entmax`."
+    )
+    alpha: float | None = Field(None, description="Of `entmax`: above 1, the softmax, and below 2, the sparsemax.")
+    thresholds: tuple[float, ...] | None = Field(
+        None,
+        description="Of a sigmoid: the probability from which each class is predicted; a half where there are none.",
+    )
+    prior: tuple[float, ...] | None = Field(None, description="Class frequencies of the rows that it was fitted on.")
+    ensemble: dict[str, Any] | None = Field(
+        None, description="Where members are averaged: `average`, of `logits` or `probabilities`, and `weights`."
+    )
     takes: Literal["logits", "inputs"] = Field(
         "logits", description="What a request brings: `logits`, or the `inputs` of the classifier before the head."
     )

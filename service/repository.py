@@ -46,7 +46,7 @@ class Model:
         return {
             "model": self.name,
             "version": self.version,
-            "family": self.signature.family,
+            "family": self.signature.family.name,
             "takes": self.signature.takes,
             "classes": self.signature.classes,
             "temperature": self.signature.temperature,
@@ -60,7 +60,14 @@ class Model:
             if isinstance(scores, dict):  # the tables are for machines, and long
                 scores.pop("tables", None)
         cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
-        return {**self.summary(), "inputs": list(self.signature.inputs), "metadata": metadata, "measured_cost": cost}
+        use = self.signature.family.use
+        return {
+            **self.summary(),
+            "use": use,
+            "inputs": list(self.signature.inputs),
+            "metadata": metadata,
+            "measured_cost": cost,
+        }
 
 
 Key = tuple[str, int]  # name and version

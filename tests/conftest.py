@@ -16,6 +16,7 @@ from service.app import Service, create_app
 from service.process.server import Server
 from service.settings import Settings
 from service.transports.fast import OrdinaryProtocol
+from tests import families_made
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -96,6 +97,19 @@ def serving(*, protocol: type[OrdinaryProtocol] | None = None, **options: Any) -
 def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     """The shipped models, over one transport after the other."""
     with serving(fast_http=TRANSPORTS[request.param]) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def family_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a head of every family."""
+    return families_made.make(tmp_path_factory.mktemp("families") / "models")
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS)
+def families(request: pytest.FixtureRequest, family_models: Path) -> Iterator[Running]:
+    """A service of them, over one transport after the other."""
+    with serving(fast_http=TRANSPORTS[request.param], models=family_models) as service:
         yield service
 
 

@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
 from service.errors import NotFound
@@ -64,6 +65,18 @@ ENDPOINT_PAGES: Final = (
         False,
     ),
     EndpointPage(
+        "evaluate",
+        {
+            "/v1/evaluate": "Evaluate with the default model",
+            "/v1/models/{model}/evaluate": "Evaluate with a model's highest version",
+            "/v1/models/{model}/versions/{version}/evaluate": "Evaluate with one version",
+        },
+        "EvaluateRequest",
+        "EvaluateAnswer",
+        ERRORS,
+        False,
+    ),
+    EndpointPage(
         "open inference protocol",
         {
             "/v2/models/{model}/infer": "Infer with a model's highest version",
@@ -78,6 +91,8 @@ ENDPOINT_PAGES: Final = (
 MODELS: Final = (
     (PredictRequest, "validation"),
     (PredictAnswer, "serialization"),
+    (EvaluateRequest, "validation"),
+    (EvaluateAnswer, "serialization"),
     (InferRequest, "validation"),
     (InferAnswer, "serialization"),
     (ErrorAnswer, "serialization"),

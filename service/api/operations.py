@@ -28,7 +28,7 @@ class ModelSummary(BaseModel):
     model: str
     version: str
     versions: list[str] = Field(description="All that are served, ascending.")
-    family: str = Field(description="What is computed: `softmax`.")
+    family: str = Field(description="What is computed, such as `softmax`.")
     takes: str = Field(description="What a request brings: `logits`, or the `inputs` of an attached classifier.")
     classes: int | None = Field(description="K; null where any number is served.")
     temperature: float
@@ -49,6 +49,7 @@ class Models(BaseModel):
 class ModelDetails(ModelSummary):
     """Everything that a head file says of itself, and what a run of it costs here."""
 
+    use: str = Field(description="When to use a head of this family, in three sentences.")
     inputs: list[str]
     metadata: dict[str, Any]
     measured_cost: dict[str, float] = Field(description="Seconds a run, and seconds an input number on top.")

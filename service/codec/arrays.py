@@ -262,8 +262,8 @@ def read_temperature(value: Any, name: str, row: int | None) -> float:
     raise InvalidValue(f"{name} is {found}; expected a finite number above 0", code="bad_temperature", row=row)
 
 
-def class_axes(axis: int | list[int], rank: int) -> int:
-    """How many trailing axes of logits of `rank` are classes.
+def class_axes(axis: int | list[int], rank: int, *, members: bool = False) -> int:
+    """How many trailing axes of logits of `rank` are classes; before them stands an axis of `members` if there are any.
 
     Raises:
         InvalidValue: not trailing, or the rank is neither that (one row) nor one more.
@@ -273,7 +273,9 @@ def class_axes(axis: int | list[int], rank: int) -> int:
     if sorted(axes) != list(range(-n, 0)) or n == 0:
         found = str(axis) if len(str(axis)) <= 40 else "out of range"
         raise InvalidValue(f"axis is {found}; expected -1, or trailing axes such as [-2, -1]", code="bad_axis")
-    if rank not in (n, n + 1):
-        ranks = "[K] or [N][K]" if n == 1 else f"{n} or {n + 1} levels of lists"
+    one = n + members
+    if rank not in (one, one + 1):
+        few = "[M][K] or [N][M][K]" if members else "[K] or [N][K]"
+        ranks = few if n == 1 else f"{one} or {one + 1} levels of lists"
         raise InvalidValue(f"logits have {rank} levels of lists; expected {ranks}", code="wrong_shape")
     return n

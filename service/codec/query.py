@@ -22,6 +22,8 @@ class Query:
         alpha: the largest share of rows whose prediction set may miss the true class.
         groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
         lists_temperature: the request gave its temperature as a list, so the answer does.
+        prior: what to add to each class's log-probability, or to its log-odds of a sigmoid; float64 `[K]`.
+        abstain_below: no prediction where the confidence is lower.
         binary: its numbers come and go as bytes, which takes next to no time.
         plain: one row, probabilities only, no warnings.
     """
@@ -38,11 +40,23 @@ class Query:
     groups: NDArray[np.int64] | None = None
     binary: bool = False
     plain: bool = False
+    prior: NDArray[np.float64] | None = None
+    abstain_below: float | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:
         """All that the answer is made of."""
-        if self.top_k is None and self.alpha is None:
-            return self.outputs
-        top = () if self.top_k is None else ("top",)
-        return (*self.outputs, *top, *(() if self.alpha is None else ("prediction_set",)))
+        return list_needs(self)
+
+
+def list_needs(query: Query) -> tuple[str, ...]:
+    """What the outputs and the options of a query are made of."""
+    if query.top_k is None and query.alpha is None and query.prior is None and query.abstain_below is None:
+        return query.outputs
+    options = {
+        "top": query.top_k,
+        "prediction_set": query.alpha,
+        "scores": query.prior,
+        "confidence": query.abstain_below,
+    }
+    return (*query.outputs, *(name for name, option in options.items() if option is not None))

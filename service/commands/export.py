@@ -1,8 +1,9 @@
-"""Write a head file: masked softmax with a temperature, alone or behind a classifier that ends in logits.
+"""Write a head file: masked softmax or another family with a temperature, alone or behind a classifier.
 
 For example:
   calibrant export --name softmax                                   any number of classes
   calibrant export --name digits --classes labels.txt --temperature 1.7
+  calibrant export --name tags --family sigmoid --classes tags.txt
   calibrant export --name mine --onto classifier.onnx --output logits --classes labels.txt
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.commands import families
 from service.commands.class_names import read_classes, read_text
 from service.errors import CannotStart, UsedWrongly
 from service.metadata import Metadata
@@ -39,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="K numbers added to the logits, .npy or text (default: none)",
     )
+    families.add_arguments(parser)
     parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
     parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
 
@@ -61,8 +64,18 @@ def run(arguments: Namespace) -> int:
     from service.heads.stages import Stages
 
     classes, labels = read_classes(arguments.classes)
-    stages = Stages(arguments.temperature, None if arguments.bias is None else read_bias(arguments.bias))
-    metadata = make_metadata(stages, classes or stages.classes, labels)
+    parameters = families.read_parameters(arguments.family, arguments.parameters)
+    if arguments.bias is not None and parameters.bias is not None:
+        raise UsedWrongly("both --bias and a bias in --parameters were given; expected one of them")
+    if arguments.onto is not None and parameters.members is not None:
+        raise UsedWrongly("--onto has one classifier, which has no members; expected --family without an average")
+    stages = Stages(
+        arguments.temperature,
+        parameters.bias if arguments.bias is None else read_bias(arguments.bias),
+        slope=parameters.scale,
+        members=parameters.members,
+    )
+    metadata = make_metadata(stages, classes or stages.classes or parameters.classes, labels, parameters)
     if arguments.onto is None:
         model = build(stages, metadata.classes, metadata)
     else:
@@ -73,13 +86,27 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def make_metadata(stages: "Stages", classes: int | None, labels: tuple[str, ...] | None) -> Metadata:
+def make_metadata(
+    stages: "Stages", classes: int | None, labels: tuple[str, ...] | None, parameters: "families.Parameters"
+) -> Metadata:
     """What the file will say of itself."""
+    for key in ("thresholds", "prior"):
+        values = getattr(parameters, key)
+        if values is not None and len(values) != classes:
+            raise UsedWrongly(
+                f"--parameters: {key} has {len(values)} numbers; expected one for each of {classes} classes"
+            )
     method = "bias" if stages.changes_logits else "none" if stages.temperature == 1 else "temperature"
     return Metadata(
         classes=classes,
+        family=parameters.family.name,
+        alpha=parameters.alpha,
+        thresholds=parameters.thresholds,
+        prior=parameters.prior,
+        ensemble=None if parameters.members is None else parameters.members.to_metadata(),
         labels=labels,
-        calibrator={"method": method, "temperature": stages.temperature},
+        calibrator={"method": method, "temperature": stages.temperature}
+        | ({} if stages.slope is None else {"slope": stages.slope.tolist()}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -88,6 +115,8 @@ def summary(path: Path, metadata: Metadata) -> str:
     """One line that says what was written."""
     classes = f"{metadata.classes or 'any number of'} classes"
     where = "" if metadata.takes == "logits" else " behind a classifier"
+    if metadata.ensemble is not None:
+        where = f" of the averaged {metadata.ensemble['average']} of members"
     return f"wrote {path}: {metadata.family}{where}, {classes}, temperature {metadata.temperature:g}"
 
 

@@ -11,30 +11,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.conformal import Conformal
 from service.engine.bound import Bound, bind
 from service.engine.feed import build_feed
-from service.engine.rows import PACKET, Input, Runnable
-from service.engine.session import AGAIN, PROVIDERS, InferenceSession, RunOptions, open_session, open_short, run_options
-from service.engine.signature import Signature
+from service.engine.reading import NEEDED, read_signature
+from service.engine.rows import PACKET, Runnable
+from service.engine.session import AGAIN, PROVIDERS, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
 from service.errors import HeadError, RunFailed
-from service.families import FAMILIES
-from service.families.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
+from service.families.outputs import GRAPH_OUTPUTS, OF_MEMBERS, graph_bits, graph_outputs
 from service.metadata import SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
-DTYPES: Final[Mapping[str, type[np.generic]]] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
-}
 JUST: Final = ("probabilities",)
 JUST_BITS: Final = graph_bits(JUST)
 N_PROBE_CLASSES: Final = 16
@@ -42,7 +31,7 @@ N_PROBE_ROWS: Final = 64
 N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
 LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
 MAX_BOUND: Final = 64  # widths
-ALL_OUTPUTS: Final = (1 << len(GRAPH_OUTPUTS)) - 1
+ALL_OUTPUTS: Final = sum(1 << i for i, name in enumerate(GRAPH_OUTPUTS) if name in NEEDED)
 
 
 class Head:
@@ -80,7 +69,7 @@ class Head:
         self.short = self.session
         self.widens = False
         if self.signature.takes == "logits" and self.provider == "cpu" and SHORT_KEY in props:
-            self.widens = self.signature.inputs.get("logits", (np.float32, ()))[1] == (None,)
+            self.widens = self.signature.inputs.get("logits", (np.float32, (0,)))[1][-1] is None
             self.short = open_short(path, props[SHORT_KEY], intra_op_threads)
         self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
@@ -130,7 +119,7 @@ class Head:
     def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The probabilities, `[N, K]`, by the session that has nothing else."""
         options = self.options_for(feed)
-        k = feed["logits"].shape[1] if self.widens else 0
+        k = feed["logits"].shape[-1] if self.widens else 0
         if k % PACKET:
             feed = {**feed, "logits": pad_width(feed["logits"])}
         (probabilities,) = self.short.run(JUST, feed, options)
@@ -188,7 +177,10 @@ class Head:
         """One run of `n` rows that must answer `n` rows of every output."""
         again = "export it again with a dynamic first dimension"
         try:
-            outputs = self.run(self.probe(n, N_PROBE_CLASSES), ALL_OUTPUTS)
+            outputs = self.run(
+                self.probe(n, N_PROBE_CLASSES),
+                ALL_OUTPUTS | self.signature.bits((OF_MEMBERS,) * self.signature.averages),
+            )
         except RunFailed as error:
             fixed = [i.shape[0] for i in self.session.get_inputs() if isinstance(i.shape[0], int) and i.shape[0] != n]
             why = f"its batch dimension is fixed at {fixed[0]}" if fixed else str(error.__cause__).splitlines()[0]
@@ -215,73 +207,11 @@ def run_error(error: Exception) -> RunFailed:
 
 
 def pad_width(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`logits` `[N, K]` with columns of -inf behind, up to a multiple of `PACKET`."""
-    n, k = logits.shape
-    wide = np.full((n, k + -k % PACKET), -np.inf, logits.dtype)
-    wide[:, :k] = logits
+    """`logits` `[..., K]` with columns of -inf behind, up to a multiple of `PACKET`."""
+    *lead, k = logits.shape
+    wide = np.full((*lead, k + -k % PACKET), -np.inf, logits.dtype)
+    wide[..., :k] = logits
     return wide
-
-
-def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
-    """What graph and metadata say of requests and answers.
-
-    Raises:
-        HeadError: they contradict each other, or cannot be served.
-    """
-    by_group: dict[str, float] = metadata.calibrator.get("group_temperatures", {})
-    if metadata.family not in FAMILIES:
-        raise HeadError(f"is of the family {metadata.family!r}; expected {' or '.join(FAMILIES)}")
-    return Signature(
-        family=metadata.family,
-        takes=metadata.takes,
-        inputs=request_inputs(session),
-        classes=class_count(session, metadata),
-        labels=metadata.labels,
-        temperature=metadata.temperature,
-        groups={name: i for i, name in enumerate(by_group, start=1)},
-        group_temperatures=(metadata.temperature, *by_group.values()),
-        masks_first=metadata.masks_first,
-        conformal=read_conformal(metadata),
-    )
-
-
-def request_inputs(session: InferenceSession) -> dict[str, Input]:
-    """What a request must bring: name to (dtype, shape without the batch dimension).
-
-    Raises:
-        HeadError: an input that JSON cannot bring, or outputs missing.
-    """
-    missing = set(GRAPH_OUTPUTS) - {output.name for output in session.get_outputs()}
-    if missing:
-        raise HeadError(f"has no output {', '.join(sorted(missing))}: make it with `calibrant export`")
-    inputs = {}
-    for given in session.get_inputs():
-        if given.type not in DTYPES:
-            raise HeadError(f"has the input {given.name} of type {given.type}; {', '.join(DTYPES)} can be served")
-        shape = tuple(size if isinstance(size, int) else None for size in given.shape[1:])
-        inputs[given.name] = (DTYPES[given.type], shape)
-    return inputs
-
-
-def class_count(session: InferenceSession, metadata: Metadata) -> int | None:
-    """K as graph and metadata agree on it; none where it is open."""
-    size = next(output.shape[1] for output in session.get_outputs() if output.name == "probabilities")
-    classes = size if isinstance(size, int) else metadata.classes
-    for what, n in (("classes", metadata.classes), ("labels", metadata.labels and len(metadata.labels))):
-        if n is not None and n != classes:
-            raise HeadError(f"has {classes} classes in its graph and {n} {what} in its metadata")
-    return classes
-
-
-def read_conformal(metadata: Metadata) -> Conformal | None:
-    """The default scores for prediction sets, if the file has any."""
-    stored = metadata.conformal
-    if not stored:
-        return None
-    try:
-        return Conformal.from_metadata(stored[stored["default"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise HeadError(f"has conformal scores that do not read: {type(error).__name__} {error}") from error
 
 
 def fastest_s(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:

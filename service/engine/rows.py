@@ -139,6 +139,34 @@ class Rows:
             bool(power <= len(logits) * (1 + SUM_TOLERANCE)) and looks_like_probabilities(logits),
         )
 
+    @classmethod
+    def from_members(
+        cls,
+        logits: NDArray[np.float64] | NDArray[np.float32],
+        mask: NDArray[np.bool_] | None = None,
+        temperature: Temperature | None = None,
+        *,
+        came_as: tuple[int, ...] | None = None,
+    ) -> Self:
+        """Rows of an ensemble: `logits` `[N, M, K]`, of M members each; `mask` `[N, K]` is one for all of them.
+
+        A class that any member has no score for is not left. Otherwise as `from_logits`.
+
+        Raises:
+            InvalidValue: as there.
+        """
+        n, m, k = logits.shape
+        every = None if mask is None else np.repeat(mask, m, axis=0)
+        try:
+            rows = cls.from_logits(logits.reshape(n * m, k), every, came_as=came_as or logits.shape)
+        except InvalidValue as error:
+            error.row = None if error.row is None else error.row // m
+            raise
+        values = rows.inputs["logits"].reshape(n, m, k)
+        left = np.asarray(np.isfinite(values).all(axis=1))
+        empty = np.flatnonzero(~left.any(axis=1)).tolist()
+        return cls({"logits": values}, None, temperature, empty, rows.looks_like_probabilities)
+
 
 def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np.float32]:
     """`values` `[N, K]` as float32, with -inf passed through.

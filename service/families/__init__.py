@@ -3,29 +3,37 @@
 A family's graph is built in `heads/`, by the file of the same name.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Final
 
-from numpy.typing import NDArray
+from service.errors import UsedWrongly
+from service.families.entmax import Entmax, Entmax15
+from service.families.family import Family as Family
+from service.families.sigmoid import Sigmoid
+from service.families.softmax import Softmax
+from service.families.sparsemax import Sparsemax
 
-from service.families import softmax
-
-
-class Family(Protocol):
-    """The functions of a family; `arrays` are what the graph computed of N rows, by name."""
-
-    @property
-    def MADE_OF(self) -> Mapping[str, tuple[str, ...]]:  # noqa: N802 - a constant of a module
-        """What can be asked for, and the outputs of the graph that it is made of."""
-
-    def distribution(self, scores: NDArray[Any], temperature: Any, /) -> tuple[NDArray[Any], NDArray[Any], Any]:
-        """Probabilities, log-probabilities and logsumexp of one row's allowed scores `[k]` over the temperature."""
-
-    def prediction(self, arrays: Mapping[str, NDArray[Any]], /) -> NDArray[Any]:
-        """The class that is predicted, int64 `[N]`; -1 where no class is left."""
-
-    def top(self, arrays: Mapping[str, NDArray[Any]], k: int, /) -> list[NDArray[Any]]:
-        """The best classes of each row, best first, at most k."""
+# Each by its name, and what makes it of its one parameter alpha, which entmax alone has.
+FAMILIES: Final[Mapping[str, Callable[[float | None], Family]]] = {
+    "softmax": lambda _: Softmax(),
+    "sigmoid": lambda _: Sigmoid(),
+    "sparsemax": lambda _: Sparsemax(),
+    "entmax15": lambda _: Entmax15(),
+    "entmax": Entmax.of,
+}
 
 
-FAMILIES: Final[Mapping[str, Family]] = {"softmax": softmax}
+@cache
+def find_family(name: str, alpha: float | None = None) -> Family:
+    """The family of that name, the same object each time.
+
+    Raises:
+        UsedWrongly: there is none, or alpha is not one of it.
+    """
+    if name not in FAMILIES:
+        raise UsedWrongly(f"the family {name!r} is unknown; expected {', '.join(FAMILIES)}")
+    return FAMILIES[name](alpha)
+
+
+SOFTMAX: Final = find_family("softmax")

@@ -13,9 +13,16 @@ from onnx import ModelProto, TensorProto, helper
 
 from service import __version__
 from service.errors import UsedWrongly
-from service.heads import softmax, surgery
+from service.families import SOFTMAX, Family, find_family
+from service.heads import entmax, sigmoid, softmax, sparsemax, surgery
+from service.heads.averaging import (
+    append_mutual_information,
+    average_members,
+    average_probabilities,
+    member_distributions,
+)
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
-from service.heads.masking import MASKING, Shifted, mask_logits, shift
+from service.heads.masking import MASKING, Shifted, calibrate_scored, mask_logits, shift
 from service.heads.nodes import apply_top, group_factor
 from service.heads.stages import Stages
 from service.heads.width import Width
@@ -25,8 +32,14 @@ from service.metadata import Metadata
 WIDENING: Final = {"wide": 0, "probabilities": 0}
 
 # What each family makes of the shifted logits and the temperature: its outputs.
-FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
-GRAPHS: Final[Mapping[str, FamilyGraph]] = {"softmax": softmax.append_outputs}
+FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages, Family], None]
+GRAPHS: Final[Mapping[str, FamilyGraph]] = {
+    "softmax": softmax.append_outputs,
+    "sigmoid": sigmoid.append_outputs,
+    "sparsemax": sparsemax.append_outputs,
+    "entmax15": entmax.append_entmax15,
+    "entmax": entmax.append_outputs,
+}
 
 
 def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
@@ -41,7 +54,15 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     k: Dim = "K" if classes is None else classes
     metadata = check_metadata(metadata, stages, classes).model_copy(update={"takes": "logits"})
     graph = Graph()
-    append(graph, graph.input("logits", TensorProto.FLOAT, ["N", k]), stages, "N", k, metadata.family)
+    shape: list[Dim] = ["N", k] if stages.members is None else ["N", stages.members.count or "M", k]
+    append(
+        graph,
+        graph.input("logits", TensorProto.FLOAT, shape),
+        stages,
+        "N",
+        k,
+        find_family(metadata.family, metadata.alpha),
+    )
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(
         graph.finish("head"),
@@ -53,28 +74,39 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     return set_metadata(model, metadata)
 
 
-def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: str = "softmax") -> None:
-    """Put the head behind `logits`, a float32 tensor [n, k] of `graph`.
+def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: Family = SOFTMAX) -> None:
+    """Put the head behind `logits`, a float32 tensor [n, k] of `graph`; of an ensemble [n, m, k].
 
     Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
     `group` int64 [N, 1] where groups have temperatures, 0 by default and for a number that names no group.
     Outputs: `probabilities` and `log_probabilities` float32 [N, K]; `logsumexp` float32 [N, 1], of the
     calibrated logits of the allowed classes; `scores` float64 [N, K], the calibrated logits minus the row
-    maximum before the temperature, behind the top-label stage where there is one. A row without an allowed
-    class has zeros, and -inf in all but the first.
+    maximum before the temperature, behind the top-label stage where there is one; of a sigmoid as they are. A row
+    without an allowed class has zeros, and -inf in all but the first. Of an ensemble also `mutual_information` float32
+    [N, 1].
     """
     mask = graph.input("mask", TensorProto.BOOL, [n, k], np.ones((1, k if isinstance(k, int) else 1), bool))
     fitted = np.array([[stages.temperature]], np.float64)
     temperature = graph.input("temperature", TensorProto.DOUBLE, [n, 1], fitted)
     width = Width(graph, logits, k)
-    shifted = shift(graph, width.pad(mask_logits(graph, mask, logits, stages, width), "wide"))
+    if stages.members is None:
+        masked = mask_logits(graph, mask, logits, stages, width)
+    else:
+        row, members = average_members(graph, mask, logits, stages.members)
+        each = member_distributions(graph, width, members)
+        if stages.members.average == "probabilities":
+            row = average_probabilities(graph, width, stages.members, each.log_p)
+        masked = calibrate_scored(graph, row, stages, width) if stages.changes_logits else row
+    shifted = shift(graph, width.pad(masked, "wide"))
     factor = None
     if stages.group_temperatures is not None:
         factor = group_factor(graph, logits, stages.group_temperatures, n)
         temperature = graph.add("Mul", temperature, factor, name="temperature_of_group")
     if stages.top is not None:
         shifted = shifted._replace(scores=apply_top(graph, shifted.scores, stages, factor))
-    GRAPHS[family](graph, width, n, shifted, temperature, stages)
+    GRAPHS[family.name](graph, width, n, shifted, temperature, stages, family)
+    if stages.members is not None:
+        append_mutual_information(graph, n, stages.members, each)
 
 
 def short_graph(model: ModelProto) -> ModelProto:
@@ -85,7 +117,7 @@ def short_graph(model: ModelProto) -> ModelProto:
     """
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")
-    fixed = logits.type.tensor_type.shape.dim[1].HasField("dim_value")
+    fixed = logits.type.tensor_type.shape.dim[-1].HasField("dim_value")
     short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     short.graph.CopyFrom(model.graph)
     surgery.bypass(short.graph, (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING))
@@ -113,7 +145,7 @@ def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> M
         update={
             "classes": classes,
             "calibrator": metadata.calibrator | {"temperature": stages.temperature},
-            "masks_first": stages.masks_first or not stages.changes_logits,
+            "masks_first": stages.masks_first or not stages.reads_under_mask,
         }
     )
 

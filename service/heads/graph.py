@@ -44,6 +44,12 @@ class Graph:
         """Append one node with one output."""
         return self._append(op, inputs, self.prefix + name, attributes)
 
+    def add_all(self, op: str, *inputs: str, names: Sequence[str], **attributes: Any) -> list[str]:
+        """Append one node with an output for each of `names`."""
+        outputs = [self.prefix + name for name in names]
+        self.nodes.append(helper.make_node(op, inputs, outputs, name=outputs[0], **attributes))
+        return outputs
+
     def output(self, name: str, type_: int, shape: Sequence[Dim], op: str, *inputs: str, **attributes: Any) -> None:
         """Append the node that makes an output of the graph."""
         self.outputs.append(helper.make_tensor_value_info(name, type_, shape))

@@ -22,12 +22,22 @@ def mask_logits(graph: Graph, mask: str, logits: str, stages: Stages, width: Wid
     if not stages.changes_logits:
         fill = graph.constant("masked", scalar(-np.inf, np.float32))
         return to_float64(graph, graph.add("Where", mask, logits, fill, name="allowed"), "allowed_64")
-    if stages.masks_first:
+    first = stages.masks_first or stages.slope is not None
+    if first:
         logits = graph.add("Where", mask, logits, graph.constant("unseen", scalar(-np.inf, np.float32)), name="seen")
-    x = calibrate(graph, to_float64(graph, logits, "logits_64"), stages, width)
-    if stages.masks_first:
+    x = calibrate_scored(graph, to_float64(graph, logits, "logits_64"), stages, width)
+    if first:
         return x
     return graph.add("Where", mask, x, graph.constant("masked", scalar(-np.inf)), name="allowed")
+
+
+def calibrate_scored(graph: Graph, logits: str, stages: Stages, width: Width) -> str:
+    """`calibrate`, which leaves a class without a score at -inf: a slope below 0 would make it +inf."""
+    x = calibrate(graph, logits, stages, width)
+    if stages.slope is None:
+        return x
+    missing = graph.add("IsInf", logits, name="missing", detect_positive=0)
+    return graph.add("Where", missing, graph.constant("masked", scalar(-np.inf)), x, name="scored")
 
 
 def to_float64(graph: Graph, tensor: str, name: str) -> str:
@@ -38,10 +48,12 @@ def to_float64(graph: Graph, tensor: str, name: str) -> str:
 class Shifted(NamedTuple):
     """Tensors in float64, of the padded width.
 
-    scores: [n, k], the calibrated logits less the row maximum, -inf where a class is masked.
+    logits: [n, k], calibrated, -inf where a class is masked.
+    scores: [n, k], the same less the row maximum.
     highest: [n, 1], the row maximum; -inf where no class is allowed.
     """
 
+    logits: str
     scores: str
     highest: str
 
@@ -52,4 +64,4 @@ def shift(graph: Graph, wide: str) -> Shifted:
     # an empty row's maximum is -inf, and -inf minus -inf would be NaN
     lowest = graph.constant("lowest", scalar(np.finfo(np.float64).min))
     finite = graph.add("Max", highest, lowest, name="highest_finite")
-    return Shifted(graph.add("Sub", wide, finite, name="shifted"), highest)
+    return Shifted(wide, graph.add("Sub", wide, finite, name="shifted"), highest)

@@ -33,7 +33,12 @@ class Seen(NamedTuple):
 def calibrate(graph: Graph, logits: str, stages: Stages, width: Width) -> str:
     """Affine stages and entropy temperature on float64 `logits` [n, k]."""
     if not stages.reads_rows:
-        return graph.add("Add", logits, graph.constant("bias", stages.vector("bias")), name="biased")
+        x = logits
+        if stages.slope is not None:
+            x = graph.add("Mul", x, graph.constant("slope", stages.vector("slope")), name="sloped")
+        if stages.bias is not None:
+            x = graph.add("Add", x, graph.constant("bias", stages.vector("bias")), name="biased")
+        return x
     wide = width.pad(logits, "logits_wide")
     seen = read(graph, wide)
     y = affine(graph, seen, stages, width)

@@ -1,11 +1,14 @@
 """The stages of a head, read back from its ONNX graph."""
 
+from dataclasses import replace
 from typing import Final
 
 from onnx import ModelProto, numpy_helper
 
 from service.errors import HeadError
+from service.heads.members import Members
 from service.heads.stages import Stages
+from service.metadata import Metadata
 
 HEAD: Final = "calibrant/"
 """Put before the head's own tensor names where the head stands behind a classifier."""
@@ -24,9 +27,14 @@ def read_stages(model: ModelProto) -> Stages:
     constants = {t.name.removeprefix(prefix): numpy_helper.to_array(t) for t in tensors}
     if "temperature" not in constants:
         raise HeadError("has no default for the input temperature: make it with `calibrant export`")
-    return Stages.from_constants(constants, class_count(model), masks_first=f"{prefix}seen" in nodes)
+    stages = Stages.from_constants(constants, class_count(model), masks_first=f"{prefix}seen" in nodes)
+    metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+    return replace(stages, members=Members.from_metadata(metadata.ensemble))
 
 
 def class_count(model: ModelProto) -> int | None:
     """K where the outputs say so."""
-    return next((o.type.tensor_type.shape.dim[1].dim_value for o in model.graph.output), 0) or None
+    return (
+        next((o.type.tensor_type.shape.dim[1].dim_value for o in model.graph.output if o.name == "probabilities"), 0)
+        or None
+    )

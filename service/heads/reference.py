@@ -8,8 +8,9 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
-from service.families import FAMILIES
-from service.heads.reading import HEAD, read_stages
+from service.families import SOFTMAX, Family, find_family
+from service.heads.members import Members
+from service.heads.reading import HEAD, class_count, read_stages
 from service.heads.stages import Stages
 from service.heads.top import BOUND, MARGIN
 from service.metadata import Metadata
@@ -17,6 +18,7 @@ from service.metadata import Metadata
 Tensors = dict[str, NDArray[Any]]
 
 INPUTS: Final = ("mask", "temperature", "group")
+PER_CLASS: Final = ("probabilities", "log_probabilities", "scores")
 
 
 class Tolerance(NamedTuple):
@@ -31,20 +33,25 @@ TOLERANCES: Final = {
     "log_probabilities": Tolerance(6e-8, 4e-6),
     "logsumexp": Tolerance(6e-8, 4e-6),
     "scores": Tolerance(1e-12, 1e-9),
+    "mutual_information": Tolerance(1.2e-7, 1e-12),
 }
 
 
 def expected(
-    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], family: str = "softmax"
+    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], family: Family = SOFTMAX
 ) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
+
+    The logits of an ensemble are [N, M, K].
 
     Only what the mask allows is looked at, but by the stages before the mask, unless they are masked too.
     """
     n = len(logits)
-    answers: Tensors = {name: np.full(logits.shape, -np.inf, np.longdouble) for name in TOLERANCES}
+    answers: Tensors = {name: np.full(mask.shape, -np.inf, np.longdouble) for name in PER_CLASS}
     answers["probabilities"][:] = 0
     answers["logsumexp"] = np.full((n, 1), -np.inf, np.longdouble)
+    if stages.members is not None:
+        logits, answers["mutual_information"] = average(stages.members, logits, mask)
     for row in range(n):
         allowed = np.flatnonzero(mask[row] & (logits[row] != -np.inf))
         if not len(allowed):
@@ -55,16 +62,39 @@ def expected(
         if stages.top is not None:
             logs = apply_top(stages, x)
             x = x.max() + (logs - logs.max()) * np.longdouble(stages.temperature)
-        p, log_p, logsumexp = FAMILIES[family].distribution(x, t)
-        answers["scores"][row, allowed] = x - x.max()
+        scores = x - x.max() if family.shifted else x
+        p, log_p = family.distribution(scores / t)
+        answers["scores"][row, allowed] = scores
         answers["probabilities"][row, allowed] = p
         answers["log_probabilities"][row, allowed] = log_p
         if stages.laplace and stages.top is None:
             share = stages.laplace / len(allowed)
             p = (1 - np.longdouble(stages.laplace)) * p + share
             answers["probabilities"][row, allowed], answers["log_probabilities"][row, allowed] = p, np.log(p)
-        answers["logsumexp"][row] = logsumexp
+        answers["logsumexp"][row] = x.max() / t + log_sum((x - x.max()) / t)
     return answers
+
+
+def average(members: Members, logits: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """One row of logits [N, K] from the members' [N, M, K], and the mutual information [N, 1]."""
+    n, m, k = logits.shape
+    row = np.full((n, k), -np.inf, np.longdouble)
+    information = np.zeros((n, 1), np.longdouble)
+    shares = members.shares(m).astype(np.longdouble)
+    for i in range(n):
+        allowed = np.flatnonzero(mask[i] & ~np.isneginf(logits[i]).any(axis=0))
+        if not len(allowed):
+            continue
+        z = logits[i][:, allowed].astype(np.longdouble)
+        logs = np.array([one - log_sum(one) for one in z])
+        mean = shares @ np.exp(logs)
+        kept = shares > 0
+        if members.average == "logits":
+            row[i, allowed] = shares @ z
+        else:
+            row[i, allowed] = [log_sum(column[kept] + np.log(shares[kept])) for column in logs.T]
+        information[i] = -(mean * np.log(np.maximum(mean, 1e-300))).sum() + shares @ (np.exp(logs) * logs).sum(axis=1)
+    return row, information
 
 
 def calibrate(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArray[Any]:
@@ -77,6 +107,8 @@ def calibrate(stages: Stages, z: NDArray[Any], read: NDArray[np.bool_]) -> NDArr
             over = x / stages.log_input
             x = np.where(read, over - log_sum(over[read]), 0)
         x = x * stages.scale if stages.matrix is None and stages.scale is not None else stages.matrix @ x
+    if stages.slope is not None:
+        x = x * stages.slope
     if stages.bias is not None:
         x = x + stages.bias
     if stages.entropy is not None and read.any():
@@ -124,16 +156,18 @@ def check(model: ModelProto) -> None:
         HeadError: an output is further from the reference than its tolerance.
     """
     stages = read_stages(model)
-    family = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props}).family
+    metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
+    family = find_family(metadata.family, metadata.alpha)
     evaluator = ReferenceEvaluator(alone(model))
     logits = evaluator.input_names[0]
-    k = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    k = class_count(model)
+    members = None if stages.members is None else stages.members.count or 3
     rng = np.random.default_rng(0)
     for n, width in ((1, k or 10), (4, k or 7)):
-        x, mask, temperature = examples(rng, n, width)
+        x, mask, temperature = examples(rng, n, width, members)
         defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
         compare(evaluator, {logits: x}, expected(stages, x, *defaults, family))
-        x[~mask] = np.nan
+        x[~mask if members is None else np.broadcast_to(~mask[:, None], x.shape)] = np.nan
         given = {logits: x, "mask": mask, "temperature": temperature}
         compare(evaluator, given, expected(stages, x, mask, temperature, family))
 
@@ -150,11 +184,14 @@ def alone(model: ModelProto) -> ModelProto:
     return helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def examples(rng: np.random.Generator, n: int, k: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
+def examples(
+    rng: np.random.Generator, n: int, k: int, members: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[Any]]:
     """Make n rows of logits, mask and temperature; of more rows than one the last allows no class."""
     mask = rng.random((n, k)) < 0.7
     mask[-1] = n == 1
-    logits = rng.normal(scale=5, size=(n, k)) + rng.normal(scale=100, size=(n, 1))
+    shape = (n, k) if members is None else (n, members, k)
+    logits = rng.normal(scale=5, size=shape) + rng.normal(scale=100, size=(*shape[:-1], 1))
     return logits.astype(np.float32), mask, rng.uniform(0.5, 2, (n, 1))
 
 
@@ -162,6 +199,7 @@ def compare(evaluator: ReferenceEvaluator, rows: Tensors, answers: Tensors) -> N
     """Run `rows` and hold every output against its answer."""
     with np.errstate(all="ignore"):
         outputs = dict(zip(evaluator.output_names, evaluator.run(None, rows), strict=True))
-        for name, (relative, absolute) in TOLERANCES.items():
+        for name in answers:
+            relative, absolute = TOLERANCES[name]
             if not np.allclose(outputs[name], answers[name], relative, absolute):
                 raise HeadError(f"the head's {name} are further than {absolute} from the float64 reference")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable_classes
 from service.errors import HeadError, UsedWrongly
+from service.heads.members import Members
 from service.heads.top import TopLabel
 
 ENTROPY_FLOOR: Final = 1e-8
@@ -72,6 +73,8 @@ class Stages:
         top: the confidence of the best class, calibrated apart; it reads the log-probabilities at `temperature`, and a
             temperature that a request brings softens what comes out of it.
         group_temperatures: `[G]`, one more divisor for the rows of each group; rows of no group have none.
+        slope: `[K]`, y = slope * z, each class on its own, as a sigmoid wants it; not beside scale and matrix.
+        members: how an ensemble's members are averaged, before anything else; logits are `[m,M,K]` then.
         masks_first: a masked class is never read, not even by the affine and entropy stages. They read every finite
             logit otherwise, so that a mask only takes classes away and leaves the others' ratios.
         method: what was fitted, as `calibrant fit --method` calls it; a graph does not hold it.
@@ -89,6 +92,8 @@ class Stages:
     laplace: float = 0.0
     top: TopLabel | None = None
     group_temperatures: Floats | None = None
+    slope: Floats | None = None
+    members: Members | None = None
     masks_first: bool = False
     method: str = "none"
 
@@ -97,10 +102,10 @@ class Stages:
             raise UsedWrongly(f"the temperature is {self.temperature}; expected a finite number > 0")
         if not 0 <= self.laplace < 1:
             raise UsedWrongly(f"the weight of the Laplace mix is {self.laplace}; expected a number from 0 to below 1")
-        for name, ndim in (("bias", 1), ("scale", 1), ("matrix", 2), ("group_temperatures", 1)):
+        for name, ndim in (("slope", 1), ("bias", 1), ("scale", 1), ("matrix", 2), ("group_temperatures", 1)):
             check_array(name.replace("_", " "), getattr(self, name), ndim)
-        if len({len(values) for values in (self.bias, self.scale, self.matrix) if values is not None}) > 1:
-            raise UsedWrongly("bias, scale and matrix are of different lengths; expected one K for all")
+        if len({len(values) for values in (self.slope, self.bias, self.scale, self.matrix) if values is not None}) > 1:
+            raise UsedWrongly("slope, bias, scale and matrix are of different lengths; expected one K for all")
 
     @classmethod
     def from_constants(cls, constants: Constants, k: int | None, *, masks_first: bool) -> "Stages":
@@ -109,10 +114,11 @@ class Stages:
         Raises:
             HeadError: one of them is missing.
         """
-        bias, scale, matrix = (array(constants, name) for name in ("bias", "scale", "matrix"))
+        slope, bias, scale, matrix = (array(constants, name) for name in ("slope", "bias", "scale", "matrix"))
         groups = array(constants, "group_temperatures")
         return cls(
             temperature=number(constants, "temperature"),
+            slope=slope,
             bias=None if bias is None else bias[:k],
             scale=None if scale is None else scale[:k],
             matrix=None if matrix is None else matrix.T[:k, :k],
@@ -127,7 +133,13 @@ class Stages:
     @property
     def changes_logits(self) -> bool:
         """Whether anything is done to the logits before the mask."""
-        return self.bias is not None or self.reads_rows
+        return self.slope is not None or self.bias is not None or self.reads_rows
+
+    @property
+    def reads_under_mask(self) -> bool:
+        """Whether a masked class is read: by an affine or entropy stage that does not mask first."""
+        own = self.masks_first or self.members is not None or self.slope is not None
+        return self.changes_logits and not own
 
     @property
     def reads_rows(self) -> bool:
@@ -137,14 +149,14 @@ class Stages:
     @property
     def classes(self) -> int | None:
         """The number of classes K that the parameters demand; none where any number will do."""
-        return next((len(a) for a in (self.bias, self.scale, self.matrix) if a is not None), None)
+        return next((len(a) for a in (self.slope, self.bias, self.scale, self.matrix) if a is not None), None)
 
     @property
     def n_parameters(self) -> int:
         """Numbers that were fitted."""
         if self.method == "none":
             return 0
-        arrays = (self.bias, self.scale, self.matrix, self.group_temperatures)
+        arrays = (self.slope, self.bias, self.scale, self.matrix, self.group_temperatures)
         fixed = 2 * (self.entropy is not None) + (self.log_input is not None) + 4 * (self.top is not None)
         in_arrays = sum(array.size for array in arrays if array is not None)
         own = self.scale is None and self.matrix is None and self.entropy is None
@@ -161,7 +173,7 @@ class Stages:
             "temperature": self.temperature,
             "n_parameters": self.n_parameters,
         }
-        for name, values in (("bias", self.bias), ("scale", self.scale)):
+        for name, values in (("slope", self.slope), ("bias", self.bias), ("scale", self.scale)):
             if values is not None:
                 found[name] = to_list(values)
         if self.matrix is not None:
@@ -190,6 +202,8 @@ class Stages:
             z = affine_input(z, read, self.log_input) @ self.matrix.T
         elif self.scale is not None:
             z = affine_input(z, read, self.log_input) * self.scale
+        elif self.slope is not None:
+            z = z * self.slope
         return z if self.bias is None else z + self.bias
 
     def scores(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
@@ -197,6 +211,8 @@ class Stages:
 
         `groups` `[m]` are indices into `group_temperatures`; without them no row is of a group.
         """
+        if self.members is not None:
+            logits = self.members.apply(logits, mask)
         read = self.readable(logits, mask)
         y = self.transform(np.where(read, logits, 0).astype(np.float64, copy=False), read)
         divisor: Any = self.temperature

@@ -13,9 +13,9 @@ from service.heads.graph import Dim, Graph, ints, scalar
 
 
 class Width:
-    """Pads the class axis of tensors [n, k] to a multiple of `PACKET`, and crops what comes out.
+    """Pads the class axis, the last, of tensors [n, k] to a multiple of `PACKET`, and crops what comes out.
 
-    No node is added where `k` is fixed and a multiple already. `like` names a tensor [n, k]: where `k` is a
+    No node is added where `k` is fixed and a multiple already. `like` names a tensor [..., k]: where `k` is a
     symbol, its width is read while running.
     """
 
@@ -29,7 +29,7 @@ class Width:
         if isinstance(k, int):
             self._end, self._pads = graph.constant("k", ints(k)), graph.constant("pads", ints(0, -k % PACKET))
         else:
-            self._end = graph.add("Shape", like, name="k", start=1, end=2)
+            self._end = graph.add("Shape", like, name="k", start=-1)
             # (k mod 1, k mod 2) is 0 before and what an odd k lacks behind; a larger packet would need -k
             self._pads = graph.add("Mod", self._end, graph.constant("lanes", ints(1, PACKET)), name="pads")
 

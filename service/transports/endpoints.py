@@ -1,4 +1,4 @@
-"""The two endpoints that the transports answer themselves, predict and infer: their paths, and how to read and write.
+"""The endpoints that the transports answer themselves, predict, evaluate and infer: paths, and how to read and write.
 
 To read and to write is the codec's: `decode_predict`, `encode_predict` and so on are called from here by no other name.
 """
@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from service.codec.evaluate.decode import decode_evaluate
+from service.codec.evaluate.encode import encode_evaluate
 from service.codec.infer.decode import decode_infer
 from service.codec.infer.encode import encode_infer
 from service.codec.predict.decode import decode_predict
@@ -39,7 +41,7 @@ PLAIN: Final = Framing()
 
 
 class Endpoint(NamedTuple):
-    """One way to ask for a prediction.
+    """One way to ask for what a head answers.
 
     Attributes:
         verb: what a request does, for a sentence.
@@ -66,15 +68,17 @@ class Target(NamedTuple):
 
 
 PREDICT: Final = Endpoint("predict", JSON_TYPES, False, decode_predict, encode_predict)
+EVALUATE: Final = Endpoint("evaluate", JSON_TYPES, False, decode_evaluate, encode_evaluate)
 INFER: Final = Endpoint("infer", JSON_TYPES | {OCTETS}, True, decode_infer, encode_infer)
 PATHS: Final = (
     (re.compile(r"/v1/(?:models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?)?predict"), PREDICT),
+    (re.compile(r"/v1/(?:models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?)?evaluate"), EVALUATE),
     (re.compile(r"/v2/models/(?P<model>[^/]+)/(?:versions/(?P<version>[^/]+)/)?infer"), INFER),
 )
 
 
 def find_target(raw_path: bytes) -> Target | None:
-    """The target of a percent-encoded path, if it is one of predict's or infer's."""
+    """The target of a percent-encoded path, if it is one of these endpoints'."""
     return remembered_target(raw_path) if len(raw_path) <= MAX_REMEMBERED_PATH else parse_target(raw_path)
 
 

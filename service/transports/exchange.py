@@ -12,7 +12,6 @@ from service.engine.batcher import MANY, Batcher
 from service.engine.entry import Entry
 from service.engine.rows import Arrays
 from service.errors import AnsweredError, RunFailed
-from service.families.outputs import graph_bits
 from service.repository import Model, Repository
 from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
@@ -108,7 +107,7 @@ class Exchange:
             arrays: Arrays = {}
             rows = query.rows
             if rows.n:
-                bits = graph_bits(query.needs, model.signature.family)
+                bits = model.signature.bits(query.needs)
                 timeout_s = query.timeout_s or handler.default_timeout_s
                 ran = batcher.run_now(model.head, rows, bits, timeout_s, self.mark, n_connections, query.binary)
                 if ran is None:

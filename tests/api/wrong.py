@@ -80,7 +80,7 @@ INVALID = [
     (b'{"logits":[[1],[2]],"temperature":[1,null]}', "bad_temperature", "temperature[1] is null"),
     (b'{"logits":[1,2],"outputs":[]}', "invalid_value", "outputs"),
     (b'{"logits":[1,2],"outputs":"probabilities"}', "invalid_value", "outputs"),
-    (b'{"logits":[1,2],"outputs":[' + b'"entropy",' * 6 + b'"entropy"]}', "invalid_value", "outputs"),
+    (b'{"logits":[1,2],"outputs":[' + b'"entropy",' * 8 + b'"entropy"]}', "invalid_value", "outputs"),
     (b'{"logits":[1,2],"outputs":["odds"]}', "invalid_value", "outputs[0]"),
     (b'{"logits":[1,2],"top_k":0}', "invalid_value", "top_k"),
     (b'{"logits":[1,2],"top_k":1.5}', "invalid_value", "top_k"),

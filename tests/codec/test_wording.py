@@ -56,7 +56,7 @@ def test_every_key_is_refused_in_the_service_s_own_words(kind: type[BaseModel]) 
         (
             "outputs",
             [],
-            "outputs has 0 items; expected a list of 1 to 6 of probabilities, log_probabilities, prediction",
+            "outputs has 0 items; expected a list of 1 to 8 of probabilities, log_probabilities, prediction",
         ),
         (
             "outputs",

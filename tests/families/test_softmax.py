@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.families import softmax
+from service.families import SOFTMAX
 
 
 def answers(scores: Any) -> dict[str, NDArray[Any]]:
@@ -21,15 +21,15 @@ def answers(scores: Any) -> dict[str, NDArray[Any]]:
 
 
 def test_the_first_of_equal_classes_is_the_prediction() -> None:
-    assert softmax.prediction(answers([[1, 3, 3], [0, 0, 0]])).tolist() == [1, 0]
+    assert SOFTMAX.prediction(answers([[1, 3, 3], [0, 0, 0]])).tolist() == [1, 0]
 
 
 def test_a_row_without_a_class_has_no_prediction_and_no_entropy() -> None:
     empty = answers([[-np.inf, -np.inf], [0, 1]])
-    assert softmax.prediction(empty).tolist() == [-1, 1]
-    assert softmax.confidence(empty)[0] == 0
-    assert softmax.entropy(empty)[0] == 0
-    assert not np.signbit(softmax.entropy(answers([[0, -np.inf]]))[0])
+    assert SOFTMAX.prediction(empty).tolist() == [-1, 1]
+    assert SOFTMAX.confidence(empty)[0] == 0
+    assert SOFTMAX.entropy(empty)[0] == 0
+    assert not np.signbit(SOFTMAX.entropy(answers([[0, -np.inf]]))[0])
 
 
 @settings(max_examples=200)
@@ -42,6 +42,6 @@ def test_a_row_without_a_class_has_no_prediction_and_no_entropy() -> None:
     st.integers(1, 8),
 )
 def test_the_best_classes_are_those_that_sorting_finds(scores: list[list[float]], k: int) -> None:
-    for row, best in zip(scores, softmax.top(answers(scores), k), strict=True):
+    for row, best in zip(scores, SOFTMAX.top(answers(scores), k), strict=True):
         ranked = sorted(range(len(row)), key=lambda i: (-row[i], i))
         assert best.tolist() == [i for i in ranked[:k] if row[i] > -np.inf]

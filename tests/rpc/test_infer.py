@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.infer.tensors import DTYPES
-from service.families.outputs import OUTPUTS
+from service.families import SOFTMAX
+from service.families.outputs import outputs_of
 from service.heads.attach import attach
 from service.heads.publish import write
 from service.heads.stages import Stages
@@ -19,6 +20,8 @@ from service.metadata import Metadata
 from tests.heads.classifiers import linear, made
 from tests.rpc.calls import Caller, Given, arrays, bfloats, calling, request
 from tests.transports.infer import binary, outputs, post, wanted
+
+OUTPUTS = outputs_of(SOFTMAX, False)
 
 RANDOM = np.random.default_rng(4)
 ROWS = (3 * RANDOM.standard_normal((3, 5))).astype(np.float32)

@@ -15,11 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.families.outputs import OUTPUTS
+from service.families import SOFTMAX
+from service.families.outputs import outputs_of
 from tests.api.bodies import held
 from tests.conftest import Running
 from tests.heads_made import head, put
 from tests.transports.infer import FP32, PATH, binary, framed, outputs, post, tensor, wanted
+
+OUTPUTS = outputs_of(SOFTMAX, False)
 
 RANDOM = np.random.default_rng(4)
 ROWS = (3 * RANDOM.standard_normal((3, 5))).astype(np.float32)

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from service.codec.infer.encode import DTYPES
+from service.codec.infer.encode import output_dtype
 from service.codec.infer.tensors import NAMES
 from service.engine.signature import Signature
-from service.families.outputs import OUTPUTS, PER_CLASS
+from service.families.outputs import PER_CLASS, outputs_of
 from service.repository import Model
 from service.settings import Settings
 
@@ -21,9 +21,13 @@ def tensors(signature: Signature) -> tuple[list[Described], list[Described]]:
         for name, (dtype, shape) in signature.inputs.items()
     ]
     if signature.takes == "logits":
-        inputs = [("logits", "FP32", [-1, signature.classes or -1])]
+        members = [signature.members or -1] if signature.averages else []
+        inputs = [("logits", "FP32", [-1, *members, signature.classes or -1])]
+    family = signature.family
+    wide = PER_CLASS if family.chooses_one else PER_CLASS | {"prediction"}
     outputs: list[Described] = [
-        (name, NAMES[DTYPES[name]], [-1, signature.classes or -1] if name in PER_CLASS else [-1]) for name in OUTPUTS
+        (name, NAMES[output_dtype(name, family)], [-1, signature.classes or -1] if name in wide else [-1])
+        for name in outputs_of(family, signature.averages)
     ]
     return inputs, outputs
 

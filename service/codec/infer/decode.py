@@ -11,10 +11,12 @@ from service.codec import arrays
 from service.codec.groups import group_indices
 from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequest, header_length, quote, read_header
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
+from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
 from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed
+from service.families.outputs import outputs_of
 
 try:
     from service.codec.infer.fast import read_header_fast
@@ -64,9 +66,15 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
     rows, lead, classes = read(header, body, at, model)
     groups = group_indices(header.group, rows.n, model)
     rows = rows.with_groups(groups)
+    wanted = header.wanted
+    if not header.names_outputs:
+        wanted = tuple([one for one in wanted if one.name in outputs_of(model.family, model.averages)])
+    made_of = tuple([one.name for one in wanted])
+    if any(one.n_classes for one in wanted):
+        made_of = (*made_of, "top")
     return Inference(
         rows,
-        header.made_of,
+        made_of,
         lead,
         classes,
         False,
@@ -75,7 +83,9 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
         header.id,
         groups=groups,
         binary=header.binary,
-        wanted=header.wanted,
+        wanted=wanted,
+        prior=None if header.prior is None else read_prior(header.prior, classes[0] or None, model),
+        abstain_below=header.abstain_below,
     )
 
 
@@ -90,7 +100,7 @@ def raw_header(body: bytes, model: Signature) -> bytes:
     name, (dtype, shape) = next(iter(model.inputs.items()))
     sizes = [-1, *(-1 if size is None else size for size in shape)]
     if model.takes == "logits":
-        sizes = [-1, model.classes or -1]
+        sizes = [-1, *([model.members or -1] if model.averages else []), model.classes or -1]
     itemsize = np.dtype(dtype).itemsize
     n_elements, rest = divmod(len(body), itemsize)
     fixed = int(np.prod([size for size in sizes if size != -1]))
@@ -146,20 +156,25 @@ def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> 
     if logits is None:
         raise InvalidValue(f"the model {model.name} takes logits; expected that input", code="missing_logits")
     shape = logits.shape
-    if len(shape) > 2 or shape[-1] == 0:
-        raise InvalidValue(
-            f"logits has the shape {list(shape)}; expected [K] or [N, K] with at least one class",
-            code="wrong_shape",
-        )
-    n, k = shape if len(shape) == 2 else (1, shape[0])
+    one = 2 if model.averages else 1  # axes of a row
+    if len(shape) not in (one, one + 1) or 0 in shape[-one:]:
+        ranks = "[M, K] or [N, M, K] with at least one member and" if model.averages else "[K] or [N, K] with at least"
+        raise InvalidValue(f"logits has the shape {list(shape)}; expected {ranks} one class", code="wrong_shape")
+    lead, k = shape[:-one], shape[-1]
+    n = math.prod(lead)
+    if model.averages and shape[-2] != (model.members or shape[-2]):
+        raise InvalidValue(f"rows have {shape[-2]} members, the model averages {model.members}", code="wrong_members")
     if k != (model.classes or k):
         raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
-    mask = None if came.mask is None else arrays.fit_mask(came.mask, shape, 1).reshape(n, k)
+    mask = None if came.mask is None else arrays.fit_mask(came.mask, (*lead, k), 1).reshape(n, k)
     temperature = read_temperatures(came.temperature, header, body, n)
     if n == 0:
-        return Rows({"logits": np.zeros((0, k), np.float32)}), (0,), (k,)
+        return Rows({"logits": np.zeros((0, *shape[1:]), np.float32)}), (0,), (k,)
+    if model.averages:
+        rows = Rows.from_members(logits.reshape(n, -1, k), mask, temperature, came_as=shape)
+        return rows, lead, (k,)
     rows = Rows.from_logits(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
-    return rows, shape[:-1], (k,)
+    return rows, lead, (k,)
 
 
 def read_inputs(header: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:

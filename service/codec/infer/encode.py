@@ -4,7 +4,7 @@ A JSON output carries no `parameters` (perf_analyzer stumbles over them); what t
 response's. JSON has no infinity: -inf is null there, binary data have it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -15,14 +15,24 @@ from numpy.typing import NDArray
 from service.codec.infer.decode import Inference
 from service.codec.infer.header import OutputRequest
 from service.codec.infer.tensors import NAMES, to_bytes
+from service.codec.predict.encode import is_sure
+from service.codec.priors import complete
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
-from service.families import FAMILIES, Family
-from service.families.outputs import OUTPUTS, PER_CLASS
+from service.families import Family
+from service.families.outputs import PER_CLASS
 
 # perf_analyzer writes beyond its memory where an output is FP64
 FLOAT32: Final = np.dtype(np.float32)
-DTYPES: Final[Mapping[str, np.dtype[Any]]] = dict.fromkeys(OUTPUTS, FLOAT32) | {"prediction": np.dtype(np.int64)}
+
+
+def output_dtype(name: str, family: Family) -> np.dtype[Any]:
+    """The dtype of an output."""
+    if name != "prediction":
+        return FLOAT32
+    return np.dtype(np.int64 if family.chooses_one else np.bool_)
+
+
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -49,10 +59,13 @@ def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[by
 
 def output_tensors(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[OutputRequest, NDArray[Any]]]:
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
-    family = FAMILIES[model.family]
-    arrays = arrays if query.rows.n else empty_arrays(query)
+    family = model.family
+    arrays = complete(query, arrays if query.rows.n else empty_arrays(query), model)
     for wanted in query.wanted:
         values = output_values(wanted.name, arrays, family)
+        if wanted.name == "prediction" and query.abstain_below is not None:
+            sure = np.array(is_sure(query.abstain_below, arrays, family), np.bool_)
+            values = np.where(sure, values, -1) if values.ndim == 1 else values & sure[:, None]
         if wanted.n_classes:
             strings = classification_strings(values, family.top(arrays, wanted.n_classes), wanted.n_classes, model)
             values = np.array(strings, np.object_).reshape(len(values), min(wanted.n_classes, values.shape[1]))
@@ -96,7 +109,7 @@ def response_header(query: Inference, outputs: list[dict[str, Any]], model: Sign
 
 
 def output_values(name: str, arrays: Arrays, family: Family) -> NDArray[Any]:
-    """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left."""
+    """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left, of a sigmoid a boolean a class."""
     if name in PER_CLASS:
         return arrays[name]
     values: NDArray[Any] = getattr(family, name)(arrays)
@@ -107,7 +120,8 @@ def empty_arrays(query: Inference) -> dict[str, NDArray[Any]]:
     """What a head would say of no rows."""
     k = query.classes[0]
     wide, narrow = np.zeros((0, k), np.float32), np.zeros((0, 1), np.float32)
-    return {"probabilities": wide, "log_probabilities": wide, "scores": np.zeros((0, k)), "logsumexp": narrow}
+    of_rows = {"logsumexp": narrow, "mutual_information": narrow}
+    return {"probabilities": wide, "log_probabilities": wide, "scores": np.zeros((0, k)), **of_rows}
 
 
 def classification_strings(values: NDArray[Any], top: list[NDArray[np.int64]], n: int, model: Signature) -> list[str]:

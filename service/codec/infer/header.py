@@ -12,6 +12,7 @@ import orjson
 
 from service.codec.arrays import json_type
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
+from service.codec.priors import parse_prior
 from service.errors import InvalidValue, Malformed, NotJSON
 from service.families.outputs import OUTPUTS
 
@@ -35,8 +36,8 @@ class InferHeader(NamedTuple):
     Attributes:
         temperature: the request's parameter, T > 0.
         group: the request's parameter, whose temperature all rows get.
-        wanted: the outputs, in order.
-        made_of: their names, and `top` where the ranking is needed.
+        prior, abstain_below: the request's parameters, as in a body of /predict; the prior may be in a string.
+        wanted: the outputs, in order; every one there is, for any model, where `names_outputs` is false.
         n_bytes: how many bytes of binary data follow the header.
         binary: all numbers come and go as binary data.
     """
@@ -45,9 +46,11 @@ class InferHeader(NamedTuple):
     temperature: float | None
     group: str | None
     timeout_s: float | None
+    prior: dict[str, Any] | None
+    abstain_below: float | None
     inputs: tuple[Tensor, ...]
     wanted: tuple[OutputRequest, ...]
-    made_of: tuple[str, ...]
+    names_outputs: bool
     n_bytes: int
     binary: bool
 
@@ -88,17 +91,16 @@ def check_header(document: Any) -> InferHeader:
     )
     refuse_duplicates(inputs, "input")
     wanted = read_outputs(given.get("outputs"), read_flag(parameters, "binary_data_output", "the request"))
-    made_of = tuple([w.name for w in wanted])
-    if any(w.n_classes for w in wanted):
-        made_of = (*made_of, "top")
     return InferHeader(
         read_id(given.get("id")),
         read_temperature(parameters.get("temperature")),
         read_group(parameters.get("group")),
         read_timeout(parameters.get("timeout")),
+        parse_prior(parameters.get("prior")),
+        read_threshold(parameters.get("abstain_below")),
         inputs,
         wanted,
-        made_of,
+        bool(given.get("outputs")),
         sum([item.n_bytes or 0 for item in inputs]),
         all(item.n_bytes is not None for item in inputs) and all(w.binary and not w.n_classes for w in wanted),
     )
@@ -217,6 +219,16 @@ def read_timeout(value: Any) -> float | None:
     if not 0 <= number <= MAX_TIMEOUT_US:
         raise InvalidValue(f"the parameter timeout is not a number of microseconds from 0 to {MAX_TIMEOUT_US}")
     return number / 1e6 or None
+
+
+def read_threshold(value: Any) -> float | None:
+    """The parameter `abstain_below`: a number from 0 to 1, or a string of one."""
+    if value is None:
+        return None
+    number = to_number(value)
+    if not 0 <= number <= 1:
+        raise InvalidValue("the parameter abstain_below is not a number from 0 to 1; expected one")
+    return number
 
 
 def to_number(value: Any) -> float:

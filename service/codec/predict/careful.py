@@ -4,7 +4,7 @@ Pydantic judges, and `wording` says what it minds: in the service's own words.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,35 @@ from service.codec import arrays, wording
 from service.codec.groups import group_indices
 from service.codec.objects import parse_object
 from service.codec.predict.contract import PredictRequest
+from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
 from service.engine.signature import Signature
 from service.errors import InvalidValue
 
+Request = TypeVar("Request", bound=PredictRequest)
+
 
 def decode_careful(body: bytes, model: Signature) -> Query:
     """Read a body of any kind, and say what is wrong with it where something is."""
-    request = check_contract(parse_object(body))
+    request = check_contract(parse_object(body), PredictRequest)
+    return read_query(request, tuple(request.outputs), model)
+
+
+def read_query(request: PredictRequest, outputs: tuple[str, ...], model: Signature) -> Query:
+    """The query of a request that keeps the contract, for `outputs`."""
     read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(request, model)
     groups = group_indices(request.group, rows.n, model)
     if request.alpha is not None:
         check_sets(request, model, groups)
+    prior = None
+    if request.prior is not None:
+        k = math.prod(classes) if classes else model.classes
+        prior = read_prior(request.prior, k, model)
     return Query(
         rows.with_groups(groups),
-        outputs=tuple(request.outputs),
+        outputs=outputs,
         lead=lead,
         classes=classes,
         lists_temperature=isinstance(request.temperature, list),
@@ -39,16 +51,18 @@ def decode_careful(body: bytes, model: Signature) -> Query:
         id=request.id,
         alpha=request.alpha,
         groups=groups,
+        prior=prior,
+        abstain_below=request.abstain_below,
     )
 
 
-def check_contract(document: dict[str, Any]) -> PredictRequest:
+def check_contract(document: dict[str, Any], contract: type[Request]) -> Request:
     """The document as the contract has it; the first thing that pydantic minds is the error."""
-    known = PredictRequest.model_fields
+    known = contract.model_fields
     if unknown := [key for key in document if key not in known]:
         raise InvalidValue(f"the key {unknown[0][:40]!r} is unknown; {', '.join(known)} are known", code="unknown_key")
     try:
-        request = PredictRequest.model_validate(document)
+        request = contract.model_validate(document)
     except ValidationError as error:
         raise InvalidValue(wording.sentence(error)) from None
     if request.mask is not None and request.allowed is not None:
@@ -64,19 +78,27 @@ def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     if request.inputs is not None or request.logits is None:
         raise InvalidValue(f"the model {model.name} takes logits; expected the key logits", code="missing_logits")
     logits = arrays.read_numbers(request.logits)
-    n_axes = arrays.class_axes(request.axis, logits.ndim)
+    n_axes = arrays.class_axes(request.axis, logits.ndim, members=model.averages)
     classes = logits.shape[-n_axes:]
-    flat = logits.reshape(-1, math.prod(classes))
-    n, k = flat.shape
+    lead = logits.shape[: -n_axes - model.averages]
+    n, k = math.prod(lead), math.prod(classes)
+    if model.averages and logits.shape[-n_axes - 1] != (model.members or logits.shape[-n_axes - 1]):
+        raise InvalidValue(
+            f"rows have {logits.shape[-n_axes - 1]} members, the model averages {model.members}", code="wrong_members"
+        )
     if k != (model.classes or k):
         raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
     if request.mask is None:
         mask = read_allowed(request, model, n, k)
     else:
-        mask = arrays.fit_mask(arrays.read_booleans(request.mask), logits.shape, n_axes).reshape(n, k)
+        mask = arrays.fit_mask(arrays.read_booleans(request.mask), (*lead, *classes), n_axes).reshape(n, k)
     temperature = read_temperature(request, n)
-    rows = Rows.from_logits(flat, mask, temperature, masks_first=model.masks_first, came_as=logits.shape)
-    return rows, logits.shape[:-n_axes], classes
+    came_as = logits.shape
+    if model.averages:
+        return Rows.from_members(logits.reshape(n, -1, k), mask, temperature, came_as=came_as), lead, classes
+    flat = logits.reshape(n, k)
+    rows = Rows.from_logits(flat, mask, temperature, masks_first=model.masks_first, came_as=came_as)
+    return rows, lead, classes
 
 
 def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
@@ -129,6 +151,8 @@ def check_sets(request: PredictRequest, model: Signature, groups: NDArray[np.int
         raise InvalidValue(f"the model {model.name} {why}", code="no_conformal")
     if request.temperature is not None:
         raise InvalidValue("alpha holds at the head's own temperature only; expected no temperature beside it")
+    if request.prior is not None:
+        raise InvalidValue("alpha holds under the prior of the fit only; expected no prior beside it")
     if model.conformal.by == "group" and (groups is None or not groups.all()):
         raise InvalidValue(
             f"the model {model.name} knows sets by group; expected a group that it knows", code="no_group"

@@ -108,7 +108,10 @@ class PredictRequest(BaseModel):
         default=["probabilities"],
         min_length=1,
         max_length=len(OUTPUTS),
-        description="What to answer; entropy in nats, logsumexp after T.",
+        description=(
+            "What to answer; entropy in nats, logsumexp after T, margin the lead of the best class over the second, "
+            "mutual_information of heads that average members."
+        ),
     )
     top_k: int | None = Field(
         None,
@@ -129,6 +132,29 @@ class PredictRequest(BaseModel):
     )
     group: str | list[str] | None = Field(
         None, description="For a head with a temperature for each group: the group of all rows, or one a row."
+    )
+    prior: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Other class frequencies than those of the fit: `new`, uniform if left out, `old`, those of the fit if the "
+            "head knows them, and `strength`, 1. The answer is p new/old, shared out anew; a sigmoid's odds shift."
+        ),
+        json_schema_extra={
+            "properties": {
+                "new": {"type": "array", "items": {"type": "number", "minimum": 0}},
+                "old": {"type": "array", "items": {"type": "number", "minimum": 0}},
+                "strength": {"type": "number", "minimum": 0},
+            },
+            "additionalProperties": False,
+        },
+    )
+    abstain_below: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        strict=True,
+        allow_inf_nan=False,
+        description="No prediction where the confidence, as it is answered, is lower.",
     )
     axis: Axis = -1
     timeout_ms: float | None = Field(
@@ -194,8 +220,10 @@ class PredictAnswer(BaseModel):
     prediction: PerRow = None
     labels: str | list[str | None] | None = Field(None, description="Beside `prediction`, where the model has labels.")
     confidence: PerRow = None
+    margin: PerRow = None
     entropy: PerRow = None
     logsumexp: PerRow = None
+    mutual_information: PerRow = None
     top: Top | None = None
     prediction_set: PredictionSet | None = None
     warnings: list[Warned] | None = None

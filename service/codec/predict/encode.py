@@ -9,12 +9,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from service.codec.priors import complete
 from service.codec.query import Query
 from service.conformal import Conformal
 from service.engine.answers import Share
 from service.engine.rows import Arrays, Runnable
 from service.engine.signature import Signature
-from service.families import FAMILIES, Family
+from service.families import Family
 from service.families.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -27,20 +28,26 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
     """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
     if query.plain and isinstance(arrays, Share) and arrays.batch.of_single_rows:
         return encode_plain(query, arrays, model), None
+    return orjson.dumps(answer_object(query, arrays, model), option=NUMPY), None
+
+
+def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, Any]:
+    """The answer before it is JSON."""
     answer: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
         answer["id"] = query.id
     answer["temperature"] = answer_temperature(query, model)
-    family = FAMILIES[model.family]
+    family = model.family
+    arrays = complete(query, arrays, model)
     for output in query.outputs:
         if output in PER_CLASS:
             values = arrays[output]
             answer[output] = values.reshape(query.lead + (query.classes or values.shape[1:]))
         elif output == "prediction":
-            classes = family.prediction(arrays).tolist()
-            answer[output] = per_row([None if i < 0 else i for i in classes], query)
+            classes = predicted_classes(query, arrays, family)
+            answer[output] = per_row(classes, query)
             if model.labels:
-                answer["labels"] = per_row([None if i < 0 else model.labels[i] for i in classes], query)
+                answer["labels"] = per_row([label_classes(one, model.labels) for one in classes], query)
         else:
             answer[output] = per_row(getattr(family, output)(arrays), query)
     if query.top_k is not None:
@@ -51,7 +58,7 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
         )
     if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
         answer |= {"warnings": found} if (found := find_warnings(query.rows, query.groups)) else {}
-    return orjson.dumps(answer, option=NUMPY), None
+    return answer
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
@@ -92,6 +99,32 @@ def answer_temperature(query: Query, model: Signature) -> Any:
     if isinstance(given, np.ndarray):
         return given[:, 0].tolist()
     return [given] if query.lists_temperature else given
+
+
+def predicted_classes(query: Query, arrays: Arrays, family: Family) -> list[Any]:
+    """The class of each row, or a list of classes; none where no class is left, or the confidence is too low."""
+    found = family.prediction(arrays)
+    if found.ndim == 2:
+        classes: list[Any] = [np.flatnonzero(row).tolist() for row in found]
+    else:
+        classes = [None if i < 0 else i for i in found.tolist()]
+    if query.abstain_below is None:
+        return classes
+    sure = is_sure(query.abstain_below, arrays, family)
+    return [one if kept else None for one, kept in zip(classes, sure, strict=True)]
+
+
+def is_sure(least: float, arrays: Arrays, family: Family) -> list[bool]:
+    """Whether each row's confidence is at least `least`: both as float32, as it is answered."""
+    sure: list[bool] = (family.confidence(arrays) >= np.float32(least)).tolist()
+    return sure
+
+
+def label_classes(classes: Any, labels: Sequence[str]) -> Any:
+    """The label of a class, or of each class of a list."""
+    if classes is None:
+        return None
+    return [labels[i] for i in classes] if isinstance(classes, list) else labels[classes]
 
 
 def answer_top(arrays: Arrays, family: Family, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ NAMES: Final = frozenset(OUTPUTS)
 
 def decode_fast(body: bytes, model: Signature) -> Query | None:
     """The query, or None where the careful way must look: an error, a null, or anything unusual."""
-    if model.takes != "logits":
+    if model.takes != "logits" or model.averages:
         return None
     try:
         document = PARSERS.parse(body)

@@ -23,7 +23,7 @@ LARGEST: Final = 1e38  # within float32, whatever its last digits are
 
 def decode_small(body: bytes, model: Signature) -> Query | None:
     """The query, or None where another way must look."""
-    if not (model.takes == "logits" and model.masks_first):
+    if not (model.takes == "logits" and model.masks_first) or model.averages:
         return None
     try:
         document = orjson.loads(body)

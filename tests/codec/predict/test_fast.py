@@ -57,7 +57,7 @@ NASTY = [
     "",
 ]
 KEYS = ["logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id", "allowed", "axis", "inputs", "other"]
-OUTPUTS = ["probabilities", "log_probabilities", "prediction", "confidence", "entropy", "logsumexp"]
+OUTPUTS = ["probabilities", "log_probabilities", "prediction", "confidence", "margin", "entropy", "logsumexp"]
 
 numbers = st.one_of(
     st.floats(-50, 50),

@@ -1,0 +1,128 @@
+"""Sparsemax, as nodes: the best `FEW` classes tell the threshold, and Newton's steps where more can be in the support.
+
+No If: it reads tensors from outside without naming them as inputs, and a graph that is cut would lose them. The Loop's
+body reads x alone, which the probabilities read as well.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from service.families import Family
+from service.heads.graph import Dim, Graph, ints, scalar
+from service.heads.masking import Shifted
+from service.heads.softmax import output_logsumexp, sum_exponentials
+from service.heads.stages import Stages
+from service.heads.width import Width
+
+FEW: Final = 16
+MOST_STEPS: Final = 100
+CLOSE: Final = 1e-13
+"""A sum this near to 1 is right: a row that the best classes solved is within it, and stays as it is in any batch."""
+
+
+class Best(NamedTuple):
+    """Tensors in float64 of the best classes, best first: s and their ranks, [n, few] and [few]."""
+
+    s: str
+    ranks: str
+
+
+def append_outputs(
+    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages, __: Family
+) -> None:
+    """Append the outputs, from the shifted logits and `temperature` [n, 1]; for their shapes see `build.append`."""
+    x = graph.add("Div", shifted.scores, temperature, name="z")
+    best = append_best(graph, x)
+    one, least = graph.constant("one", scalar(1)), graph.constant("least", scalar(-1))
+    total = graph.add("CumSum", best.s, graph.constant("axis", np.asarray(1, np.int64)), name="best_sums")
+    t = graph.add("Div", graph.add("Sub", total, one, name="best_over"), best.ranks, name="best_t")
+    above = graph.add("Greater", best.s, least, name="best_above")
+    first = graph.add("Where", above, t, least, name="best_tau")
+
+    def step(body: Graph, r: str) -> tuple[str, str]:
+        count = body.add(
+            "Cast",
+            body.add("Greater", r, graph.constant("zero", scalar(0)), name="in"),
+            name="in_ones",
+            to=TensorProto.DOUBLE,
+        )
+        return r, count
+
+    tau = append_threshold(graph, n, x, first, step)
+    r = graph.add("Sub", x, tau, name="over")
+    append_sparse(
+        graph, width, n, graph.add("Max", r, graph.constant("zero", scalar(0)), name="p"), shifted, temperature, x
+    )
+
+
+def append_best(graph: Graph, x: str) -> Best:
+    """The best `FEW` classes of each row, or all where there are fewer."""
+    last = graph.add("Shape", x, name="x_width", start=-1)
+    few = graph.add("Min", last, graph.constant("few", ints(FEW)), name="n_best")
+    s, _ = graph.add_all("TopK", x, few, names=("best", "best_classes"), axis=-1, largest=1, sorted=1)
+    ranks = graph.constant("every_rank", np.arange(1, FEW + 1, dtype=np.float64))
+    start = graph.constant("start", ints(0))
+    return Best(s, graph.add("Slice", ranks, start, few, start, name="ranks"))
+
+
+def append_threshold(graph: Graph, n: Dim, x: str, first: str, step: Callable[[Graph, str], tuple[str, str]]) -> str:
+    """tau [n, 1]: the largest of `first` [n, few], or by Newton's steps beyond, where more classes exceed it.
+
+    `step` appends to the body of the loop, of r = max(x - tau, 0): the terms whose sum shall be 1, and the slopes.
+    """
+    last, few = graph.constant("last", ints(-1)), graph.constant("n_few", scalar(FEW))
+    tau = graph.add("ReduceMax", first, last, name="tau_first", keepdims=1)
+    exceeding = graph.add(
+        "Cast", graph.add("Greater", x, tau, name="exceeding"), name="exceeding_ones", to=TensorProto.DOUBLE
+    )
+    count = graph.add("ReduceSum", exceeding, last, name="n_exceeding", keepdims=1)
+    more = graph.add("Greater", graph.add("ReduceMax", count, name="most_exceeding", keepdims=0), few, name="more")
+    return append_loop(graph, n, x, tau, more, step)
+
+
+def append_loop(
+    graph: Graph, n: Dim, x: str, tau: str, more: str, step: Callable[[Graph, str], tuple[str, str]]
+) -> str:
+    """Newton's steps from the left of a convex falling function, which never overshoot; none unless `more`."""
+    body = Graph(f"{graph.prefix}step/")
+    last, zero, one = (
+        graph.constant("last", ints(-1)),
+        graph.constant("zero", scalar(0)),
+        graph.constant("one", scalar(1)),
+    )
+    before = f"{body.prefix}tau"
+    r = body.add("Max", body.add("Sub", x, before, name="x_over"), zero, name="r")
+    terms, slopes = step(body, r)
+    f = body.add("Sub", body.add("ReduceSum", terms, last, name="sum", keepdims=1), one, name="f")
+    slope = body.add("ReduceSum", slopes, last, name="slope", keepdims=1)
+    far = body.add("Greater", f, graph.constant("close", scalar(CLOSE)), name="far")
+    moved = body.add("Add", before, body.add("Div", f, slope, name="move"), name="moved")
+    after = body.add("Where", far, moved, before, name="tau_after")
+    any_far = body.add(
+        "ReduceMax", body.add("Cast", far, name="far_ones", to=TensorProto.DOUBLE), name="any_far", keepdims=0
+    )
+    again = body.add("Greater", any_far, zero, name="again")
+    names = [f"{body.prefix}{name}" for name in ("step", "before", "tau")]
+    types: tuple[tuple[int, list[Dim]], ...] = (
+        (TensorProto.INT64, []),
+        (TensorProto.BOOL, []),
+        (TensorProto.DOUBLE, [n, 1]),
+    )
+    body.inputs = [helper.make_tensor_value_info(name, *type_) for name, type_ in zip(names, types, strict=True)]
+    body.outputs = [
+        helper.make_tensor_value_info(again, TensorProto.BOOL, []),
+        helper.make_tensor_value_info(after, TensorProto.DOUBLE, [n, 1]),
+    ]
+    most = graph.constant("most_steps", np.asarray(MOST_STEPS, np.int64))
+    return graph.add("Loop", most, more, tau, name="tau", body=body.finish("newton"))
+
+
+def append_sparse(graph: Graph, width: Width, n: Dim, p: str, shifted: Shifted, temperature: str, z: str) -> None:
+    """Append the outputs of a sparse family, from its probabilities `p` and the scores over T `z`, [n, k]."""
+    width.output("probabilities", n, p)
+    width.output("log_probabilities", n, graph.add("Log", p, name="log_p"))
+    output_logsumexp(graph, n, sum_exponentials(graph, shifted, temperature, z))
+    width.output("scores", n, shifted.scores, TensorProto.DOUBLE)
