@@ -189,3 +189,17 @@ def fold(affine: Affine, temperature: float, form: Form | None) -> Stages:
     matrix = affine.off_diagonal / divisor
     np.fill_diagonal(matrix, diagonal)
     return Stages(bias=affine.bias, matrix=matrix, log_input=log_input, method="matrix")
+
+
+def unfold(calibrator: Stages, temperature: float, form: Form | None) -> Affine:
+    """The fit that `fold` made `calibrator` of: where the next one begins."""
+    bias = calibrator.vector("bias")
+    if form is None:
+        return Affine(np.zeros_like(bias), bias / temperature)
+    divisor = 1.0 if form == "log_softmax" else temperature
+    if calibrator.matrix is None:
+        return Affine(calibrator.vector("scale") * divisor - 1, bias)
+    matrix = calibrator.matrix * divisor
+    v = np.diag(matrix) - 1
+    np.fill_diagonal(matrix, 0)
+    return Affine(v, bias, matrix)

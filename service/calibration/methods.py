@@ -1,28 +1,24 @@
 """The calibrators by name: from a plan and data to fitted numbers. Which plan to take is decided in `select`."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
 import numpy as np
 
-from service.calibration import affine, entropy, evidence, temperature
-from service.calibration.affine import Affine, Form, Shape
+from service.calibration import affine, entropy, evidence, folds, temperature
+from service.calibration.affine import Form, Shape
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset
 from service.errors import FitError
 from service.heads.stages import Stages
 
-Method = Literal["temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy"]
-METHODS: Final[tuple[Method, ...]] = (
-    "temperature",
-    "bias",
-    "vector",
-    "matrix",
-    "entropy",
-    "vector+entropy",
-    "matrix+entropy",
-)
-"""From simple to rich."""
+Method = Literal[
+    "temperature", "bias", "vector", "matrix", "entropy", "vector+entropy", "matrix+entropy",
+    "temperature+top", "bias+top", "vector+top", "matrix+top", "entropy+top", "vector+entropy+top",
+    "matrix+entropy+top",
+]  # fmt: skip
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
+"""From simple to rich, and the same with the top-label stage behind."""
 FORMS: Final[tuple[Form, ...]] = ("centred", "log_softmax")
 MULTIPLIERS: Final = (0.01, 0.1, 0.3, 1.0)
 MOST_LOGITS: Final = 40_000_000
@@ -48,8 +44,25 @@ class Plan:
     @property
     def shape(self) -> Shape | None:
         """The affine part; none for a temperature or an entropy temperature alone."""
-        name = self.method.removesuffix("+entropy")
+        name = self.method.removesuffix("+top").removesuffix("+entropy")
         return cast(Shape, name) if name in ("bias", "vector", "matrix") else None
+
+    @property
+    def has_top(self) -> bool:
+        """Whether the top-label stage stands behind the others."""
+        return self.method.endswith("+top")
+
+    @property
+    def has_entropy(self) -> bool:
+        return self.below.method.endswith("entropy")
+
+    @property
+    def below(self) -> "Plan":
+        """What the top-label stage stands on, and the plan itself where there is none."""
+        return replace(self, method=cast(Method, self.method.removesuffix("+top")))
+
+    def with_top(self) -> "Plan":
+        return replace(self, method=cast(Method, f"{self.below.method}+top"))
 
 
 def laplace_weight(data: Dataset) -> float:
@@ -58,22 +71,38 @@ def laplace_weight(data: Dataset) -> float:
 
 
 @one_thread
-def fit(data: Dataset, plan: Plan, start: Affine | None = None) -> Stages:
-    """Fit what `plan` says; `start` is a fit of the same shape to begin from.
+def fit(data: Dataset, plan: Plan, base: float | None = None, start: Stages | None = None) -> Stages:
+    """Fit what `plan` says, and the top-label stage on the answers of as many fits as there are folds.
+
+    Args:
+        data: the rows.
+        plan: what to fit.
+        base: the temperature that the other stages begin with, where it is known.
+        start: a fit of the same shape and form at `base`, with any multiplier, to begin from.
 
     Raises:
-        FitError: labels that say nothing, or no finite optimum.
+        FitError: labels that say nothing, no finite optimum, or a top-label stage that would rank rows anew.
     """
+    calibrator = fit_below(data, plan.below, base, start)
+    if not plan.has_top:
+        return calibrator
+    rows = part(data)
+    return folds.with_top(calibrator, folds.fit(rows, lambda train: fit_below(train, plan.below)).with_top(rows).top)
+
+
+def fit_below(data: Dataset, plan: Plan, base: float | None = None, start: Stages | None = None) -> Stages:
+    """All but the top-label stage."""
     masks_first = data.mask is not None
     rows = part(data) if plan.method != "temperature" else data
-    base = first_temperature(data, plan)
+    base = first_temperature(data, plan) if base is None else base
     calibrator = Stages(base)
     if plan.shape is not None:
         x = affine.inputs(rows, base, plan.form, masks_first=masks_first)
-        fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, start)
+        begin = None if start is None else affine.unfold(start, base, plan.form)
+        fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, begin)
         calibrator = affine.fold(fitted, base, plan.form)
     calibrator = replace(calibrator, method=plan.method, laplace=plan.laplace, masks_first=masks_first)
-    return with_entropy(calibrator, rows, plan) if plan.method.endswith("entropy") else calibrator
+    return with_entropy(calibrator, rows, plan) if plan.has_entropy else calibrator
 
 
 def with_entropy(calibrator: Stages, data: Dataset, plan: Plan) -> Stages:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.calibration import conformal, groups, methods, select, temperature
+from service.calibration import conformal, folds, groups, methods, select, temperature
 from service.calibration.affine import Form
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
@@ -80,10 +80,10 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     compared = cool_logits(data) if wanted.grouped else data
     choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
     progress("the final fit")
-    fit = fitter(choice.plan, grouped=wanted.grouped)
-    calibrator = fit(data)
+    fits = Fits(data, choice, grouped=wanted.grouped)
+    calibrator = fits.calibrator
     progress("held-out rows")
-    rows, logs, where = predict_held_out(data, fit)
+    rows, logs, where = fits.predict_held_out()
     progress("prediction sets")
     kept = {one: conformal.fit(logs, rows.labels, one, randomised=wanted.randomised, by=wanted.by, groups=rows.groups)
             for one in SCORES}  # fmt: skip
@@ -105,30 +105,47 @@ def cool_logits(data: Dataset) -> Dataset:
     return replace(data, logits=(data.logits / factors[data.groups][:, None]).astype(np.float32))
 
 
-def fitter(plan: Plan | None, *, grouped: bool) -> Callable[[Dataset], Stages]:
-    """What fits `plan`, with group temperatures where they are wanted; without a plan, nothing."""
+class Fits:
+    """What was chosen, fitted on all rows, and on all but those of each fold.
 
-    def fit(data: Dataset) -> Stages:
-        calibrator = Stages() if plan is None else methods.fit(data, plan)
-        return groups.fit(data, calibrator) if grouped else calibrator
-
-    return fit
-
-
-def predict_held_out(data: Dataset, fit: Callable[[Dataset], Stages]) -> tuple[Dataset, Floats, str]:
-    """Rows with their calibrated log-probabilities `[n,K]` from fits that have not seen them, and how they came.
-
-    With rows too few or too uniform to fit on two thirds of them, the fit's own answers.
+    What cross-validation has fitted serves again where it was on the same rows.
     """
-    most = max(1, MOST_SCORED // data.n_classes)
-    rows = data if data.n_rows <= most else data.take(np.random.default_rng(1).permutation(data.n_rows)[:most])
-    if rows.n_rows >= select.FEWEST_ROWS:
-        try:
-            return rows, select.out_of_fold(rows, fit), "out of fold"
-        except FitError:
-            pass
-    calibrator = fit(data)
-    return rows, np.concatenate([calibrator.predict(chunk) for chunk in rows.chunks()]), "fitted"
+
+    def __init__(self, data: Dataset, choice: Choice, *, grouped: bool) -> None:
+        self._data, self._plan, self._grouped = data, choice.plan, grouped
+        rows = methods.part(data)
+        self._folds = None if grouped or rows is not data else choice.folds
+        self.calibrator = self._below(data, None if self._folds is None else self._folds.calibrators[0])
+        if choice.plan is not None and choice.plan.has_top:
+            fitted = self._folds or folds.fit(rows, self._below).with_top(rows)
+            self.calibrator = folds.with_top(self.calibrator, fitted.top)
+
+    def _below(self, data: Dataset, start: Stages | None = None) -> Stages:
+        """All but the top-label stage: the plan, with group temperatures where they are wanted; or nothing."""
+        calibrator = Stages() if self._plan is None else methods.fit(data, self._plan.below, start=start)
+        return groups.fit(data, calibrator) if self._grouped else calibrator
+
+    def predict_held_out(self) -> tuple[Dataset, Floats, str]:
+        """Rows with their calibrated log-probabilities `[n,K]` from fits that have not seen them, and how they came.
+
+        With rows too few or too uniform to fit on two thirds of them, the fit's own answers.
+        """
+        data = self._data
+        most = max(1, MOST_SCORED // data.n_classes)
+        rows = data if data.n_rows <= most else data.take(np.random.default_rng(1).permutation(data.n_rows)[:most])
+        if rows.n_rows >= select.FEWEST_ROWS:
+            try:
+                return rows, self._fold_fits(rows).log_probabilities(rows), "out of fold"
+            except FitError:
+                pass
+        logs = np.concatenate([self.calibrator.predict(chunk) for chunk in rows.chunks()])
+        return rows, logs, "fitted"
+
+    def _fold_fits(self, rows: Dataset) -> folds.Folds:
+        if self._folds is not None and rows is self._data:
+            return self._folds
+        fitted = folds.fit(rows, self._below)
+        return fitted.with_top(rows) if self._plan is not None and self._plan.has_top else fitted
 
 
 def error_of(data: Dataset, plan: Plan | None) -> float | None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from service.calibration import affine, methods
 from service.calibration.affine import Shape
+from service.calibration.folds import negative_logs
 from service.calibration.methods import FORMS, Plan
-from service.calibration.select import negative_logs
 from service.datasets.dataset import Dataset
 from service.heads.stages import Stages
 from tests.calibration.conftest import drawn

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.calibration import methods, select
+from service.calibration import folds, methods, select
 from service.calibration.methods import Method, Plan
 from service.calibration.select import AUTO, Candidate, choose
 from service.datasets import files
@@ -32,7 +32,7 @@ def test_auto_reaches_the_studys_best(name: str) -> None:
     parts = files.load(published() / f"{name}.npz")
     plan = choose(parts["val"], AUTO, laplace=None).plan
     assert plan is not None
-    found = select.negative_logs(methods.fit(parts["val"], plan), parts["test"]).mean()
+    found = folds.negative_logs(methods.fit(parts["val"], plan), parts["test"]).mean()
     assert found <= REACHED[name] + 0.002
 
 
@@ -60,6 +60,20 @@ def test_the_comparison_is_paired_row_by_row() -> None:
     best = select.simplest(compared)
     assert best is not None
     assert best.method == "bias"
+
+
+@pytest.mark.parametrize(("size", "method"), [(104, "matrix+top"), (106, "matrix")])
+def test_hardly_more_parameters_are_as_simple(size: int, method: Method) -> None:
+    gap = np.random.default_rng(0).standard_normal(1000)
+    gap -= gap.mean() - 0.01
+    noise = np.random.default_rng(1).exponential(size=1000)
+    found = [
+        Candidate(Plan("matrix"), 100, float((noise + gap).mean()), 0.0, 0.0, noise + gap),
+        Candidate(Plan("matrix+top"), size, float(noise.mean()), 0.0, 0.0, noise),
+    ]
+    best = select.simplest(select.compare(found, drawn(1000)))
+    assert best is not None
+    assert best.method == method
 
 
 def test_nothing_is_accepted_that_makes_the_likelihood_worse() -> None:
@@ -114,9 +128,10 @@ def test_out_of_fold_rows_are_answered_by_a_fit_that_has_not_seen_them() -> None
         seen.append(set(map(float, train.logits[:, 0])))
         return Stages(temperature=float(len(seen)))
 
-    logs = select.out_of_fold(data, fit)
-    for fold in range(select.N_FOLDS):
-        held = np.flatnonzero(select.folds(90) == fold)
+    found = folds.fit(data, fit)
+    logs = found.log_probabilities(data)
+    for fold in range(folds.N_FOLDS):
+        held = np.flatnonzero(found.of == fold)
         assert not seen[fold] & set(map(float, data.logits[held, 0]))
         expected = Stages(temperature=fold + 1.0).log_probabilities(data.logits[held], None)
         assert (logs[held] == expected).all()
