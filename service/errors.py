@@ -5,7 +5,7 @@ CalibrantError
 │   ├── NotJSON             400
 │   ├── Malformed           400  the binary framing or the compression of a protocol request
 │   ├── Unauthorized        401
-│   ├── NotFound            404  UnknownModel, UnknownVersion
+│   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport
 │   ├── MethodNotAllowed    405
 │   ├── BodyTooLarge        413
 │   ├── UnsupportedMediaType 415
@@ -92,6 +92,12 @@ class UnknownModel(NotFound):
     """No model of this name."""
 
     code = "unknown_model"
+
+
+class NoReport(NotFound):
+    """A model without a report beside its head."""
+
+    code = "no_report"
 
 
 class UnknownVersion(NotFound):

@@ -53,6 +53,9 @@ class Metadata(BaseModel):
         description="The graph applies the mask to the logits themselves: no affine stage stands before it.",
     )
     conformal: dict[str, Any] = Field(default_factory=dict, description="Scores for prediction sets.")
+    reference_curve: dict[str, Any] | None = Field(
+        None, description="How often the best class was right at a confidence, out of fold: see `measures.curve`."
+    )
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
     package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
 

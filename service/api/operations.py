@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from service.codec.predict.contract import ErrorAnswer
+from service.errors import NoReport
 from service.readiness import State, check_ready
 from service.repository import Repository
 
@@ -56,6 +58,9 @@ class ModelDetails(ModelSummary):
 
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No such model or version."}}
+UNKNOWN_REPORT: dict[int | str, dict[str, Any]] = {
+    404: {"model": ErrorAnswer, "description": "No such model or version, or no report beside its head."}
+}
 UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "description": "Starting, draining or dead."}}
 
 
@@ -89,7 +94,33 @@ def operations(state: State) -> APIRouter:
     async def version_story(model: str, version: str) -> ModelDetails:
         return details_of(state.repository, model, version)
 
+    @router.get(
+        "/v1/models/{model}/versions/{version}/report",
+        summary="The proof of a version's calibration",
+        response_class=JSONResponse,
+        responses=UNKNOWN_REPORT,
+    )
+    def report(model: str, version: str) -> Response:
+        """The `report.json` that `calibrant fit` wrote beside the head: metrics, intervals, reliability, candidates."""
+        return Response(read_report(state.repository, model, version), media_type="application/json")
+
     return router
+
+
+def read_report(repository: Repository, name: str, version: str) -> bytes:
+    """The report beside a head, as it lies there.
+
+    Raises:
+        UnknownModel, UnknownVersion: there is none.
+        NoReport: the head was made without one, or was copied alone.
+    """
+    path = repository.find(name, version).head.path
+    try:
+        return (path.parent / "report.json").read_bytes()
+    except OSError as error:
+        raise NoReport(
+            f"model {name} has no report in version {version}; expected report.json beside its head"
+        ) from error
 
 
 def versions(repository: Repository, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.calibration import conformal, folds, groups, methods, select, temperature
+from service.calibration import conformal, curve, folds, groups, methods, select, temperature
 from service.calibration.affine import Form
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
@@ -16,6 +16,7 @@ from service.conformal import SCORES, By, Conformal, Score
 from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
 from service.heads.stages import Stages
+from service.measures.curve import ReferenceCurve
 from service.measures.metrics import intervals, measure
 from service.measures.scores import Scores, score
 
@@ -38,6 +39,7 @@ class Proof:
         before: of the measured rows as they are.
         after: of the same rows, calibrated.
         conformal: by score.
+        curve: how often the best class is right at a confidence; none with too few rows to answer any out of fold.
     """
 
     calibrator: Stages
@@ -48,6 +50,7 @@ class Proof:
     before: Scores
     after: Scores
     conformal: dict[Score, Conformal]
+    curve: ReferenceCurve | None = None
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Every metric before and after."""
@@ -56,6 +59,13 @@ class Proof:
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Bootstrap intervals of every metric before and after."""
         return {"before": intervals(self.before), "after": intervals(self.after)}
+
+    def changes(self) -> dict[str, int]:
+        """How many of the measured rows get another prediction, and how many of these become right and wrong."""
+        changed = self.before.predictions != self.after.predictions
+        was, now = self.before.correct[changed], self.after.correct[changed]
+        rows = {"measured": len(changed), "changed": changed.sum(), "became_right": (now & ~was).sum()}
+        return {name: int(n) for name, n in (rows | {"became_wrong": (was & ~now).sum()}).items()}
 
 
 @dataclass(frozen=True)
@@ -88,13 +98,14 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     kept = {one: conformal.fit(logs, rows.labels, one, randomised=wanted.randomised, by=wanted.by, groups=rows.groups)
             for one in SCORES}  # fmt: skip
     progress("metrics")
+    after = score(replace(rows, logits=logs, mask=None), Stages().predict)
+    reference = None if where == "fitted" else curve.fit(after.confidence, after.correct, after.weights)
     test = parts.get("test")
     if test is not None and test is not data:
         before, after, where = score(test, Stages().predict), score(test, calibrator.predict), "test"
     else:
         before = score(rows, Stages().predict)
-        after = score(replace(rows, logits=logs, mask=None), Stages().predict)
-    return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept)
+    return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept, reference)
 
 
 def cool_logits(data: Dataset) -> Dataset:

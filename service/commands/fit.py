@@ -180,6 +180,7 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         data_sha256=checksum(arguments.data),
         masked_fit=data.mask is not None,
         conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
+        reference_curve=None if proof.curve is None else proof.curve.to_metadata(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -75,9 +75,20 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
         values = (f"{metrics[when][name]:.4f}" for when in ("before", "after"))
         table.add_row(name.replace("_", " "), *values, f"{low:.4f} to {high:.4f}")
     console.print(table)
+    console.print(change_sentence(proof.changes()))
     for when, scores in (("before", proof.before), ("after", proof.after)):
         console.print(f"{when:7} {reliability(scores)}")
     console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+
+
+def change_sentence(changes: dict[str, int]) -> str:
+    """How many predictions the calibration changes."""
+    if not changes["changed"]:
+        return f"no prediction changes in {count(changes['measured'], 'row')}"
+    share = changes["changed"] / changes["measured"]
+    change, become = ("changes", "becomes") if changes["changed"] == 1 else ("change", "become")
+    outcome = f"{changes['became_right']:,} {become} right, {changes['became_wrong']:,} wrong"
+    return f"{count(changes['changed'], 'prediction')} of {changes['measured']:,} {change} ({share:.2%}): {outcome}"
 
 
 def show_metrics(title: str, scores: Scores) -> None:

@@ -70,7 +70,7 @@ def test_what_a_get_may_answer_is_described(run: Callable[..., Running], openapi
     for draining in (False, True):
         running.service.draining = draining
         for path, methods in openapi["paths"].items():
-            for name in ("softmax", "nobody") if "get" in methods and path != "/metrics" else ():
+            for name in ("digits", "softmax", "nobody") if "get" in methods and path != "/metrics" else ():
                 response = running.client.get(path.format(model=name, version=1))
                 described = methods["get"]["responses"][str(response.status_code)]
                 if found := references(described["content"]["application/json"]["schema"]):

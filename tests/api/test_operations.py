@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import ROOT, Running
 
 
 def test_a_process_that_answers_is_alive(running: Running) -> None:
@@ -54,6 +54,21 @@ def test_a_models_story_has_its_calibration(running: Running) -> None:
     assert story["metadata"]["calibrator"] == {"method": "none", "temperature": 1.0}
     assert story["inputs"] == ["logits"]
     assert running.client.get("/v1/models/softmax/versions/1").json() == story
+
+
+def test_the_report_of_a_version_is_the_file_beside_its_head(running: Running) -> None:
+    response = running.client.get("/v1/models/digits/versions/1/report")
+    assert response.headers["content-type"] == "application/json"
+    assert response.content == (ROOT / "models" / "digits" / "1" / "report.json").read_bytes()
+
+
+def test_a_head_without_a_report_says_where_one_was_expected(running: Running) -> None:
+    response = running.client.get("/v1/models/softmax/versions/1/report")
+    assert (response.status_code, response.json()["code"]) == (404, "no_report")
+    assert response.json()["error"] == (
+        "model softmax has no report in version 1; expected report.json beside its head"
+    )
+    assert running.client.get("/v1/models/softmax/versions/9/report").json()["code"] == "unknown_version"
 
 
 def test_bounds_are_those_of_the_settings(run: Callable[..., Running]) -> None:

@@ -1,0 +1,21 @@
+"""`calibrant inspect`, on a head that was fitted."""
+
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from tests.calibration.conftest import drawn
+from tests.commands.test_fit import fitted, saved
+
+
+def test_the_curve_of_the_day_it_was_fitted_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = fitted(tmp_path, "--data", str(saved(tmp_path / "rows.npz", drawn(1000))), "--no-report")
+    curve = story.reference_curve
+    assert curve is not None
+    assert curve.keys() == {"a", "b", "c", "n", "covariance"}
+    assert "no prediction changes in 1,000 rows" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "models" / "own" / "1" / "model.onnx")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"reference curve a {curve['a']:.6g}, b {curve['b']:.6g}, c {curve['c']:.6g}, n 1000" in shown
+    assert f"{curve['covariance'][0][0]:.6g}" in shown
