@@ -11,7 +11,8 @@ import numpy as np
 
 from service.calibration.temperature import moments, softmax_share
 from service.datasets.dataset import Chunk, Dataset, Floats, usable_classes
-from service.heads.stages import EntropyTemperature, Stages, log_entropy
+from service.heads.entropy import EntropyTemperature, log_entropy
+from service.heads.stages import Stages
 
 RIDGE: Final = 10.0
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from service.heads.entropy import EntropyTemperature
 from service.heads.graph import Dim, Graph, ints, scalar
-from service.heads.stages import EntropyTemperature, Stages
+from service.heads.stages import Stages
 from service.heads.top import MARGIN, TopLabel
 from service.heads.width import Width
 

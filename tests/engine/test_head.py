@@ -27,8 +27,9 @@ from service.errors import CannotStart, HeadError, RunFailed
 from service.families import SOFTMAX
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits
 from service.heads.build import build, short_graph
+from service.heads.entropy import EntropyTemperature
 from service.heads.publish import write
-from service.heads.stages import EntropyTemperature, Stages
+from service.heads.stages import Stages
 from service.metadata import SHORT_KEY, Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head

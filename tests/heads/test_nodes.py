@@ -6,9 +6,10 @@ from onnx import TensorProto, helper
 
 from service.errors import HeadError, UsedWrongly
 from service.heads.build import build
+from service.heads.entropy import EntropyTemperature
 from service.heads.publish import serialize
 from service.heads.reference import TOLERANCES, check, expected
-from service.heads.stages import EntropyTemperature, Stages
+from service.heads.stages import Stages
 from service.heads.top import TopLabel
 from service.metadata import Metadata
 from tests.heads.running import head, rows, run, session

@@ -13,8 +13,9 @@ from service.calibration.select import MOST_MATRIX_CLASSES
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.attach import attach
 from service.heads.build import build, short_graph
+from service.heads.entropy import EntropyTemperature
 from service.heads.publish import publish, write
-from service.heads.stages import EntropyTemperature, Stages
+from service.heads.stages import Stages
 from service.metadata import SHORT_KEY, Metadata
 from tests.heads import classifiers
 
