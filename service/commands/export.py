@@ -74,6 +74,7 @@ def run(arguments: Namespace) -> int:
         parameters.bias if arguments.bias is None else read_bias(arguments.bias),
         slope=parameters.scale,
         members=parameters.members,
+        family=parameters.family,
     )
     metadata = make_metadata(stages, classes or stages.classes or parameters.classes, labels, parameters)
     if arguments.onto is None:
@@ -99,11 +100,8 @@ def make_metadata(
     method = "bias" if stages.changes_logits else "none" if stages.temperature == 1 else "temperature"
     return Metadata(
         classes=classes,
-        family=parameters.family.name,
-        alpha=parameters.alpha,
         thresholds=parameters.thresholds,
         prior=parameters.prior,
-        ensemble=None if parameters.members is None else parameters.members.to_metadata(),
         labels=labels,
         calibrator={"method": method, "temperature": stages.temperature}
         | ({} if stages.slope is None else {"slope": stages.slope.tolist()}),

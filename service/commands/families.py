@@ -24,7 +24,6 @@ class Parameters(NamedTuple):
 
     Attributes:
         family: what it computes.
-        alpha: of entmax alone.
         scale, bias: float64 `[K]`, of a sigmoid's classes; a bias may be any family's.
         thresholds: of a sigmoid, `[K]`, each from 0 to 1.
         members: how members are averaged, or none.
@@ -32,7 +31,6 @@ class Parameters(NamedTuple):
     """
 
     family: Family
-    alpha: float | None = None
     scale: Any = None
     bias: Any = None
     thresholds: tuple[float, ...] | None = None
@@ -89,7 +87,6 @@ def read_parameters(family: str, path: Path | None) -> Parameters:
     members = Members(given.get("average", "logits"), None if weights is None else tuple(weights.tolist()))
     return Parameters(
         find_family(name, alpha),
-        alpha,
         vectors["scale"],
         vectors["bias"],
         to_tuple(vectors["thresholds"]),

@@ -35,6 +35,7 @@ class Family(ABC):
 
     Attributes:
         name: as `calibrant export --family` and a head's metadata have it.
+        alpha: of entmax alone: what it is between softmax and sparsemax.
         use: when to use it, in three sentences.
         made_of: what can be asked for, and the outputs of the graph that it is made of.
         chooses_one: its prediction is one class; else any number of them.
@@ -42,6 +43,7 @@ class Family(ABC):
     """
 
     name: str
+    alpha: Any = None
     use: str
     made_of: ClassVar[Mapping[str, tuple[str, ...]]] = ONE_CLASS
     shifted: ClassVar[bool] = True

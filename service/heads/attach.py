@@ -8,7 +8,6 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
 
 from service.errors import CannotStart, HeadError, UsedWrongly
-from service.families import find_family
 from service.heads import surgery
 from service.heads.build import append, check_metadata, set_metadata
 from service.heads.fold import fold
@@ -67,7 +66,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
 
     graph = Graph(HEAD)
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
-    append(graph, logits, rest, *shape, find_family(metadata.family, metadata.alpha))
+    append(graph, logits, rest, *shape)
     surgery.extend(model.graph, graph)
     return set_metadata(model, metadata.model_copy(update={"takes": "inputs", "masks_first": False}))
 

@@ -13,7 +13,6 @@ from onnx import ModelProto, TensorProto, helper
 
 from service import __version__
 from service.errors import UsedWrongly
-from service.families import SOFTMAX, Family, find_family
 from service.heads import entmax, sigmoid, softmax, sparsemax, surgery
 from service.heads.averaging import (
     append_mutual_information,
@@ -32,7 +31,7 @@ from service.metadata import Metadata
 WIDENING: Final = {"wide": 0, "probabilities": 0}
 
 # What each family makes of the shifted logits and the temperature: its outputs.
-FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages, Family], None]
+FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
 GRAPHS: Final[Mapping[str, FamilyGraph]] = {
     "softmax": softmax.append_outputs,
     "sigmoid": sigmoid.append_outputs,
@@ -45,7 +44,7 @@ GRAPHS: Final[Mapping[str, FamilyGraph]] = {
 def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto:
     """A head on its own: `logits` float32 [N, K] in; for the other inputs and the outputs see `append`.
 
-    `classes` is K, none for a head that serves any number. What the graph decides (classes, temperature,
+    `classes` is K, none for a head that serves any number. What the graph decides (classes, family, temperature,
     masks_first) is written over what `metadata` says.
 
     Raises:
@@ -55,14 +54,7 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     metadata = check_metadata(metadata, stages, classes).model_copy(update={"takes": "logits"})
     graph = Graph()
     shape: list[Dim] = ["N", k] if stages.members is None else ["N", stages.members.count or "M", k]
-    append(
-        graph,
-        graph.input("logits", TensorProto.FLOAT, shape),
-        stages,
-        "N",
-        k,
-        find_family(metadata.family, metadata.alpha),
-    )
+    append(graph, graph.input("logits", TensorProto.FLOAT, shape), stages, "N", k)
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(
         graph.finish("head"),
@@ -74,7 +66,7 @@ def build(stages: Stages, classes: int | None, metadata: Metadata) -> ModelProto
     return set_metadata(model, metadata)
 
 
-def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: Family = SOFTMAX) -> None:
+def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     """Put the head behind `logits`, a float32 tensor [n, k] of `graph`; of an ensemble [n, m, k].
 
     Inputs: `mask` bool [N, K], true = the class may be chosen, all by default; `temperature` float64 [N, 1];
@@ -104,7 +96,7 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim, family: Fa
         temperature = graph.add("Mul", temperature, factor, name="temperature_of_group")
     if stages.top is not None:
         shifted = shifted._replace(scores=apply_top(graph, shifted.scores, stages, factor))
-    GRAPHS[family.name](graph, width, n, shifted, temperature, stages, family)
+    GRAPHS[stages.family.name](graph, width, n, shifted, temperature, stages)
     if stages.members is not None:
         append_mutual_information(graph, n, stages.members, each)
 
@@ -126,7 +118,7 @@ def short_graph(model: ModelProto) -> ModelProto:
 
 
 def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:
-    """The metadata with what the graph decides: classes, temperature, whether it masks first.
+    """The metadata with what the graph decides: classes, family, temperature, whether it masks first.
 
     Raises:
         UsedWrongly: K contradicts the labels or the parameters.
@@ -145,6 +137,9 @@ def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> M
         update={
             "classes": classes,
             "calibrator": metadata.calibrator | {"temperature": stages.temperature},
+            "family": stages.family.name,
+            "alpha": stages.family.alpha if stages.family.name == "entmax" else None,
+            "ensemble": None if stages.members is None else stages.members.to_metadata(),
             "masks_first": stages.masks_first or not stages.reads_under_mask,
         }
     )

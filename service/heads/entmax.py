@@ -3,7 +3,6 @@
 import numpy as np
 from onnx import TensorProto
 
-from service.families import Family
 from service.families.entmax import Entmax
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.masking import Shifted
@@ -12,9 +11,7 @@ from service.heads.stages import Stages
 from service.heads.width import Width
 
 
-def append_entmax15(
-    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages, __: Family
-) -> None:
+def append_entmax15(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages) -> None:
     """Append the outputs, from the shifted logits and `temperature` [n, 1]; for their shapes see `build.append`."""
     z = graph.add("Div", shifted.scores, temperature, name="z")
     x = graph.add("Mul", z, graph.constant("half", scalar(0.5)), name="x")
@@ -40,10 +37,9 @@ def append_entmax15(
     append_sparse(graph, width, n, graph.add("Mul", r, r, name="p"), shifted, temperature, z)
 
 
-def append_outputs(
-    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages, family: Family
-) -> None:
+def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, stages: Stages) -> None:
     """Append the outputs of entmax at an alpha above 1 and below 2."""
+    family = stages.family
     assert isinstance(family, Entmax)  # noqa: S101 - the register says so
     power = 1 / (family.alpha - 1)
     z = graph.add("Div", shifted.scores, temperature, name="z")

@@ -6,6 +6,7 @@ from typing import Final
 from onnx import ModelProto, numpy_helper
 
 from service.errors import HeadError
+from service.families import find_family
 from service.heads.members import Members
 from service.heads.stages import Stages
 from service.metadata import Metadata
@@ -29,7 +30,8 @@ def read_stages(model: ModelProto) -> Stages:
         raise HeadError("has no default for the input temperature: make it with `calibrant export`")
     stages = Stages.from_constants(constants, class_count(model), masks_first=f"{prefix}seen" in nodes)
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
-    return replace(stages, members=Members.from_metadata(metadata.ensemble))
+    family = find_family(metadata.family, metadata.alpha)
+    return replace(stages, members=Members.from_metadata(metadata.ensemble), family=family)
 
 
 def class_count(model: ModelProto) -> int | None:

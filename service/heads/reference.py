@@ -8,12 +8,10 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
-from service.families import SOFTMAX, Family, find_family
 from service.heads.members import Members
 from service.heads.reading import HEAD, class_count, read_stages
 from service.heads.stages import Stages
 from service.heads.top import BOUND, MARGIN
-from service.metadata import Metadata
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -37,9 +35,7 @@ TOLERANCES: Final = {
 }
 
 
-def expected(
-    stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any], family: Family = SOFTMAX
-) -> Tensors:
+def expected(stages: Stages, logits: NDArray[Any], mask: NDArray[np.bool_], temperature: NDArray[Any]) -> Tensors:
     """What the head answers to logits [N, K], mask [N, K], temperature [N, 1]: in the widest float there is.
 
     The logits of an ensemble are [N, M, K].
@@ -62,8 +58,8 @@ def expected(
         if stages.top is not None:
             logs = apply_top(stages, x)
             x = x.max() + (logs - logs.max()) * np.longdouble(stages.temperature)
-        scores = x - x.max() if family.shifted else x
-        p, log_p = family.distribution(scores / t)
+        scores = x - x.max() if stages.family.shifted else x
+        p, log_p = stages.family.distribution(scores / t)
         answers["scores"][row, allowed] = scores
         answers["probabilities"][row, allowed] = p
         answers["log_probabilities"][row, allowed] = log_p
@@ -156,8 +152,6 @@ def check(model: ModelProto) -> None:
         HeadError: an output is further from the reference than its tolerance.
     """
     stages = read_stages(model)
-    metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
-    family = find_family(metadata.family, metadata.alpha)
     evaluator = ReferenceEvaluator(alone(model))
     logits = evaluator.input_names[0]
     k = class_count(model)
@@ -166,10 +160,10 @@ def check(model: ModelProto) -> None:
     for n, width in ((1, k or 10), (4, k or 7)):
         x, mask, temperature = examples(rng, n, width, members)
         defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
-        compare(evaluator, {logits: x}, expected(stages, x, *defaults, family))
+        compare(evaluator, {logits: x}, expected(stages, x, *defaults))
         x[~mask if members is None else np.broadcast_to(~mask[:, None], x.shape)] = np.nan
         given = {logits: x, "mask": mask, "temperature": temperature}
-        compare(evaluator, given, expected(stages, x, mask, temperature, family))
+        compare(evaluator, given, expected(stages, x, mask, temperature))
 
 
 def alone(model: ModelProto) -> ModelProto:

@@ -5,7 +5,6 @@ The operator Sigmoid is not used: in float64 ONNX Runtime answers 0 for -40, and
 
 from onnx import TensorProto
 
-from service.families import Family
 from service.heads.graph import Dim, Graph, scalar
 from service.heads.masking import Shifted
 from service.heads.softmax import output_logsumexp, sum_exponentials
@@ -13,9 +12,7 @@ from service.heads.stages import Stages
 from service.heads.width import Width
 
 
-def append_outputs(
-    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages, __: Family
-) -> None:
+def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages) -> None:
     """Append the outputs; the scores are the calibrated logits themselves."""
     z = graph.add("Div", shifted.scores, temperature, name="z")
     zero, one = graph.constant("zero", scalar(0)), graph.constant("one", scalar(1))

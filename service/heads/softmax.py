@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from onnx import TensorProto
 
-from service.families import Family
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.masking import Shifted
 from service.heads.nodes import mix_uniform
@@ -15,9 +14,7 @@ from service.heads.stages import Stages
 from service.heads.width import Width
 
 
-def append_outputs(
-    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, stages: Stages, _: Family
-) -> None:
+def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, stages: Stages) -> None:
     """Append the outputs, from the shifted logits and `temperature` [n, 1]; for their shapes see `build.append`."""
     z = graph.add("Div", shifted.scores, temperature, name="z")
     sums = sum_exponentials(graph, shifted, temperature, z)

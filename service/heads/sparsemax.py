@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from onnx import TensorProto, helper
 
-from service.families import Family
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.masking import Shifted
 from service.heads.softmax import output_logsumexp, sum_exponentials
@@ -30,9 +29,7 @@ class Best(NamedTuple):
     ranks: str
 
 
-def append_outputs(
-    graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages, __: Family
-) -> None:
+def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages) -> None:
     """Append the outputs, from the shifted logits and `temperature` [n, 1]; for their shapes see `build.append`."""
     x = graph.add("Div", shifted.scores, temperature, name="z")
     best = append_best(graph, x)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Bools, Chunk, Floats, Ints, usable_classes
 from service.errors import UsedWrongly
+from service.families import SOFTMAX, Family
 from service.heads.constants import Constants, array, number
 from service.heads.entropy import EntropyTemperature, log_entropy
 from service.heads.members import Members
@@ -39,6 +40,7 @@ class Stages:
         group_temperatures: `[G]`, one more divisor for the rows of each group; rows of no group have none.
         slope: `[K]`, y = slope * z, each class on its own, as a sigmoid wants it; not beside scale and matrix.
         members: how an ensemble's members are averaged, before anything else; logits are `[m,M,K]` then.
+        family: what is made of the scores; the Laplace mix and the top label are a softmax's.
         masks_first: a masked class is never read, not even by the affine and entropy stages. They read every finite
             logit otherwise, so that a mask only takes classes away and leaves the others' ratios.
         method: what was fitted, as `calibrant fit --method` calls it; a graph does not hold it.
@@ -58,6 +60,7 @@ class Stages:
     group_temperatures: Floats | None = None
     slope: Floats | None = None
     members: Members | None = None
+    family: Family = SOFTMAX
     masks_first: bool = False
     method: str = "none"
 
@@ -190,7 +193,7 @@ class Stages:
     def log_probabilities(self, logits: NDArray[Any], mask: Bools | None, groups: Ints | None = None) -> Floats:
         """Calibrated log-probabilities, float64 `[m,K]`; -inf where a class is masked or has no score."""
         scores = self.scores(logits, mask, groups)
-        logs = log_softmax(scores)
+        logs = log_softmax(scores) if self.family is SOFTMAX else self.family.distribution(scores)[1]
         if self.laplace:
             logs = mix_uniform(logs, self.laplace)
         return logs if self.top is None else self.top.apply(logs, scores.argmax(axis=1))

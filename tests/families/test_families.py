@@ -13,7 +13,7 @@ from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, Head
 from service.engine.rows import Rows
 from service.errors import HeadError, InvalidValue
-from service.families import FAMILIES
+from service.families import FAMILIES, find_family
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs
 from service.families.softmax import Softmax
 from service.heads import build
@@ -34,7 +34,7 @@ class Squared(Softmax):
         return super().distribution(x * 2)
 
 
-def squared_outputs(graph: Any, width: Any, n: Any, shifted: Any, temperature: str, _: Stages, __: Any) -> None:
+def squared_outputs(graph: Any, width: Any, n: Any, shifted: Any, temperature: str, _: Stages) -> None:
     """The nodes of it."""
     z = graph.add("Div", shifted.scores, temperature, name="z")
     e = graph.add("Exp", graph.add("Add", z, z, name="twice"), name="e_squared")
@@ -51,7 +51,7 @@ def squared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Head:
     """A head of that family, as a file and loaded."""
     monkeypatch.setitem(FAMILIES, "squared", lambda _: Squared())
     monkeypatch.setitem(build.GRAPHS, "squared", squared_outputs)
-    path = write(build.build(Stages(1.5), 3, Metadata(family="squared")), tmp_path / "squared.onnx")
+    path = write(build.build(Stages(1.5, family=find_family("squared")), 3, Metadata()), tmp_path / "squared.onnx")
     return Head(path)
 
 
@@ -70,7 +70,7 @@ def test_a_graph_that_differs_from_its_family_is_not_written(tmp_path: Path, mon
     monkeypatch.setitem(FAMILIES, "squared", lambda _: Squared())
     monkeypatch.setitem(build.GRAPHS, "squared", graphs.append_outputs)
     with pytest.raises(HeadError, match="further than"):
-        write(build.build(Stages(1.5), 3, Metadata(family="squared")), tmp_path / "squared.onnx")
+        write(build.build(Stages(1.5, family=find_family("squared")), 3, Metadata()), tmp_path / "squared.onnx")
 
 
 def test_an_output_that_a_family_lacks_is_refused(squared: Head) -> None:
