@@ -5,11 +5,13 @@ from typing import Final, Literal, cast, get_args
 
 import numpy as np
 
-from service.calibration import affine, entropy, evidence, folds, temperature
+from service.calibration import affine, entropy, evidence, folds, sparse, temperature
 from service.calibration.affine import Form, Shape
+from service.calibration.sparse import Criterion
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset
 from service.errors import FitError
+from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
 
 Method = Literal[
@@ -34,12 +36,16 @@ class Plan:
         form: what a scale or a matrix multiplies; none for the others.
         multiplier: of the ridge.
         laplace: weight of the uniform distribution in the answer.
+        family: what the head computes; of a sparse one the temperature is all that is fitted.
+        criterion: what the temperature of a sparse family is fitted by.
     """
 
     method: Method
     form: Form | None = None
     multiplier: float = 1.0
     laplace: float = 0.0
+    family: Family = SOFTMAX
+    criterion: Criterion = "brier"
 
     @property
     def shape(self) -> Shape | None:
@@ -93,6 +99,9 @@ def fit(data: Dataset, plan: Plan, base: float | None = None, start: Stages | No
 def fit_below(data: Dataset, plan: Plan, base: float | None = None, start: Stages | None = None) -> Stages:
     """All but the top-label stage."""
     masks_first = data.mask is not None
+    if plan.family is not SOFTMAX:
+        t = sparse.fit(part(data), plan.family, plan.criterion)
+        return Stages(t, family=plan.family, masks_first=masks_first, method="temperature")
     rows = part(data) if plan.method != "temperature" else data
     base = first_temperature(data, plan) if base is None else base
     calibrator = Stages(base)

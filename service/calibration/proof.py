@@ -12,9 +12,11 @@ from service.calibration import conformal, curve, folds, groups, methods, select
 from service.calibration.affine import Form
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
+from service.calibration.sparse import Criterion
 from service.conformal import SCORES, By, Conformal, Score
 from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
+from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
 from service.measures.curve import ReferenceCurve
 from service.measures.metrics import intervals, measure
@@ -78,6 +80,8 @@ class Wanted:
     by: By = "all"
     randomised: bool = False
     forms: tuple[Form, ...] = FORMS
+    family: Family = SOFTMAX
+    criterion: Criterion = "brier"
 
 
 def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda _: None) -> Proof:
@@ -88,7 +92,11 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     """
     data = next(iter(parts.values()))
     compared = cool_logits(data) if wanted.grouped else data
-    choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
+    if wanted.family is SOFTMAX:
+        choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
+    else:
+        plan = Plan("temperature", family=wanted.family, criterion=wanted.criterion)
+        choice = Choice(plan, (), float(np.mean(folds.negative_logs(Stages(family=wanted.family), data))))
     progress("the final fit")
     fits = Fits(data, choice, grouped=wanted.grouped)
     calibrator = fits.calibrator
@@ -98,13 +106,14 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     kept = {one: conformal.fit(logs, rows.labels, one, randomised=wanted.randomised, by=wanted.by, groups=rows.groups)
             for one in SCORES}  # fmt: skip
     progress("metrics")
+    plain = Stages(family=wanted.family)
     after = score(replace(rows, logits=logs, mask=None), Stages().predict)
     reference = None if where == "fitted" else curve.fit(after.confidence, after.correct, after.weights)
     test = parts.get("test")
     if test is not None and test is not data:
-        before, after, where = score(test, Stages().predict), score(test, calibrator.predict), "test"
+        before, after, where = score(test, plain.predict), score(test, calibrator.predict), "test"
     else:
-        before = score(rows, Stages().predict)
+        before = score(rows, plain.predict)
     return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept, reference)
 
 
@@ -161,7 +170,11 @@ class Fits:
 
 def error_of(data: Dataset, plan: Plan | None) -> float | None:
     """The standard error of T, where the temperature is all that was fitted."""
-    return temperature.fit(data, plan.laplace).error if plan is not None and plan.method == "temperature" else None
+    return (
+        temperature.fit(data, plan.laplace).error
+        if plan is not None and plan.method == "temperature" and plan.family is SOFTMAX
+        else None
+    )
 
 
 def checksum(path: Path) -> str:

@@ -155,13 +155,20 @@ def brier_calibration(sums: Classwise) -> float:
 
 
 def measure(scores: Scores, sigma: float | None = None) -> dict[str, float]:
-    """Every metric by name; `sigma` fixes the bandwidth of the smooth ECE."""
+    """Every metric by name; `sigma` fixes the bandwidth of the smooth ECE.
+
+    Where labels got exactly 0 there is no `nll`, which is infinite, but `impossible`, their share.
+    """
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
     calibration = brier_calibration(scores.classwise)
     brier = float(np.average(scores.brier, weights=scores.weights))
     smooth = smooth_error(rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights, sigma)
+    impossible = np.isinf(scores.nll)
+    likelihood = {"nll": float(np.average(scores.nll, weights=scores.weights))}
+    if impossible.any():  # a clipped likelihood would say nothing
+        likelihood = {"impossible": float(np.average(impossible, weights=scores.weights))}
     return {
-        "nll": float(np.average(scores.nll, weights=scores.weights)),
+        **likelihood,
         "brier": brier,
         "brier_calibration": calibration,
         "brier_refinement": brier - calibration,
@@ -185,7 +192,7 @@ def intervals(scores: Scores, resamples: int = 200, level: float = 0.95) -> dict
     tail = (1 - level) / 2
     found = {}
     for name, estimate in point.items():
-        values = np.array([one[name] for one in drawn])
+        values = np.array([one.get(name, 0.0) for one in drawn])
         low, high = np.quantile(values, [tail, 1 - tail]) - values.mean() + estimate
         found[name] = (max(0.0, float(low)), min(float(high), MOST.get(name, 1.0)))
     return found
