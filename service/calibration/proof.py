@@ -177,6 +177,16 @@ def error_of(data: Dataset, plan: Plan | None) -> float | None:
     )
 
 
+def change_sentence(changes: dict[str, int]) -> str:
+    """How many predictions the calibration changes, of `Proof.changes`."""
+    n, measured = changes["changed"], changes["measured"]
+    if not n:
+        return f"no prediction changes in {measured:,} row{'s' * (measured > 1)}"
+    outcome = f"{changes['became_right']:,} become{'s' * (n == 1)} right, {changes['became_wrong']:,} wrong"
+    change = f"change{'s' * (n == 1)} ({100 * n / measured:.2f} %)"
+    return f"{n:,} prediction{'s' * (n > 1)} of {measured:,} {change}: {outcome}"
+
+
 def checksum(path: Path) -> str:
     """sha256 of a file, in pieces."""
     with path.open("rb") as file:

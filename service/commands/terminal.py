@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from service.calibration.proof import Proof
+from service.calibration.proof import Proof, change_sentence
 from service.calibration.select import FEWEST_ROWS
 from service.measures.metrics import Ordered, measure
 from service.measures.scores import Scores
@@ -79,16 +79,6 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     for when, scores in (("before", proof.before), ("after", proof.after)):
         console.print(f"{when:7} {reliability(scores)}")
     console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
-
-
-def change_sentence(changes: dict[str, int]) -> str:
-    """How many predictions the calibration changes."""
-    if not changes["changed"]:
-        return f"no prediction changes in {count(changes['measured'], 'row')}"
-    share = changes["changed"] / changes["measured"]
-    change, become = ("changes", "becomes") if changes["changed"] == 1 else ("change", "become")
-    outcome = f"{changes['became_right']:,} {become} right, {changes['became_wrong']:,} wrong"
-    return f"{count(changes['changed'], 'prediction')} of {changes['measured']:,} {change} ({share:.2%}): {outcome}"
 
 
 def show_metrics(title: str, scores: Scores) -> None:

@@ -61,7 +61,7 @@ def test_the_report_stands_beside_the_head_and_needs_no_other_file(tmp_path: Pat
     story = fitted(tmp_path, "--data", str(path), "--method", "vector+entropy")
     folder = tmp_path / "models" / "own" / "1"
     page = (folder / "report.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 7
     assert not re.search(r"(src|href)=\"?https?:|@import|<script", page)
     told = json.loads((folder / "report.json").read_text())
     assert told["metrics"]["after"] == story.metrics["after"]
