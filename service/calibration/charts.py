@@ -165,7 +165,7 @@ def share(value: float) -> str:
 
 
 def likelihood(found: Likelihood, method: str) -> Chart:
-    """Negative log-likelihood of the logits over T, against T, with the optimum and the calibrator's own."""
+    """Negative log-likelihood, or Brier score, of the logits over T, against T, with the best and the calibrator's."""
     curve, best = found.curve, found.best
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH / 72, 300 / 72))
@@ -181,11 +181,11 @@ def likelihood(found: Likelihood, method: str) -> Chart:
         axes.minorticks_off()
         axes.legend(loc="upper center", fontsize=12)
     sentence = (
-        f"Over {found.n:,} fitted rows the logits alone reach {curve.min():.4f} at T = {best:.3f}; "
+        f"Over {found.n:,} fitted rows the logits alone reach a {found.what} of {curve.min():.4f} at T = {best:.3f}; "
         f"{method} reaches {found.reached:.4f}."
     )
     rows = [(f"{t:.3g}", f"{nll:.4f}") for t, nll in zip(found.temperatures[::6], curve[::6], strict=True)]
-    return Chart(figure, sentence, ("T", "negative log-likelihood"), rows)
+    return Chart(figure, sentence, ("T", found.what), rows)
 
 
 def risk(before: Scores, after: Scores) -> Chart:

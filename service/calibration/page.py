@@ -27,9 +27,12 @@ TITLES: Final = {
     "aurc": "area under risk-coverage",
     "classwise_ece": "classwise ECE",
     "smooth_ece": "smooth ECE",
+    "impossible": "rows whose class got exactly 0",
 }
 TILES: Final = {
     "nll": "Negative log-likelihood",
+    "brier": "Brier score",  # where a class got exactly 0, and there is no likelihood
+    "impossible": "Rows whose class got exactly 0",
     "ece": "Calibration error, 15 bins of equal width",
     "ece_mass": "Calibration error, 15 bins of equal mass",
     "accuracy": "Accuracy",
@@ -50,7 +53,7 @@ def page(proof: Proof, story: Metadata, intervals: Intervals, content: dict[str,
     ]
     numbers = likelihood.measure(proof.fitted_on, calibrator)
     return template.substitute(
-        tiles="".join(tile(name, title, story, intervals) for name, title in TILES.items()),
+        tiles="".join(tile(name, TILES[name], story, intervals) for name in tile_names(story)),
         diagrams="".join(figure(chart, f"reliability{i}") for i, chart in enumerate(diagrams)),
         likelihood=figure(charts.likelihood(numbers, calibrator.method), "likelihood"),
         risk=figure(charts.risk(proof.before, proof.after), "risk"),
@@ -81,11 +84,18 @@ def figure(chart: Chart, name: str) -> str:
     return f"<figure>{charts.svg(chart, name)}<figcaption>{html.escape(chart.sentence)}</figcaption>{numbers}</figure>"
 
 
+def tile_names(story: Metadata) -> list[str]:
+    """The figures at the top: the likelihood, or the Brier score where rows make it infinite."""
+    has_zeros = any("impossible" in metrics for metrics in story.metrics.values())
+    left_out = {"nll", "ece_mass"} if has_zeros else {"brier", "impossible"}
+    return [name for name in TILES if name not in left_out]
+
+
 def tile(name: str, title: str, story: Metadata, intervals: Intervals) -> str:
     """One of the figures at the top: before, after, and the interval of after."""
-    show = charts.share if name != "nll" else "{:.4f}".format
-    before, after = (story.metrics[when][name] for when in ("before", "after"))
-    low, high = intervals["after"][name]
+    show = charts.share if name not in ("nll", "brier") else "{:.4f}".format
+    before, after = (story.metrics[when].get(name, 0.0) for when in ("before", "after"))
+    low, high = intervals["after"].get(name, (0.0, 0.0))
     texts = [show(value) for value in (before, after, low, high)]
     return (
         f"<div><small>{title}</small><i>{texts[0]} &rarr;</i> <b>{texts[1]}</b>"
@@ -108,16 +118,22 @@ def curve_sentence(proof: Proof) -> str:
 def metric_rows(story: Metadata, intervals: Intervals) -> Iterable[tuple[str, ...]]:
     """A metric a row, each with its 95 % interval."""
     for name, title in TITLES.items():
-        cells = []
-        for when in ("before", "after"):
-            low, high = intervals[when][name]
-            cells.append(f"{story.metrics[when][name]:.5f}\n{low:.5f} to {high:.5f}")
-        yield title, *cells
+        if any(name in metrics for metrics in story.metrics.values()):
+            yield title, *(metric_cell(name, story.metrics[when], intervals[when]) for when in ("before", "after"))
+
+
+def metric_cell(name: str, metrics: dict[str, float], limits: dict[str, tuple[float, float]]) -> str:
+    """A metric with its interval; a likelihood that is not there is infinite, and a share that is not there is 0."""
+    if name not in metrics:
+        return "infinite" if name == "nll" else "0"
+    low, high = limits[name]
+    return f"{metrics[name]:.5f}\n{low:.5f} to {high:.5f}"
 
 
 def candidate_rows(proof: Proof) -> Iterable[tuple[str, ...]]:
     """A candidate a row, and the logits as they are."""
-    yield "as they are", "0", f"{proof.choice.before:.5f}", "", "", "chosen" if proof.choice.plan is None else ""
+    if proof.choice.candidates or proof.choice.plan is None:
+        yield "as they are", "0", f"{proof.choice.before:.5f}", "", "", "chosen" if proof.choice.plan is None else ""
     for one in proof.choice.candidates:
         mix = ", Laplace mix" if one.plan.laplace else ""
         chosen = "chosen" if one.plan == proof.choice.plan else ""

@@ -17,10 +17,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from service.commands import families
 from service.errors import CannotStart, UsedWrongly
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.calibration.proof import Proof, Wanted
+    from service.datasets.dataset import Dataset
+    from service.families import Family
     from service.metadata import Metadata
 
 REPORTS: Final = ("report.html", "report.json")  # beside the head
@@ -37,6 +44,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
     parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
     parser.add_argument("--method", choices=("auto", *METHODS), default="auto", help="the calibrator (default: auto)")
+    families.add_arguments(parser)
+    parser.add_argument(
+        "--criterion",
+        choices=("brier", "loss"),
+        default="brier",
+        help="what the temperature of a sparse family is fitted by: its Brier score or its own loss (default: brier)",
+    )
     parser.add_argument(
         "--laplace",
         action=BooleanOptionalAction,
@@ -79,6 +93,8 @@ def run(arguments: Namespace) -> int:
     before = [] if arguments.to is None else existing_files(arguments.to)
     if arguments.report and before:
         refuse_another_report(arguments.to, before)
+    parameters = families.read_parameters(arguments.family, arguments.parameters)
+    check_family(parameters, arguments)
     from service.calibration.proof import prove
     from service.commands import terminal
     from service.commands.class_names import read_classes
@@ -94,7 +110,7 @@ def run(arguments: Namespace) -> int:
             group=arguments.group,
             named=named,
         )
-        proof = prove(parts, read_options(arguments), tell)
+        proof = prove(parts, read_options(arguments, parameters.family), tell)
         tell("writing")
         story = metadata(proof, arguments)
         path = write(proof, story, arguments)
@@ -108,6 +124,26 @@ def run(arguments: Namespace) -> int:
     if not arguments.report and has_own_report(path):
         terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
     return 0
+
+
+def check_family(parameters: families.Parameters, arguments: Namespace) -> None:
+    """Refuse what a fit of this family cannot heed.
+
+    Raises:
+        UsedWrongly: parameters that a fit finds itself, or options that are a softmax's.
+    """
+    for key in ("scale", "bias", "thresholds", "prior"):
+        if getattr(parameters, key) is not None:
+            raise UsedWrongly(f"--parameters has {key}, which a fit finds itself; expected alpha, average or weights")
+    if parameters.family.name == "softmax":
+        return
+    for option, given in (
+        ("--group", arguments.group is not None),
+        ("--laplace", bool(arguments.laplace)),
+        (f"--method {arguments.method}", arguments.method not in ("auto", "temperature")),
+    ):
+        if given:
+            raise UsedWrongly(f"{option} is of softmax alone; the family is {parameters.family.name}")
 
 
 def existing_files(head: Path) -> list[Path]:
@@ -139,10 +175,13 @@ def has_own_report(head: Path) -> bool:
 
 def steps(arguments: Namespace) -> int:
     """How often the progress bar moves."""
-    return 7 + len(read_options(arguments).methods) + 2 * int(arguments.method == "auto")
+    from service.calibration.select import AUTO
+
+    auto = arguments.method == "auto" and arguments.family == "softmax"
+    return 9 + len(AUTO) if auto else 8
 
 
-def read_options(arguments: Namespace) -> "Wanted":
+def read_options(arguments: Namespace, family: "Family") -> "Wanted":
     """The options, as the fit wants them."""
     from service.calibration.methods import FORMS
     from service.calibration.proof import Wanted
@@ -155,6 +194,8 @@ def read_options(arguments: Namespace) -> "Wanted":
         grouped=arguments.group is not None,
         by=arguments.sets,
         randomised=arguments.randomised,
+        family=family,
+        criterion=arguments.criterion,
         forms=FORMS if arguments.onto is None else ("centred",),  # which folds into the classifier's last layer
     )
 
@@ -174,6 +215,7 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
     return Metadata(
         classes=data.n_classes,
         labels=None if data.class_names == counted else data.class_names,
+        prior=tuple(class_frequencies(data).tolist()),
         calibrator=calibrator,
         metrics=proof.metrics(),
         n_rows=data.n_rows,
@@ -183,6 +225,12 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         reference_curve=None if proof.curve is None else proof.curve.to_metadata(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def class_frequencies(data: "Dataset") -> "NDArray[np.float64]":
+    """The share of each class among the labels, weighted, float64 `[K]`."""
+    counts = np.bincount(data.labels, data.weights, data.n_classes)
+    return np.asarray(counts / counts.sum())
 
 
 def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:

@@ -16,7 +16,18 @@ from service.measures.metrics import Ordered, measure
 from service.measures.scores import Scores
 
 MOST_NAMES: Final = 12
-SHOWN: Final = ("nll", "brier", "accuracy", "ece", "ece_mass", "smooth_ece", "classwise_ece", "ks", "aurc")
+SHOWN: Final = (
+    "nll",
+    "impossible",
+    "brier",
+    "accuracy",
+    "ece",
+    "ece_mass",
+    "smooth_ece",
+    "classwise_ece",
+    "ks",
+    "aurc",
+)
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
@@ -63,7 +74,8 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     error = "" if proof.error is None else f" +- {proof.error:.4f}"
     told = f"temperature {calibrator.temperature:.4f}{error}, " if calibrator.method == "temperature" else ""
     n_parameters, n_rows = count(calibrator.n_parameters, "parameter"), count(proof.fitted_on.n_rows, "row")
-    console.print(f"{calibrator.method}: {told}{n_parameters} from {n_rows}")
+    family = "" if calibrator.family.name == "softmax" else f"{calibrator.family.name}, "
+    console.print(f"{family}{calibrator.method}: {told}{n_parameters} from {n_rows}")
     class_hint(console, proof)
     metrics = proof.metrics()
     table = Table(box=None, pad_edge=False)
@@ -71,9 +83,12 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     for head in ("before", "after", "95 % interval"):
         table.add_column(head, justify="right")
     for name in SHOWN:
-        low, high = intervals["after"][name]
-        values = (f"{metrics[when][name]:.4f}" for when in ("before", "after"))
-        table.add_row(name.replace("_", " "), *values, f"{low:.4f} to {high:.4f}")
+        if name in metrics["before"] or name in metrics["after"]:
+            missing = "infinite" if name == "nll" else "0"
+            values = [f"{metrics[when][name]:.4f}" if name in metrics[when] else missing for when in metrics]
+            low, high = intervals["after"].get(name, (0.0, 0.0))
+            limits = f"{low:.4f} to {high:.4f}" if name in metrics["after"] else ""
+            table.add_row(name.replace("_", " "), *values, limits)
     console.print(table)
     console.print(change_sentence(proof.changes()))
     for when, scores in (("before", proof.before), ("after", proof.after)):

@@ -24,7 +24,6 @@ FAMILIES: Final[Mapping[str, Callable[[float | None], Family]]] = {
 }
 
 
-@cache
 def find_family(name: str, alpha: float | None = None) -> Family:
     """The family of that name, the same object each time.
 
@@ -33,6 +32,11 @@ def find_family(name: str, alpha: float | None = None) -> Family:
     """
     if name not in FAMILIES:
         raise UsedWrongly(f"the family {name!r} is unknown; expected {', '.join(FAMILIES)}")
+    return known_family(name, alpha)
+
+
+@cache
+def known_family(name: str, alpha: float | None) -> Family:
     return FAMILIES[name](alpha)
 
 

@@ -337,3 +337,45 @@ def test_a_class_that_no_label_names_is_pointed_out(tmp_path: Path, capsys: pyte
     said = capsys.readouterr()
     assert "6 classes: a, b, c, d, e, fold" in said.out
     assert "no row is labelled fold: is it a class?" in said.err
+
+
+@pytest.mark.parametrize("family", ["sparsemax", "entmax15"])
+def test_a_sparse_head_is_fitted_reported_and_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], family: str
+) -> None:
+    draw = np.random.default_rng(3)
+    z = draw.normal(size=(300, 4)) * 2
+    labels = (z + draw.gumbel(size=z.shape)).argmax(axis=1)
+    np.savez(tmp_path / "rows.npz", logits=(4 * z).astype(np.float32), labels=labels)
+    head = tmp_path / "head.onnx"
+    assert main(["fit", "--data", str(tmp_path / "rows.npz"), "--to", str(head), "--family", family]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{family}, temperature: temperature ")
+    assert "impossible" in told
+    story = Metadata.from_props({prop.key: prop.value for prop in onnx.load(head).metadata_props})
+    assert (story.family, story.temperature > 3) == (family, True)
+    assert story.prior == pytest.approx(np.bincount(labels) / 300)
+    page = (tmp_path / "report.html").read_text()
+    assert "Rows whose class got exactly 0" in page
+    assert "Brier score of " in page
+    assert main(["evaluate", "--model", str(head), "--data", str(tmp_path / "rows.npz"), "--json"]) == 0
+    assert "impossible" in json.loads(capsys.readouterr().out)["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--family", "sparsemax", "--method", "matrix"], "--method matrix is of softmax alone"),
+        (["--family", "entmax15", "--laplace"], "--laplace is of softmax alone; the family is entmax15"),
+        (["--family", "sparsemax", "--group", "tenant"], "--group is of softmax alone"),
+        (["--family", "sigmoid", "--parameters", "p.json"], "has scale, which a fit finds itself"),
+    ],
+    ids=str,
+)
+def test_a_family_s_fit_refuses_what_it_cannot_heed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.json").write_text('{"scale":[1,1]}')
+    assert main(["fit", "--data", "rows.npz", "--name", "x", *options]) == 2
+    assert said in capsys.readouterr().err

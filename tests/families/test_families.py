@@ -87,3 +87,7 @@ def test_a_file_of_an_unknown_family_is_named(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(HeadError, match="the family 'unheard' is unknown; expected softmax"):
         Head(path)
+
+
+def test_a_family_is_one_object_however_it_is_asked_for() -> None:
+    assert find_family("softmax") is find_family("softmax", None) is find_family("softmax", alpha=None)

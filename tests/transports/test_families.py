@@ -156,8 +156,8 @@ def test_who_asks_beside_others_gets_the_bits_that_it_gets_alone(families: Runni
     alone = [families.predict(body, name).content for name, body in asked]
 
     async def together() -> list[bytes]:
-        limits = httpx.Limits(max_connections=48)
-        async with httpx.AsyncClient(base_url=families.url, limits=limits, timeout=60) as client:
+        limits, patient = httpx.Limits(max_connections=48), httpx.Timeout(60, pool=None)
+        async with httpx.AsyncClient(base_url=families.url, limits=limits, timeout=patient) as client:
             posts = [client.post(f"/v1/models/{name}/predict", json=body) for name, body in asked]
             return [response.content for response in await asyncio.gather(*posts)]
 
