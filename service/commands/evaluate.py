@@ -52,6 +52,9 @@ def run(arguments: Namespace) -> int:
         named=None if signature.labels is None else tuple(signature.labels),
     )
     part, data = list(parts.items())[-1]
+    if signature.averages != (data.n_members is not None):
+        members = "members" if signature.averages else "no members"
+        raise DataError(f"the logits are {list(data.logits.shape)}, the head averages {members}; expected the same")
     if signature.classes not in (None, data.n_classes):
         raise DataError(f"the data have {data.n_classes} classes, the head has {signature.classes}")
     found = score(data, predict(head, data.group_names))

@@ -28,6 +28,7 @@ class Parameters(NamedTuple):
         thresholds: of a sigmoid, `[K]`, each from 0 to 1.
         members: how members are averaged, or none.
         prior: the class frequencies of the fit, `[K]`.
+        names_average: the file says what to take the mean of.
     """
 
     family: Family
@@ -36,6 +37,7 @@ class Parameters(NamedTuple):
     thresholds: tuple[float, ...] | None = None
     members: Members | None = None
     prior: tuple[float, ...] | None = None
+    names_average: bool = False
 
     @property
     def classes(self) -> int | None:
@@ -92,6 +94,7 @@ def read_parameters(family: str, path: Path | None) -> Parameters:
         to_tuple(vectors["thresholds"]),
         members if averages else None,
         to_tuple(vectors["prior"]),
+        "average" in given,
     )
 
 

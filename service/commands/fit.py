@@ -12,6 +12,7 @@ apart. A CSV or Parquet file has a column for each class, named as the class, an
 
 import json
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from service.commands import families
-from service.errors import CannotStart, UsedWrongly
+from service.errors import CannotStart, DataError, UsedWrongly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from service.calibration.ensemble import Comparison
     from service.calibration.proof import Proof, Wanted
     from service.datasets.dataset import Dataset
     from service.families import Family
@@ -110,8 +112,14 @@ def run(arguments: Namespace) -> int:
             group=arguments.group,
             named=named,
         )
+        compared = None
+        if next(iter(parts.values())).n_members is not None or parameters.members is not None:
+            tell("the members")
+            parts, compared = average_members(parts, parameters, arguments)
         proof = prove(parts, read_options(arguments, parameters.family), tell)
         tell("writing")
+        if compared is not None:
+            proof = replace(proof, calibrator=replace(proof.calibrator, members=compared.members))
         story = metadata(proof, arguments)
         path = write(proof, story, arguments)
         intervals = proof.intervals()
@@ -119,7 +127,10 @@ def run(arguments: Namespace) -> int:
             from service.calibration.report import write_report
 
             tell("the report")
-            write_report(path, proof, story, intervals)
+            alone = replace(proof.calibrator, members=None)
+            write_report(path, replace(proof, calibrator=alone), story, intervals)
+    if compared is not None:
+        terminal.show_members(compared)
     terminal.show(path, proof, intervals, replaced=path in before)
     if not arguments.report and has_own_report(path):
         terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
@@ -144,6 +155,31 @@ def check_family(parameters: families.Parameters, arguments: Namespace) -> None:
     ):
         if given:
             raise UsedWrongly(f"{option} is of softmax alone; the family is {parameters.family.name}")
+
+
+def average_members(
+    parts: "dict[str, Dataset]", parameters: families.Parameters, arguments: Namespace
+) -> "tuple[dict[str, Dataset], Comparison]":
+    """The parts with their members averaged, in the better of two ways unless one was asked for.
+
+    Raises:
+        DataError: the logits have no members, or members that nobody asked to average.
+        UsedWrongly: --onto, or another number of weights than members.
+    """
+    from service.calibration import ensemble
+    from service.calibration.methods import Plan
+
+    data = next(iter(parts.values()))
+    if data.n_members is None:
+        raise DataError("the logits are [rows, classes]; expected [rows, members, classes] for an average of members")
+    if parameters.members is None:
+        raise DataError(f"the logits have {data.n_members} members; expected --family ensemble, which averages them")
+    if arguments.onto is not None:
+        raise UsedWrongly("--onto has one classifier, which has no members; expected --family without an average")
+    plan = Plan("temperature", family=parameters.family, criterion=arguments.criterion)
+    wanted = parameters.members.average if parameters.names_average else None
+    found = ensemble.compare(data, plan, parameters.members.weights, wanted)
+    return {name: ensemble.average(part, found.members) for name, part in parts.items()}, found
 
 
 def existing_files(head: Path) -> list[Path]:

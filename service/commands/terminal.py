@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from service.calibration.ensemble import Comparison
 from service.calibration.proof import Proof, change_sentence
 from service.calibration.select import FEWEST_ROWS
+from service.heads.members import AVERAGES
 from service.measures.metrics import Ordered, measure
 from service.measures.scores import Scores
 
@@ -94,6 +96,21 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     for when, scores in (("before", proof.before), ("after", proof.after)):
         console.print(f"{when:7} {reliability(scores)}")
     console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+
+
+def show_members(found: Comparison) -> None:
+    """What is averaged, and what each member does alone."""
+    console = Console(highlight=False, soft_wrap=True)
+    taken = found.members.average
+    others = ", ".join(
+        f"of {kind} {loss:.4f}" for kind, loss in found.losses.items() if kind in AVERAGES and kind != taken
+    )
+    alone, loss = found.best_alone
+    console.print(f"mean of {taken}: {found.criterion} {found.loss:.4f} ({others}; {alone} alone {loss:.4f})")
+    if loss < found.loss:
+        warn(
+            f"{alone} alone does better than all of them together; expected members of about equal strength, or weights"
+        )
 
 
 def show_metrics(title: str, scores: Scores) -> None:

@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 class Dataset:
     """Rows to fit on or to measure on; made by `checked`, never by hand.
 
-    logits: `[n,K]` float32 or float64, -inf for a class without a score.
+    logits: `[n,K]` float32 or float64, -inf for a class without a score; of an ensemble's M members `[n,M,K]`.
     labels: `[n]` int64, 0 <= label < K.
     mask: `[n,K]` bool, true = the class may be chosen; none where every class may.
     weights: `[n]` float64, >= 0; none where every row counts once.
@@ -69,9 +69,10 @@ class Dataset:
         Raises:
             DataError: a shape, a label or a number that cannot be meant, with the row where it stands.
         """
-        if logits.ndim != 2 or logits.dtype.kind != "f":
-            raise DataError(f"logits are {logits.dtype} {list(logits.shape)}; expected floats [rows, classes]")
-        n, k = logits.shape
+        if logits.ndim not in (2, 3) or 0 in logits.shape[1:-1] or logits.dtype.kind != "f":
+            shape = "[rows, classes], or [rows, members, classes] of an ensemble"
+            raise DataError(f"logits are {logits.dtype} {list(logits.shape)}; expected floats {shape}")
+        n, k = len(logits), logits.shape[-1]
         if n == 0 or k < 2:
             raise DataError(f"logits have {n} rows and {k} classes; expected at least 1 row and 2 classes")
         names = class_names if class_names is None else tuple(map(str, class_names))
@@ -96,7 +97,12 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        return int(self.logits.shape[1])
+        return int(self.logits.shape[-1])
+
+    @property
+    def n_members(self) -> int | None:
+        """M, of an ensemble; none where each row is one vector."""
+        return int(self.logits.shape[1]) if self.logits.ndim == 3 else None
 
     @property
     def total_weight(self) -> float:
@@ -113,7 +119,8 @@ class Dataset:
 
         By default 4,096, or as many as hold 262,144 logits: what is computed from them then stays in the cache.
         """
-        rows = rows or max(64, min(CHUNK_ROWS, CHUNK_LOGITS // self.n_classes))
+        numbers = self.n_classes * (self.n_members or 1)
+        rows = rows or max(64, min(CHUNK_ROWS, CHUNK_LOGITS // numbers))
         for start in range(0, self.n_rows, rows):
             part = slice(start, min(start + rows, self.n_rows))
             weights = np.ones(part.stop - start) if self.weights is None else self.weights[part]
@@ -180,6 +187,10 @@ def mapping(array: NDArray[Any]) -> mmap.mmap | None:
 
 def check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> None:
     logits, labels, mask = chunk.logits, chunk.labels, chunk.mask
+    if logits.ndim == 3:
+        for member in range(logits.shape[1]):
+            check_chunk(chunk._replace(logits=logits[:, member]), start, names)
+        return
     own = np.arange(len(labels)), labels
     if mask is not None and not mask[own].all():
         row = int(np.argmin(mask[own]))

@@ -151,7 +151,7 @@ def dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *,
     if missing := {"logits", "labels"} - arrays.keys():
         raise DataError(f"{' and '.join(sorted(missing))} missing, found {', '.join(arrays) or 'nothing'}")
     logits = arrays["logits"]
-    if logits.ndim == 2 and logits.dtype.kind in "iu":
+    if logits.ndim in (2, 3) and logits.dtype.kind in "iu":
         logits = logits.astype(np.float32)
     if from_probabilities:
         logits = log_of_probabilities(logits)
@@ -193,9 +193,9 @@ def linear(arrays: Arrays) -> NDArray[np.float32]:
 def looks_like_probabilities(logits: NDArray[Any], rows: int = 1000) -> bool:
     """Whether the first rows lie in [0,1] and sum to 1."""
     head = np.asarray(logits[:rows], np.float64)
-    if head.ndim != 2 or not ((head >= 0) & (head <= 1)).all():
+    if head.ndim not in (2, 3) or not ((head >= 0) & (head <= 1)).all():
         return False
-    return bool(np.abs(head.sum(axis=1) - 1).max() < 1e-3) if head.size else False
+    return bool(np.abs(head.sum(axis=-1) - 1).max() < 1e-3) if head.size else False
 
 
 def log_of_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float32]:
@@ -208,9 +208,9 @@ def log_of_probabilities(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     """
     odd = ~((probabilities >= 0) & (probabilities <= 1 + 1e-3))
     if odd.any():
-        row, class_ = map(int, np.argwhere(odd)[0])
+        row = int(np.argwhere(odd)[0, 0])
         raise DataError(
-            f"row {row}: {probabilities[row, class_]} is not a probability; expected a number from 0 to 1", row=row
+            f"row {row}: {probabilities[odd][0]} is not a probability; expected a number from 0 to 1", row=row
         )
     positive = probabilities[probabilities > 0]
     floor = min(float(positive.min()), 1e-12) if positive.size else 1e-12

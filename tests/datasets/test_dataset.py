@@ -73,7 +73,7 @@ def test_a_weight_is_a_number_from_0_up(weight: float) -> None:
         Dataset.from_arrays(logits, labels, weights=weights)
 
 
-@pytest.mark.parametrize("shape", [(6,), (6, 1), (0, 3), (2, 3, 4)])
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (0, 3), (2, 0, 4), (2, 3, 4, 5)])
 def test_logits_are_rows_and_at_least_two_classes(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="expected"):
         Dataset.from_arrays(np.zeros(shape, np.float32), np.zeros(shape[0], int))
