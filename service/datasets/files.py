@@ -46,11 +46,12 @@ def load(
     Raises:
         DataError: not there, not readable, or not a dataset; with the row where it can be named.
     """
-    parts = _parts(_arrays(path, labels, group))
+    parts = split_parts(read_arrays(path, labels, group))
     return {name: dataset(part, group, named, from_probabilities=from_probabilities) for name, part in parts.items()}
 
 
-def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
+def read_arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
+    """The arrays of a file by name, whatever its format."""
     for needed in (path, labels):
         if needed is not None and not needed.is_file():
             raise DataError(f"there is no file {needed}")
@@ -62,13 +63,7 @@ def _arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
                 raise DataError(f"{path.name} holds logits only; expected the labels as a second .npy: --labels FILE")
             return {"logits": npy(path), "labels": npy(labels)}
         case ".csv":
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                header, *rows = list(csv.reader(file)) or [[]]
-            if any(len(row) != len(header) for row in rows):
-                row = next(i for i, row in enumerate(rows) if len(row) != len(header))
-                raise DataError(f"row {row}: {len(rows[row])} cells, the header has {len(header)}", row=row)
-            columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-            return from_columns(dict(zip(header, map(np.array, columns), strict=True)), group)
+            return from_columns(read_columns(path), group)
         case ".parquet":
             return _parquet(path, group)
     raise DataError(f"{path.name}: expected a file .npz, .npy, .csv or .parquet")
@@ -81,13 +76,26 @@ def npy(path: Path) -> NDArray[Any]:
         raise DataError(f"{path.name} does not read as .npy: {error}") from error
 
 
-def _parquet(path: Path, group: str | None) -> Arrays:
+def read_columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a .csv file, as text, or of a .parquet file."""
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        if any(len(row) != len(header) for row in rows):
+            row = next(i for i, row in enumerate(rows) if len(row) != len(header))
+            raise DataError(f"row {row}: {len(rows[row])} cells, the header has {len(header)}", row=row)
+        columns = zip(*rows, strict=True) if rows else ([] for _ in header)
+        return dict(zip(header, map(np.array, columns), strict=True))
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise DataError("reading .parquet needs pyarrow: pip install 'calibrant[parquet]'") from error
     table = parquet.read_table(path)
-    columns = {name: table[name].to_numpy() for name in table.column_names}
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _parquet(path: Path, group: str | None) -> Arrays:
+    columns = read_columns(path)
     if "logits" in columns:
         return from_columns({name: c for name, c in columns.items() if name != "logits"}, group) | {
             "logits": np.stack(list(columns["logits"]))
@@ -126,7 +134,7 @@ def numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
     return values
 
 
-def _parts(arrays: Arrays) -> dict[str, Arrays]:
+def split_parts(arrays: Arrays) -> dict[str, Arrays]:
     if "split" in arrays:
         split = arrays["split"]
         if not np.isin(split, PARTS).all() or not all((split == part).any() for part in PARTS):

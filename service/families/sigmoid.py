@@ -44,12 +44,17 @@ class Sigmoid(Family):
     def sensitivities(self, p: Floats) -> Floats:
         return np.asarray(p * (1 - p))
 
-    def losses(self, x: Floats, y: Floats) -> Floats:
-        """The binary cross-entropies, summed over the classes that are allowed."""
+    def class_losses(self, x: Floats, y: Floats) -> Floats:
+        """The binary cross-entropy of each class, `[..., K]`; 0 where it is not allowed."""
         allowed = x > -np.inf
         z = np.where(allowed, x, 0)
-        terms = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))) - y * z
-        return np.asarray(np.where(allowed, terms, 0).sum(axis=-1))
+        # the first difference is exact where the loss is small
+        terms = (np.maximum(z, 0) - y * z) + np.log1p(np.exp(-np.abs(z)))
+        return np.asarray(np.where(allowed, terms, 0))
+
+    def losses(self, x: Floats, y: Floats) -> Floats:
+        """The binary cross-entropies, summed over the classes that are allowed."""
+        return np.asarray(self.class_losses(x, y).sum(axis=-1))
 
     def product(self, x: Floats, upstream: Floats) -> Floats:
         e = np.exp(-np.abs(x))

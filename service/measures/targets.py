@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.families import Family
+from service.measures import multilabel
 from service.measures.metrics import Ordered, ece
+from service.measures.multilabel import MultiScores
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +23,7 @@ def measure_targets(family: Family, x: Floats, targets: Floats, prediction: NDAr
     with np.errstate(invalid="ignore"):
         lost = (targets > 0) & np.isneginf(log_p)
     impossible = lost.any(axis=1)
-    measures = measure_one(p, targets, prediction) if family.chooses_one else measure_many(x, p, targets, prediction)
+    measures = measure_one(p, targets, prediction) if family.chooses_one else measure_many(x, targets, prediction)
     nll = None
     if not impossible.any():
         terms = (
@@ -44,20 +46,7 @@ def measure_one(p: Floats, targets: Floats, prediction: NDArray[Any]) -> dict[st
     }
 
 
-def measure_many(x: Floats, p: Floats, targets: Floats, prediction: NDArray[Any]) -> dict[str, float]:
+def measure_many(x: Floats, targets: Floats, prediction: NDArray[Any]) -> dict[str, float]:
     """Of families that choose any number of classes: each allowed class of a row counts by itself."""
-    allowed = np.asarray(x > -np.inf)
-    right = np.asarray(targets >= 0.5)
-    every = np.asarray(allowed.any(axis=0))
-    classes = [
-        ece(Ordered(p[rows, k], right[rows, k], np.ones(int(rows.sum()))))
-        for k, rows in enumerate(allowed.T)
-        if every[k]
-    ]
-    total = Ordered(p[allowed], right[allowed], np.ones(int(allowed.sum()))) if classes else None
-    return {
-        "brier": float((np.where(allowed, p - targets, 0) ** 2).sum(axis=1).mean()),
-        "accuracy": float((prediction == right)[allowed].mean()) if classes else 0.0,
-        "ece": 0.0 if total is None else ece(total),
-        "ece_macro": float(np.mean(classes)) if classes else 0.0,
-    }
+    found = multilabel.measure(MultiScores.from_scores(x, targets, prediction))
+    return {name: found[name] for name in ("brier", "accuracy", "ece", "ece_macro")}

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,42 +105,6 @@ def test_a_parquet_reads_as_its_csv(tmp_path: Path) -> None:
     data = files.load(tmp_path / "t.parquet")["all"]
     assert data.logits.tolist() == [[1, 0.5], [0, 2]]
     assert data.labels.tolist() == [0, 1]
-
-
-class Column:
-    """A column of a table, as pyarrow has it."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = values
-
-    def to_numpy(self) -> Any:
-        """As pyarrow gives it."""
-        return self.values
-
-
-@pytest.fixture
-def parquet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
-    """Make a .parquet of some columns, which a stand-in for pyarrow reads: few have that installed."""
-    tables: dict[Path, dict[str, Column]] = {}
-
-    class Table(dict[str, Column]):
-        """A table."""
-
-        @property
-        def column_names(self) -> list[str]:
-            """In their order."""
-            return list(self)
-
-    def make(**columns: Any) -> Path:
-        path = tmp_path / "t.parquet"
-        path.write_bytes(b"PAR1")
-        tables[path] = Table({name: Column(values) for name, values in columns.items()})
-        return path
-
-    reader = SimpleNamespace(read_table=tables.__getitem__)
-    monkeypatch.setitem(sys.modules, "pyarrow", SimpleNamespace(parquet=reader))
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", reader)
-    return make
 
 
 def test_a_parquet_has_a_column_for_each_class_as_a_csv_has(parquet: Callable[..., Path]) -> None:
