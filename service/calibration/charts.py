@@ -16,12 +16,21 @@ from service.calibration.likelihood import Likelihood
 from service.datasets.dataset import Floats
 from service.measures.curve import log_odds
 from service.measures.metrics import Ordered, risk_coverage
-from service.measures.reliability import N_HISTOGRAM, bins
-from service.measures.scores import Scores
+from service.measures.reliability import (
+    N_HISTOGRAM,
+    ROWS_PER_BIN,
+    Bin,
+    Binning,
+    Confidences,
+    mass_bins,
+    width_bins,
+)
+from service.measures.scores import N_BINS, Scores
 
 INK, SOFT, LINE, ACCENT, OTHER, PANEL = COLOURS = "#14181f", "#596172", "#e4e7ec", "#2458c5", "#6b7280", "#ffffff"
 NAMES: Final = ("ink", "soft", "line", "accent", "other", "panel")
 WIDTH: Final = 340  # pixels, which are points here: 72 of them are an inch
+SMALL: Final = 240
 LEFT: Final = 52
 SIDE: Final = 268
 MOST_LINEAR: Final = 12  # classes in a set; beyond, their axis is logarithmic
@@ -77,12 +86,24 @@ def svg(chart: Chart, name: str) -> str:
     return drawn.replace("'DejaVu Sans', ", "").replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
-def reliability(when: str, scores: Scores, *, stretched: bool) -> Chart:
-    """Accuracy against confidence in bins of equal mass with 95 % intervals, and the rows at each confidence.
+class Words(NamedTuple):
+    """What a reliability diagram is of, and how its rows are binned."""
+
+    said: str = "confidence"
+    unit: str = "rows"
+    binned: Binning = mass_bins
+
+
+ROWS: Final = Words()
+LABELS: Final = Words("probability", "labels", width_bins)
+
+
+def reliability(when: str, scores: Confidences, *, stretched: bool, of: Words = ROWS) -> Chart:
+    """Accuracy against confidence in bins with 95 % intervals, and the rows at each confidence.
 
     Stretched axes are log-odds, where sure heads live; what was right every time is hollow at their edge.
     """
-    found = bins(scores)
+    found = of.binned(scores)
     off = sum(one.is_off for one in found)
     colour = OTHER if when == "Before" else ACCENT
     points = np.array([(one.confidence, one.accuracy, one.low, one.high) for one in found])
@@ -113,7 +134,7 @@ def reliability(when: str, scores: Scores, *, stretched: bool) -> Chart:
         diagram.set(xlim=(low, high), ylim=(low, high), yticks=ticks, yticklabels=labels, xticks=[])
         counts.set(xlim=(low, high), yticks=[max(n)], yticklabels=[f"{max(n):,.0f}"])
         counts.set_xticks(ticks[wide], [labels[i] for i in wide])
-        counts.set_xlabel("confidence, in log-odds" if stretched else "confidence")
+        counts.set_xlabel(f"{of.said}, in log-odds" if stretched else of.said)
     if stretched:
         return Chart(figure, f"{when}, in log-odds: the same bins.", (), ())
     mean, right = (np.average(values, weights=scores.weights) for values in (scores.confidence, scores.correct))
@@ -121,12 +142,41 @@ def reliability(when: str, scores: Scores, *, stretched: bool) -> Chart:
         f"{when}: said {tenths(mean)} on average, was right in {tenths(right)}. {off} of {len(found)} bins "
         f"{'lies' if off == 1 else 'lie'} outside their 95 % interval, where chance alone puts {0.05 * len(found):.1f}."
     )
-    rows = [
+    return Chart(figure, sentence, (of.said, of.unit, "said", "right", "95 % interval"), bin_rows(found))
+
+
+def bin_rows(found: Sequence[Bin]) -> list[tuple[str, ...]]:
+    """The numbers of a diagram, a bin a row."""
+    return [
         (f"{share(one.start)} to {share(one.stop)}", f"{one.rows:,}", share(one.confidence), share(one.accuracy),
          f"{share(one.low)} to {share(one.high)}")
         for one in found
     ]  # fmt: skip
-    return Chart(figure, sentence, ("confidences", "rows", "said", "right", "95 % interval"), rows)
+
+
+def class_reliability(title: str, before: Confidences, after: Confidences) -> Chart:
+    """How often one class was right against its probability, before and after, with the 95 % intervals of after.
+
+    In 15 bins of equal width, fewer where it was right in few rows.
+    """
+    n_bins = int(np.clip(after.correct.sum() // ROWS_PER_BIN, 3, N_BINS))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(SMALL / 72, (SMALL - 12) / 72))
+        diagram = axes_at(figure, 48, 42, SMALL - 76, SMALL - 66)
+        diagram.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
+        for scores, colour, mark in ((before, OTHER, "s"), (after, ACCENT, "o")):
+            found = width_bins(scores, n_bins)
+            x, y = [one.confidence for one in found], [one.accuracy for one in found]
+            diagram.plot(x, y, mark, color=colour, ms=5, clip_on=False)
+        diagram.vlines(x, [one.low for one in found], [one.high for one in found], color=ACCENT, clip_on=False)
+        labels = [percent(tick) for tick in (0, 0.5, 1)]
+        diagram.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), xticklabels=labels)
+        diagram.set_yticks((0, 0.5, 1), labels)
+        diagram.tick_params("x", pad=8)
+        diagram.set_xlabel("probability")
+    mean, right = after.confidence.mean(), after.correct.mean()
+    sentence = f"{title}: after, said {tenths(mean)} on average, was right in {tenths(right)}."
+    return Chart(figure, sentence, ("probability", "rows", "said", "right", "95 % interval"), bin_rows(found))
 
 
 def stretched_ends(points: Floats) -> tuple[float, float]:

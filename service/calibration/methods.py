@@ -1,7 +1,7 @@
 """The calibrators by name: from a plan and data to fitted numbers. Which plan to take is decided in `select`."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from service.calibration.affine import Form, Shape
 from service.calibration.sparse import Criterion
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset
+from service.datasets.multilabel import MultiLabel
 from service.errors import FitError
 from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
@@ -25,6 +26,9 @@ FORMS: Final[tuple[Form, ...]] = ("centred", "log_softmax")
 MULTIPLIERS: Final = (0.01, 0.1, 0.3, 1.0)
 MOST_LOGITS: Final = 40_000_000
 """The richer fits hold this many in memory as float64; of more rows they take a random part."""
+
+
+Rows = TypeVar("Rows", Dataset, MultiLabel)
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def first_temperature(data: Dataset, plan: Plan) -> float:
         return evidence.check(data)
 
 
-def part(data: Dataset) -> Dataset:
+def part(data: Rows) -> Rows:
     """At most `MOST_LOGITS` of them: all rows, or a random part, the same for the same data."""
     most = max(1, MOST_LOGITS // data.n_classes)
     if data.n_rows <= most:

@@ -1,13 +1,11 @@
-"""The page of a report: what stands where, as HTML. The pictures are drawn in `charts`, the template lies beside."""
+"""The page of a report on one label a row: what stands where. What every page has is in `document`."""
 
 import html
 from collections.abc import Iterable
-from pathlib import Path
-from string import Template
 from typing import Any, Final
 
-from service.calibration import charts, likelihood
-from service.calibration.charts import Chart
+from service.calibration import charts, document, likelihood
+from service.calibration.document import Intervals, figure
 from service.calibration.proof import Proof, change_sentence
 from service.metadata import Metadata
 
@@ -39,49 +37,60 @@ TILES: Final = {
 }
 CURVE_AT: Final = (0.6, 0.9, 0.99)
 
-Intervals = dict[str, dict[str, tuple[float, float]]]
-
 
 def page(proof: Proof, story: Metadata, intervals: Intervals, content: dict[str, Any]) -> str:
     """The whole file; `content` is what stands in report.json."""
-    template = Template((Path(__file__).parent / "report.template.html").read_text())
-    calibrator = proof.calibrator
+    shown = {name: TILES[name] for name in tile_names(story)}
+    body = (
+        document.tiles(shown, ("nll", "brier"), story, intervals),
+        reliability_section(proof),
+        likelihood_section(proof),
+        document.metrics_section(TITLES, len(proof.after.nll), story, intervals),
+        document.candidates_section(proof.choice),
+        sets_section(content),
+        document.section("Classes, the least calibrated first", classes_table(content["classes"])),
+    )
+    return document.document(proof.calibrator, story, content["rows"], change_sentence(proof.changes()), body)
+
+
+def reliability_section(proof: Proof) -> str:
+    """The diagrams, before and after, plain and stretched."""
     diagrams = [
         charts.reliability(when, scores, stretched=stretched)
         for stretched in (False, True)
         for when, scores in (("Before", proof.before), ("After", proof.after))
     ]
-    numbers = likelihood.measure(proof.fitted_on, calibrator)
-    return template.substitute(
-        tiles="".join(tile(name, TILES[name], story, intervals) for name in tile_names(story)),
-        diagrams="".join(figure(chart, f"reliability{i}") for i, chart in enumerate(diagrams)),
-        likelihood=figure(charts.likelihood(numbers, calibrator.method), "likelihood"),
-        risk=figure(charts.risk(proof.before, proof.after), "risk"),
-        sets=figure(charts.sets(content["set_sizes"], content["rows"]["sets"]), "sets"),
-        metrics_table=table(("metric", "before", "after"), metric_rows(story, intervals)),
-        candidates_table=table(
-            ("method", "parameters", "NLL", "to the best", "standard error", "choice"), candidate_rows(proof)
-        ),
-        refused=refused(proof),
-        classes_table=table(("class", "rows", "recall", "ECE before", "ECE after"), class_rows(content["classes"])),
-        method=html.escape(calibrator.method),
-        temperature=f", temperature {calibrator.temperature:.4f}" if calibrator.method == "temperature" else "",
-        n_fitted=f"{proof.fitted_on.n_rows:,}",
-        n_measured=f"{len(proof.after.nll):,}",
-        held_out=html.escape(proof.held_out),
-        n_classes=f"{proof.fitted_on.n_classes:,}",
-        changes=html.escape(change_sentence(proof.changes()).capitalize()),
-        curve=html.escape(curve_sentence(proof)),
-        created=html.escape(story.created or ""),
-        sha=html.escape((story.data_sha256 or "")[:16]),
-        version=html.escape(story.package_version),
+    text = (
+        f"<p>Each point holds an equal share of the {len(proof.after.nll):,} rows; its line is the 95 % interval of "
+        "how often they were right. On the dashed line, rows that are 80 % sure are right 80 % of the time. Below, the "
+        "same in log-odds, which spreads out the rows that are nearly certain; a hollow point was right every time.</p>"
+    )
+    drawn = "".join(figure(chart, f"reliability{i}") for i, chart in enumerate(diagrams))
+    return document.section(
+        "Does the confidence mean what it says?",
+        text,
+        f'<div class="pair">{drawn}</div>',
+        f"<p>{html.escape(curve_sentence(proof))}</p>",
     )
 
 
-def figure(chart: Chart, name: str) -> str:
-    """A picture with its sentence, and its numbers to unfold."""
-    numbers = f"<details><summary>Numbers</summary>{table(chart.heads, chart.rows)}</details>" if chart.rows else ""
-    return f"<figure>{charts.svg(chart, name)}<figcaption>{html.escape(chart.sentence)}</figcaption>{numbers}</figure>"
+def likelihood_section(proof: Proof) -> str:
+    """The likelihood by temperature, and the risk by coverage."""
+    numbers = likelihood.measure(proof.fitted_on, proof.calibrator)
+    by_temperature = figure(charts.likelihood(numbers, proof.calibrator.method), "likelihood")
+    by_coverage = figure(charts.risk(proof.before, proof.after), "risk")
+    return document.section("Likelihood, and whom to trust", f'<div class="pair">{by_temperature}{by_coverage}</div>')
+
+
+def sets_section(content: dict[str, Any]) -> str:
+    """How large prediction sets are."""
+    text = (
+        "<p>A set holds the label with a probability of at least 1 - alpha. LAC has the smallest sets; APS and RAPS "
+        "adapt them to each row.</p>"
+    )
+    return document.section(
+        "Prediction sets", text, figure(charts.sets(content["set_sizes"], content["rows"]["sets"]), "sets")
+    )
 
 
 def tile_names(story: Metadata) -> list[str]:
@@ -89,18 +98,6 @@ def tile_names(story: Metadata) -> list[str]:
     has_zeros = any("impossible" in metrics for metrics in story.metrics.values())
     left_out = {"nll", "ece_mass"} if has_zeros else {"brier", "impossible"}
     return [name for name in TILES if name not in left_out]
-
-
-def tile(name: str, title: str, story: Metadata, intervals: Intervals) -> str:
-    """One of the figures at the top: before, after, and the interval of after."""
-    show = charts.share if name not in ("nll", "brier") else "{:.4f}".format
-    before, after = (story.metrics[when].get(name, 0.0) for when in ("before", "after"))
-    low, high = intervals["after"].get(name, (0.0, 0.0))
-    texts = [show(value) for value in (before, after, low, high)]
-    return (
-        f"<div><small>{title}</small><i>{texts[0]} &rarr;</i> <b>{texts[1]}</b>"
-        f"<small>95 %: {texts[2]} to {texts[3]}</small></div>"
-    )
 
 
 def curve_sentence(proof: Proof) -> str:
@@ -115,38 +112,9 @@ def curve_sentence(proof: Proof) -> str:
     return f"The head file keeps this as a curve, for labels that come later: rows {', '.join(parts)}."
 
 
-def metric_rows(story: Metadata, intervals: Intervals) -> Iterable[tuple[str, ...]]:
-    """A metric a row, each with its 95 % interval."""
-    for name, title in TITLES.items():
-        if any(name in metrics for metrics in story.metrics.values()):
-            yield title, *(metric_cell(name, story.metrics[when], intervals[when]) for when in ("before", "after"))
-
-
-def metric_cell(name: str, metrics: dict[str, float], limits: dict[str, tuple[float, float]]) -> str:
-    """A metric with its interval; a likelihood that is not there is infinite, and a share that is not there is 0."""
-    if name not in metrics:
-        return "infinite" if name == "nll" else "0"
-    low, high = limits[name]
-    return f"{metrics[name]:.5f}\n{low:.5f} to {high:.5f}"
-
-
-def candidate_rows(proof: Proof) -> Iterable[tuple[str, ...]]:
-    """A candidate a row, and the logits as they are."""
-    if proof.choice.candidates or proof.choice.plan is None:
-        yield "as they are", "0", f"{proof.choice.before:.5f}", "", "", "chosen" if proof.choice.plan is None else ""
-    for one in proof.choice.candidates:
-        mix = ", Laplace mix" if one.plan.laplace else ""
-        chosen = "chosen" if one.plan == proof.choice.plan else ""
-        numbers = (f"{one.n_parameters:,}", f"{one.nll:.5f}", f"{one.difference:+.5f}", f"{one.error:.5f}")
-        yield one.plan.method + mix, *numbers, chosen
-
-
-def refused(proof: Proof) -> str:
-    """The methods that were no candidates, each with its reason."""
-    items = "".join(
-        f"<li><b>{html.escape(method)}</b>: {html.escape(reason)}</li>" for method, reason in proof.choice.refused
-    )
-    return f"<p>Not admissible:</p><ul>{items}</ul>" if items else ""
+def classes_table(found: list[dict[str, Any]]) -> str:
+    """A class a row."""
+    return document.table(("class", "rows", "recall", "ECE before", "ECE after"), class_rows(found))
 
 
 def class_rows(found: list[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
@@ -154,17 +122,3 @@ def class_rows(found: list[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
     for one in sorted(found, key=lambda one: -one["ece_after"])[:MOST_CLASSES]:
         recall = "" if one["recall"] is None else charts.tenths(one["recall"])
         yield one["label"], f"{one['rows']:,}", recall, f"{one['ece_before']:.5f}", f"{one['ece_after']:.5f}"
-
-
-def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """An HTML table; the first column is text, the others are numbers; a second line of a cell is a smaller one."""
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in heads)
-    body = "".join(
-        f"<tr{' class=chosen' if row[-1] == 'chosen' else ''}>{''.join(map(cell, row))}</tr>" for row in rows
-    )
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def cell(text: str) -> str:
-    first, _, second = text.partition("\n")
-    return f"<td>{html.escape(first)}{f'<small>{html.escape(second)}</small>' if second else ''}</td>"

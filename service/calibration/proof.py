@@ -177,11 +177,11 @@ def error_of(data: Dataset, plan: Plan | None) -> float | None:
     )
 
 
-def change_sentence(changes: dict[str, int]) -> str:
-    """How many predictions the calibration changes, of `Proof.changes`."""
+def change_sentence(changes: dict[str, int], what: str = "row") -> str:
+    """How many predictions the calibration changes, of `Proof.changes`; one is of a `what`."""
     n, measured = changes["changed"], changes["measured"]
     if not n:
-        return f"no prediction changes in {measured:,} row{'s' * (measured > 1)}"
+        return f"no prediction changes in {measured:,} {what}{'s' * (measured > 1)}"
     outcome = f"{changes['became_right']:,} become{'s' * (n == 1)} right, {changes['became_wrong']:,} wrong"
     change = f"change{'s' * (n == 1)} ({100 * n / measured:.2f} %)"
     return f"{n:,} prediction{'s' * (n > 1)} of {measured:,} {change}: {outcome}"

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.calibration.page import Intervals, page
+from service.calibration.document import Intervals
+from service.calibration.page import page
 from service.calibration.proof import Proof, candidates
 from service.conformal import Conformal
 from service.datasets.dataset import Dataset

@@ -116,7 +116,7 @@ def choose(
     found = [one for method, mix in tried if (one := trial.candidate(method, mix)) is not None]
     if not found:
         raise trial.failure or FitError("none of the methods can be fitted in every fold")
-    candidates = compare(found, rows)
+    candidates = compare(found, rows.weights)
     accepted = [one for one in candidates if one.nll < before]
     return Choice(simplest(accepted), tuple(candidates), before, tuple(trial.refused.items()))
 
@@ -229,10 +229,10 @@ def _form(method: Method) -> Form | None:
     return None if Plan(method).shape in (None, "bias") else "centred"
 
 
-def compare(found: list[Candidate], data: Dataset) -> list[Candidate]:
-    """The candidates from simple to rich, each with its paired difference to the best."""
+def compare(found: list[Candidate], weights: Floats | None) -> list[Candidate]:
+    """The candidates from simple to rich, each with its paired difference to the best; `weights` are of the rows."""
     best = min(found, key=lambda one: one.nll)
-    weights = np.ones(data.n_rows) if data.weights is None else data.weights
+    weights = np.ones(len(best.rows)) if weights is None else weights
     share = weights / weights.sum()
     compared = []
     for one in sorted(found, key=lambda one: one.n_parameters):

@@ -4,35 +4,37 @@ For example:
   calibrant fit --data validation.npz --name digits
   calibrant fit --data rows.csv --name shop --group tenant
   calibrant fit --data logits.npy --labels labels.npy --method temperature --to head.onnx
+  calibrant fit --data tags.npz --name tags --family sigmoid
 
 The data: np.savez("rows.npz", logits=..., labels=...), logits [n,K] and labels [n] as indices or names, with `mask`
 [n,K], `weights` [n], `groups` [n] and `classes` [K] where there are any; `val_` and `test_` before the names keep rows
 apart. A CSV or Parquet file has a column for each class, named as the class, and a column `label`.
+For a sigmoid labels are [n,K], 1 where a class is right and else 0; a CSV or Parquet file has two columns for each
+class, `logit_` and `label_` before its name.
 """
 
-import json
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from service.commands import families
+from service.commands.existing import REPORTS, existing_files, has_own_report, refuse_another_report
 from service.errors import CannotStart, DataError, UsedWrongly
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.calibration.ensemble import Comparison
-    from service.calibration.proof import Proof, Wanted
+    from service.calibration.proof import Progress, Proof, Wanted
+    from service.commands.outcome import Outcome
     from service.datasets.dataset import Dataset
     from service.families import Family
     from service.metadata import Metadata
-
-REPORTS: Final = ("report.html", "report.json")  # beside the head
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -97,44 +99,59 @@ def run(arguments: Namespace) -> int:
         refuse_another_report(arguments.to, before)
     parameters = families.read_parameters(arguments.family, arguments.parameters)
     check_family(parameters, arguments)
-    from service.calibration.proof import prove
-    from service.commands import terminal
+    from service.commands import multilabel, terminal
     from service.commands.class_names import read_classes
-    from service.datasets import files
 
     _, named = read_classes(None if arguments.classes is None else str(arguments.classes))
+    fit_labels = fit if parameters.family.chooses_one else multilabel.fit
     with terminal.progress(steps(arguments)) as tell:
-        tell("reading")
-        parts = files.load(
-            arguments.data,
-            arguments.labels,
-            from_probabilities=arguments.from_probabilities,
-            group=arguments.group,
-            named=named,
-        )
-        compared = None
-        if next(iter(parts.values())).n_members is not None or parameters.members is not None:
-            tell("the members")
-            parts, compared = average_members(parts, parameters, arguments)
-        proof = prove(parts, read_options(arguments, parameters.family), tell)
+        outcome = fit_labels(arguments, parameters, named, tell)
         tell("writing")
-        if compared is not None:
-            proof = replace(proof, calibrator=replace(proof.calibrator, members=compared.members))
-        story = metadata(proof, arguments)
-        path = write(proof, story, arguments)
-        intervals = proof.intervals()
+        path = write(outcome, arguments)
         if arguments.report:
-            from service.calibration.report import write_report
-
             tell("the report")
-            alone = replace(proof.calibrator, members=None)
-            write_report(path, replace(proof, calibrator=alone), story, intervals)
-    if compared is not None:
-        terminal.show_members(compared)
-    terminal.show(path, proof, intervals, replaced=path in before)
+            outcome.write_report(path)
+    outcome.show(path, path in before)
     if not arguments.report and has_own_report(path):
         terminal.warn(f"{path.parent / REPORTS[0]} is of the head that {path.name} was before")
     return 0
+
+
+def fit(
+    arguments: Namespace, parameters: families.Parameters, named: "tuple[str, ...] | None", tell: "Progress"
+) -> "Outcome":
+    """Calibrate on labels that name one class a row."""
+    from service.calibration.proof import prove
+    from service.calibration.report import write_report
+    from service.commands import terminal
+    from service.commands.outcome import Outcome
+    from service.datasets import files
+
+    tell("reading")
+    parts = files.load(
+        arguments.data,
+        arguments.labels,
+        from_probabilities=arguments.from_probabilities,
+        group=arguments.group,
+        named=named,
+    )
+    compared = None
+    if next(iter(parts.values())).n_members is not None or parameters.members is not None:
+        tell("the members")
+        parts, compared = average_members(parts, parameters, arguments)
+    proof = prove(parts, read_options(arguments, parameters.family), tell)
+    calibrator = proof.calibrator
+    if compared is not None:
+        calibrator = replace(calibrator, members=compared.members)
+    story = metadata(proof, arguments)
+    intervals = proof.intervals()
+
+    def show(path: Path, replaced: bool) -> None:
+        if compared is not None:
+            terminal.show_members(compared)
+        terminal.show(path, proof, intervals, replaced=replaced)
+
+    return Outcome(calibrator, story, lambda path: write_report(path, proof, story, intervals), show)
 
 
 def check_family(parameters: families.Parameters, arguments: Namespace) -> None:
@@ -143,18 +160,26 @@ def check_family(parameters: families.Parameters, arguments: Namespace) -> None:
     Raises:
         UsedWrongly: parameters that a fit finds itself, or options that are a softmax's.
     """
-    for key in ("scale", "bias", "thresholds", "prior"):
+    for key in ("scale", "bias", "prior"):
         if getattr(parameters, key) is not None:
-            raise UsedWrongly(f"--parameters has {key}, which a fit finds itself; expected alpha, average or weights")
-    if parameters.family.name == "softmax":
+            raise UsedWrongly(
+                f"--parameters has {key}, which a fit finds itself; expected alpha, thresholds, average or weights"
+            )
+    family = parameters.family
+    if family.name == "softmax":
         return
-    for option, given in (
-        ("--group", arguments.group is not None),
-        ("--laplace", bool(arguments.laplace)),
-        (f"--method {arguments.method}", arguments.method not in ("auto", "temperature")),
+    many = not family.chooses_one
+    methods = ("auto", "temperature", *(("vector",) if many else ()))
+    for option, given, where in (
+        ("--group", arguments.group is not None, "of softmax alone"),
+        ("--laplace", bool(arguments.laplace), "of softmax alone"),
+        (f"--method {arguments.method}", arguments.method not in methods, "of softmax alone"),
+        (f"--sets {arguments.sets}", many and arguments.sets != "all", "where one class is right"),
+        ("--randomised", many and arguments.randomised, "where one class is right"),
+        ("an average of members", many and parameters.members is not None, "where one class is right"),
     ):
         if given:
-            raise UsedWrongly(f"{option} is of softmax alone; the family is {parameters.family.name}")
+            raise UsedWrongly(f"{option} is {where}; the family is {family.name}")
 
 
 def average_members(
@@ -180,33 +205,6 @@ def average_members(
     wanted = parameters.members.average if parameters.names_average else None
     found = ensemble.compare(data, plan, parameters.members.weights, wanted)
     return {name: ensemble.average(part, found.members) for name, part in parts.items()}, found
-
-
-def existing_files(head: Path) -> list[Path]:
-    """What there is already of a head and its report."""
-    return [path for path in (head, *(head.parent / name for name in REPORTS)) if path.exists()]
-
-
-def refuse_another_report(head: Path, before: list[Path]) -> None:
-    """Refuse to overwrite a report that belongs to another head.
-
-    Raises:
-        UsedWrongly: the report in the folder is of another head, or does not say of which.
-    """
-    reports = [path for path in before if path != head]
-    if reports and not has_own_report(head):
-        raise UsedWrongly(
-            f"{reports[0]} is not the report of {head.name}, and would be lost: "
-            "name a file in another folder, or add --no-report"
-        )
-
-
-def has_own_report(head: Path) -> bool:
-    """Whether the report beside `head` says that it is of that file."""
-    try:
-        return bool(json.loads((head.parent / REPORTS[1]).read_bytes())["head"] == head.name)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
 
 
 def steps(arguments: Namespace) -> int:
@@ -269,7 +267,7 @@ def class_frequencies(data: "Dataset") -> "NDArray[np.float64]":
     return np.asarray(counts / counts.sum())
 
 
-def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
+def write(outcome: "Outcome", arguments: Namespace) -> Path:
     """Build, check and write the head; return where it is."""
     from service.heads.attach import attach, refuse_fixed_batch
     from service.heads.build import build
@@ -277,9 +275,9 @@ def write(proof: "Proof", story: "Metadata", arguments: Namespace) -> Path:
     from service.heads.publish import write as write_file
 
     if arguments.onto is None:
-        model = build(proof.calibrator, proof.fitted_on.n_classes, story)
+        model = build(outcome.calibrator, outcome.story.classes, outcome.story)
     else:
-        model = attach(arguments.onto, arguments.output, proof.calibrator, story)
+        model = attach(arguments.onto, arguments.output, outcome.calibrator, outcome.story)
         refuse_fixed_batch(model)
     if arguments.to is not None:
         return write_file(model, arguments.to)

@@ -1,6 +1,6 @@
 """What the terminal shows: a bar while it takes long, then a table and a small diagram."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,10 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from service.calibration.ensemble import Comparison
+from service.calibration.multilabel import MultiProof
 from service.calibration.proof import Proof, change_sentence
-from service.calibration.select import FEWEST_ROWS
+from service.calibration.select import FEWEST_ROWS, Choice
+from service.datasets.dataset import Ints
 from service.heads.members import AVERAGES
 from service.measures.metrics import Ordered, measure
+from service.measures.reliability import Confidences
 from service.measures.scores import Scores
 
 MOST_NAMES: Final = 12
@@ -30,6 +33,7 @@ SHOWN: Final = (
     "ks",
     "aurc",
 )
+LABELS_SHOWN: Final = ("nll", "bce", "brier", "accuracy", "ece", "ece_macro")
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 Intervals = dict[str, dict[str, tuple[float, float]]]
@@ -52,8 +56,7 @@ def class_hint(console: Console, proof: Proof) -> None:
     """Print the classes, and warn of those without a row: mostly columns that are not classes."""
     data = proof.fitted_on
     names = data.class_names or tuple(map(str, range(data.n_classes)))
-    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-    console.print(f"{data.n_classes} classes: {shown}", markup=False)
+    console.print(class_list(names), markup=False)
     absent = [names[i] for i in np.flatnonzero(np.bincount(data.labels, minlength=data.n_classes) == 0)]
     if absent:
         one = len(absent) == 1
@@ -61,41 +64,80 @@ def class_hint(console: Console, proof: Proof) -> None:
         warn(f"no row is labelled {' or '.join(absent[:MOST_NAMES])}: {question}")
 
 
+def class_list(names: Sequence[str]) -> str:
+    """The first of the classes by name."""
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return f"{len(names)} classes: {shown}"
+
+
 def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = False) -> None:
     """The outcome of a fit."""
     console = Console(highlight=False, soft_wrap=True)
-    calibrator, plan = proof.calibrator, proof.choice.plan
-    if plan is None:
-        warn("every method makes the cross-validated likelihood worse: the logits are left as they are")
-    if proof.held_out == "fitted":
-        n = proof.fitted_on.n_rows
-        warn(
-            f"none of {count(n, 'row')} could be held out, so the numbers are of those fitted on, and flatter: "
-            f"expected {f'{FEWEST_ROWS} or more, or ' if n < FEWEST_ROWS else ''}others to test on"
-        )
+    calibrator = proof.calibrator
+    warn_of_fit(proof.choice, proof.held_out, proof.fitted_on.n_rows)
     error = "" if proof.error is None else f" +- {proof.error:.4f}"
     told = f"temperature {calibrator.temperature:.4f}{error}, " if calibrator.method == "temperature" else ""
     n_parameters, n_rows = count(calibrator.n_parameters, "parameter"), count(proof.fitted_on.n_rows, "row")
     family = "" if calibrator.family.name == "softmax" else f"{calibrator.family.name}, "
     console.print(f"{family}{calibrator.method}: {told}{n_parameters} from {n_rows}")
     class_hint(console, proof)
-    metrics = proof.metrics()
+    title = f"{count(len(proof.after.nll), 'row')}, {proof.held_out}"
+    console.print(metric_table(title, SHOWN, proof.metrics(), intervals))
+    console.print(change_sentence(proof.changes()))
+    for when, scores in (("before", proof.before), ("after", proof.after)):
+        console.print(f"{when:7} {reliability(scores)}")
+    console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+
+
+def show_labels(path: Path, proof: MultiProof, intervals: Intervals, *, replaced: bool = False) -> None:
+    """The outcome of a fit to a matrix of labels."""
+    console = Console(highlight=False, soft_wrap=True)
+    calibrator, data = proof.calibrator, proof.fitted_on
+    warn_of_fit(proof.choice, proof.held_out, data.n_rows)
+    told = f"temperature {calibrator.temperature:.4f}, " if calibrator.method == "temperature" else ""
+    n_parameters, n_rows = count(calibrator.n_parameters, "parameter"), count(data.n_rows, "row")
+    console.print(f"{calibrator.family.name}, {calibrator.method}: {told}{n_parameters} from {n_rows}")
+    names = data.class_names or tuple(map(str, range(data.n_classes)))
+    console.print(class_list(names), markup=False)
+    if calibrator.slope is not None and (turned := [names[i] for i in np.flatnonzero(calibrator.slope <= 0)]):
+        warn(f"higher logits make {' and '.join(turned[:MOST_NAMES])} less likely: are labels and logits in one order?")
+    right = 100 * proof.after.right[proof.after.allowed].mean()
+    console.print(f"{right:.3g} % of {proof.after.allowed.sum():,} labels are right")
+    title = f"{count(len(proof.after.targets), 'row')}, {proof.held_out}"
+    console.print(metric_table(title, LABELS_SHOWN, proof.metrics(), intervals))
+    console.print(change_sentence(proof.changes(), "label"))
+    for when, scores in (("before", proof.before), ("after", proof.after)):
+        console.print(f"{when:7} {label_reliability(scores.points())}")
+    console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+
+
+def metric_table(
+    title: str, names: Iterable[str], metrics: Mapping[str, Mapping[str, float]], intervals: Intervals
+) -> Table:
+    """The metrics of `names` that there are, before and after."""
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"{count(len(proof.after.nll), 'row')}, {proof.held_out}")
+    table.add_column(title)
     for head in ("before", "after", "95 % interval"):
         table.add_column(head, justify="right")
-    for name in SHOWN:
+    for name in names:
         if name in metrics["before"] or name in metrics["after"]:
             missing = "infinite" if name == "nll" else "0"
             values = [f"{metrics[when][name]:.4f}" if name in metrics[when] else missing for when in metrics]
             low, high = intervals["after"].get(name, (0.0, 0.0))
             limits = f"{low:.4f} to {high:.4f}" if name in metrics["after"] else ""
             table.add_row(name.replace("_", " "), *values, limits)
-    console.print(table)
-    console.print(change_sentence(proof.changes()))
-    for when, scores in (("before", proof.before), ("after", proof.after)):
-        console.print(f"{when:7} {reliability(scores)}")
-    console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+    return table
+
+
+def warn_of_fit(choice: Choice, held_out: str, n: int) -> None:
+    """Say where nothing was accepted, and where the numbers of `n` rows flatter."""
+    if choice.plan is None:
+        warn("every method makes the cross-validated likelihood worse: the logits are left as they are")
+    if held_out == "fitted":
+        warn(
+            f"none of {count(n, 'row')} could be held out, so the numbers are of those fitted on, and flatter: "
+            f"expected {f'{FEWEST_ROWS} or more, or ' if n < FEWEST_ROWS else ''}others to test on"
+        )
 
 
 def show_members(found: Comparison) -> None:
@@ -133,13 +175,24 @@ def warn(sentence: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"warning: {sentence}", markup=False)
 
 
-def reliability(scores: Scores) -> str:
+def reliability(scores: Confidences) -> str:
     """Confidence and accuracy in ten bins of equal mass, as two rows of blocks."""
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
-    edges = np.unique(rows.by_mass(10))
+    return two_rows(rows, rows.by_mass(10), "confidence", "accuracy")
+
+
+def label_reliability(scores: Confidences) -> str:
+    """The same of labels, most of which are hardly likely: in ten bins of equal width."""
+    rows = Ordered(scores.confidence, scores.correct, scores.weights)
+    return two_rows(rows, rows.by_width(10), "probability", "right")
+
+
+def two_rows(rows: Ordered, edges: Ints, said: str, right: str) -> str:
+    """What was said and what was right in each bin that holds anything."""
+    edges = np.unique(edges)
     accuracy = rows.accuracy(edges)
     confidence = accuracy + rows.gap(edges) / np.maximum(rows.mass(edges), 1e-300)
-    return f"confidence {bars(confidence)}  accuracy {bars(accuracy)}"
+    return f"{said} {bars(confidence)}  {right} {bars(accuracy)}"
 
 
 def bars(values: np.ndarray) -> str:

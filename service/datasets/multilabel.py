@@ -153,7 +153,7 @@ def read_part(arrays: Mapping[str, Any], named: tuple[str, ...] | None, from_pro
         files.check_names(named, own, logits.shape[-1])
     if from_probabilities:
         logits = files.log_of_probabilities(logits) - files.log_of_probabilities(1 - logits)
-    elif logits.dtype.kind == "f" and logits.size and ((logits >= 0) & (logits <= 1)).all():
+    elif logits.dtype.kind == "f" and logits.ndim == 2 and ((logits >= 0) & (logits <= 1)).all():
         raise DataError(
             "these look like probabilities (all between 0 and 1); expected logits: "
             "with --from-probabilities their log-odds are taken, and serving then wants log-odds too"

@@ -126,7 +126,7 @@ class Stages:
         arrays = (self.slope, self.bias, self.scale, self.matrix, self.group_temperatures)
         fixed = 2 * (self.entropy is not None) + (self.log_input is not None) + 4 * (self.top is not None)
         in_arrays = sum(array.size for array in arrays if array is not None)
-        own = self.scale is None and self.matrix is None and self.entropy is None
+        own = all(stage is None for stage in (self.slope, self.scale, self.matrix, self.entropy))
         return in_arrays + fixed + own
 
     def vector(self, name: str) -> Floats:

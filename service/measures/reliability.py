@@ -1,18 +1,35 @@
 """The reliability diagram as numbers: bins of equal mass with their intervals, and how many rows have a confidence."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from service.datasets.dataset import Floats
+from service.datasets.dataset import Bools, Floats, Ints
 from service.measures.metrics import Ordered
-from service.measures.scores import N_BINS, Scores
+from service.measures.scores import N_BINS
 
 ROWS_PER_BIN: Final = 30
 N_HISTOGRAM: Final = 40
 Z: Final = 1.96
 """Standard errors on each side of a 95 % interval."""
+
+
+class Confidences(Protocol):
+    """What a diagram is drawn of, `[n]` each: rows with their best class, or the labels of a sigmoid."""
+
+    @property
+    def confidence(self) -> Floats:
+        """The probability that was said."""
+
+    @property
+    def correct(self) -> Bools:
+        """Whether it came true."""
+
+    @property
+    def weights(self) -> Floats:
+        """How much it counts."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +60,24 @@ class Bin:
         return not self.low <= self.confidence <= self.high
 
 
-def bins(scores: Scores) -> list[Bin]:
+Binning = Callable[[Confidences], list[Bin]]
+
+
+def mass_bins(scores: Confidences) -> list[Bin]:
     """15 bins of equal mass, fewer where they would have under 30 rows, two at least."""
     rows = Ordered(scores.confidence, scores.correct, scores.weights)
-    edges = np.unique(rows.by_mass(max(2, min(N_BINS, rows.n // ROWS_PER_BIN))))
+    return bins(rows, rows.by_mass(max(2, min(N_BINS, rows.n // ROWS_PER_BIN))))
+
+
+def width_bins(scores: Confidences, n: int = N_BINS) -> list[Bin]:
+    """`n` bins of equal width, without the empty ones: of labels, most of which are hardly likely."""
+    rows = Ordered(scores.confidence, scores.correct, scores.weights)
+    return bins(rows, rows.by_width(n))
+
+
+def bins(rows: Ordered, edges: Ints) -> list[Bin]:
+    """The rows between `edges` that differ."""
+    edges = np.unique(edges)
     accuracy = np.clip(rows.accuracy(edges), 0, 1)
     confidence = accuracy + rows.gap(edges) / np.maximum(rows.mass(edges), 1e-300)
     low, high = wilson(accuracy, rows.rows(edges))
@@ -64,11 +95,11 @@ def wilson(share: Floats, n: Floats) -> tuple[Floats, Floats]:
     return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
-def to_json(scores: Scores) -> dict[str, Any]:
+def to_json(scores: Confidences, binned: Binning = mass_bins) -> dict[str, Any]:
     """The bins, and the rows in each of 40 intervals of confidence from 0 to 1."""
     rows, _ = np.histogram(scores.confidence, bins=N_HISTOGRAM, range=(0, 1))
     found = []
-    for one in bins(scores):
+    for one in binned(scores):
         values = asdict(one)
         found.append({"from": values.pop("start"), "to": values.pop("stop"), **values})
     return {"bins": found, "histogram": {"rows": rows.tolist()}}

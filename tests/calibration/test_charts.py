@@ -8,7 +8,7 @@ import pytest
 
 from service.calibration import charts, likelihood
 from service.heads.stages import Stages
-from service.measures.reliability import bins
+from service.measures.reliability import mass_bins
 from service.measures.scores import score
 from tests.calibration.conftest import drawn
 
@@ -29,12 +29,12 @@ def test_every_bin_has_its_interval_as_a_line_and_nothing_is_filled_between() ->
     lines: Any = diagram.collections[0]
     assert len(diagram.collections) == 1
     found = [(x[0], x[1]) for line in lines.get_segments() for x in line]
-    assert np.allclose(found, [(one.confidence, end) for one in bins(scores) for end in (one.low, one.high)])
+    assert np.allclose(found, [(one.confidence, end) for one in mass_bins(scores) for end in (one.low, one.high)])
 
 
 def test_the_sentence_says_what_was_said_and_how_many_bins_are_off() -> None:
     scores = score(drawn(900), Stages().predict)
-    off = sum(one.is_off for one in bins(scores))
+    off = sum(one.is_off for one in mass_bins(scores))
     assert off > 1
     chart = charts.reliability("Before", scores, stretched=False)
     assert chart.sentence.replace("\N{NO-BREAK SPACE}", " ") == (

@@ -7,14 +7,15 @@ import pytest
 
 from service.heads.stages import Stages
 from service.measures.metrics import measure
-from service.measures.reliability import Bin, bins, to_json, wilson
+from service.measures.multilabel import MultiScores
+from service.measures.reliability import Bin, mass_bins, to_json, width_bins, wilson
 from service.measures.scores import score
 from tests.calibration.conftest import drawn
 
 
 def test_the_bins_hold_all_rows_in_equal_parts_and_give_the_equal_mass_ece() -> None:
     scores = score(drawn(1000), Stages().predict)
-    found = bins(scores)
+    found = mass_bins(scores)
     assert [one.rows for one in found] == [67] * 10 + [66] * 5
     assert all(a.stop <= b.start for a, b in pairwise(found))
     gap = sum(one.rows * abs(one.confidence - one.accuracy) for one in found) / 1000
@@ -22,7 +23,7 @@ def test_the_bins_hold_all_rows_in_equal_parts_and_give_the_equal_mass_ece() -> 
 
 
 def test_few_rows_have_fewer_bins() -> None:
-    assert [one.rows for one in bins(score(drawn(95), Stages().predict))] == [32, 32, 31]
+    assert [one.rows for one in mass_bins(score(drawn(95), Stages().predict))] == [32, 32, 31]
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -44,3 +45,15 @@ def test_the_histogram_counts_rows_by_confidence() -> None:
     rows = found["histogram"]["rows"]
     assert (len(rows), sum(rows)) == (40, 500)
     assert rows[-1] == (scores.confidence >= 0.975).sum()
+
+
+def test_bins_of_equal_width_hold_all_rows_give_the_ece_and_none_is_empty() -> None:
+    scores = score(drawn(1000), Stages().predict)
+    found = width_bins(scores)
+    assert sum(one.rows for one in found) == 1000
+    assert min(one.rows for one in found) > 0
+    assert all(int(15 * one.start - 1e-9) == int(15 * one.stop - 1e-9) for one in found)
+    gap = sum(one.rows * abs(one.confidence - one.accuracy) for one in found) / 1000
+    assert gap == pytest.approx(measure(scores)["ece"], abs=1e-12)
+    nothing = MultiScores.from_scores(np.full((2, 1), -np.inf), np.zeros((2, 1))).points()
+    assert width_bins(nothing) == []
