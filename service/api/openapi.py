@@ -12,6 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.api.examples import EVALUATE, PREDICT, Example
 from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
@@ -48,7 +49,8 @@ class EndpointPage(NamedTuple):
     request: str
     answer: str
     errors: Mapping[int, str]
-    binary: bool
+    binary: bool = False
+    examples: Mapping[str, Example] = {}
 
 
 ENDPOINT_PAGES: Final = (
@@ -62,7 +64,7 @@ ENDPOINT_PAGES: Final = (
         "PredictRequest",
         "PredictAnswer",
         ERRORS,
-        False,
+        examples=PREDICT,
     ),
     EndpointPage(
         "evaluate",
@@ -74,7 +76,7 @@ ENDPOINT_PAGES: Final = (
         "EvaluateRequest",
         "EvaluateAnswer",
         ERRORS,
-        False,
+        examples=EVALUATE,
     ),
     EndpointPage(
         "open inference protocol",
@@ -85,7 +87,7 @@ ENDPOINT_PAGES: Final = (
         "InferRequest",
         "InferAnswer",
         INFER_ERRORS,
-        True,
+        binary=True,
     ),
 )
 MODELS: Final = (
@@ -173,13 +175,16 @@ def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
 def operation(page: EndpointPage, path: str, summary: str) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    body = content(page.request, binary=page.binary)
+    if page.examples:
+        body["application/json"]["examples"] = {name: example._asdict() for name, example in page.examples.items()}
     errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in page.errors.items()}
     return {
         "tags": [page.tag],
         "summary": summary,
         "operationId": "_".join([path.rpartition("/")[2], *names]),
         "parameters": [*parameters, LENGTH] if page.binary else parameters,
-        "requestBody": {"required": True, "content": content(page.request, binary=page.binary)},
+        "requestBody": {"required": True, "content": body},
         "responses": {
             "200": {"description": "What was asked for.", "content": content(page.answer, binary=page.binary)},
             **errors,

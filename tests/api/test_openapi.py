@@ -5,12 +5,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import numpy as np
 import pytest
 
+from service.families import FAMILIES
 from tests.conftest import Running
 from tests.transports.infer import post, tensor
 
 PREDICT = ("/v1/predict", "/v1/models/{model}/predict", "/v1/models/{model}/versions/{version}/predict")
+EVALUATE = ("/v1/evaluate", "/v1/models/{model}/evaluate", "/v1/models/{model}/versions/{version}/evaluate")
+HEADS = {"entmax": "entmax-1.25", "ensemble": "ensemble-logits"}  # others are called as their family
 
 
 @pytest.fixture
@@ -95,20 +99,51 @@ def test_predict_is_described_with_all_of_its_errors(openapi: Any, path: str) ->
     assert openapi["paths"][path]["post"]["responses"].keys() >= codes
 
 
-def test_the_examples_work(running: Running, openapi: Any) -> None:
-    request = openapi["components"]["schemas"]["PredictRequest"]
-    for path in PREDICT:
-        for example in request["examples"]:
-            response = running.client.post(path.format(model="softmax", version=1), json=example)
-            assert response.status_code == 200, response.text
+def bodies(openapi: Any, path: str) -> dict[str, Any]:
+    """The example requests of a path, by name."""
+    content = openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    return {name: example["value"] for name, example in content["examples"].items()}
 
 
-def test_the_example_answer_is_the_answer_to_the_first_example(running: Running, openapi: Any) -> None:
-    schemas = openapi["components"]["schemas"]
-    answer = running.predict(schemas["PredictRequest"]["examples"][0]).json()
-    example = schemas["PredictAnswer"]["examples"][0]
-    assert answer.pop("probabilities") == pytest.approx(example.pop("probabilities"), rel=1e-7)
-    assert answer == example
+@pytest.mark.parametrize("path", PREDICT + EVALUATE)
+def test_the_examples_work_with_a_head_of_their_family(families: Running, openapi: Any, path: str) -> None:
+    examples = bodies(openapi, path)
+    assert {name.partition("-")[0] for name in examples} == {*FAMILIES, "ensemble"}
+    for name, body in examples.items():
+        kind = name.partition("-")[0]
+        if "{model}" not in path and kind != "softmax":
+            continue  # the default model is one
+        response = families.client.post(path.format(model=HEADS.get(kind, kind), version=1), json=body)
+        assert response.status_code == 200, (name, response.text)
+        default = "probabilities" if path in PREDICT else "vjp"
+        assert {*body.get("outputs", [default])} <= response.json().keys(), name
+        assert "warnings" not in response.json(), name
+
+
+def test_the_examples_show_what_they_say(families: Running, openapi: Any) -> None:
+    def answer(path: str, name: str, model: str) -> Any:
+        return families.client.post(path.format(model=model), json=bodies(openapi, path)[name]).json()
+
+    assert answer(PREDICT[1], "softmax-prior", "softmax")["prediction"] == 1
+    assert answer(PREDICT[1], "sparsemax", "sparsemax")["probabilities"] == pytest.approx([0.55, 0.45, 0])
+    assert answer(PREDICT[1], "sigmoid", "sigmoid")["prediction"] == [[0, 2, 3], [3]]
+    assert answer(PREDICT[1], "ensemble", "ensemble-logits")["probabilities"][0][2] == 0
+    assert answer(EVALUATE[1], "sparsemax", "sparsemax")["metrics"]["n_impossible"] == 1
+    jacobian = np.array(answer(EVALUATE[1], "softmax-jacobian", "softmax")["vjp"])
+    assert np.allclose(jacobian, jacobian.T)
+    assert np.allclose(jacobian.sum(axis=1), 0)
+
+
+@pytest.mark.parametrize(("path", "shape"), [(PREDICT[0], "PredictAnswer"), (EVALUATE[0], "EvaluateAnswer")])
+def test_an_example_answer_is_that_to_an_example_of_its_path(
+    families: Running, openapi: Any, path: str, shape: str
+) -> None:
+    body = bodies(openapi, path)["softmax"]
+    (example,) = openapi["components"]["schemas"][shape]["examples"]
+    answer = families.client.post(path, json=body).json()
+    assert answer.keys() == example.keys()
+    for key, value in answer.items():
+        assert value == (example[key] if isinstance(value, str) else pytest.approx(example[key], rel=1e-7)), key
 
 
 def test_an_answer_has_no_key_that_is_not_described(running: Running, openapi: Any) -> None:

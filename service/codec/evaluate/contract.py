@@ -38,23 +38,6 @@ Upstream = Annotated[
 class EvaluateRequest(PredictRequest):
     """Rows, what is known of them, and what to say of that."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"logits": [2.0, 1.0, 0.1], "labels": 0, "outputs": ["loss", "gradient", "metrics"]},
-                {
-                    "logits": [[2.0, 1.0, 0.1], [0.3, None, 4.0]],
-                    "targets": [[0.9, 0.1, 0.0], [0.0, 0.0, 1.0]],
-                    "label_smoothing": 0.1,
-                    "temperature": 2.0,
-                    "upstream": [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
-                    "outputs": ["loss", "vjp", "probabilities"],
-                },
-            ]
-        },
-    )
-
     labels: Labels = None
     targets: Targets = None
     label_smoothing: float = Field(
@@ -98,8 +81,17 @@ class EvaluateAnswer(PredictAnswer):
                     "model": "softmax",
                     "version": "1",
                     "temperature": 1.0,
-                    "loss": 0.4170300162778335,
-                    "gradient": [-0.34099886, 0.24243297, 0.09856589],
+                    "loss": 0.41703001642470816,
+                    "gradient": [-0.3409988612108227, 0.24243297066910668, 0.09856589054171597],
+                    "metrics": {
+                        "loss": 0.41703001642470816,
+                        "nll": 0.41703001642470816,
+                        "n_impossible": 0,
+                        "brier": 0.1847692033928074,
+                        "accuracy": 1.0,
+                        "ece": 0.3409988612108227,
+                        "n_rows": 1,
+                    },
                 }
             ]
         }

@@ -83,21 +83,7 @@ Axis = Annotated[
 class PredictRequest(BaseModel):
     """Rows to score, and what to say of them."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"logits": [2.0, 1.0, 0.1]},
-                {
-                    "logits": [[2.0, 1.0, 0.1], [0.3, None, 4.0]],
-                    "mask": [[True, True, False], [True, True, True]],
-                    "temperature": [1.0, 2.5],
-                    "outputs": ["probabilities", "prediction", "entropy"],
-                    "top_k": 2,
-                },
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
 
     logits: Logits = None
     inputs: Inputs | None = None

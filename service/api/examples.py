@@ -1,0 +1,113 @@
+"""Requests that work, for the OpenAPI page: each is called after the family of head that answers it.
+
+`ensemble` is a head that averages members; a name that goes on behind its family shows more of that family.
+"""
+
+from typing import Any, Final, NamedTuple
+
+
+class Example(NamedTuple):
+    """A request body, and what it shows."""
+
+    summary: str
+    value: dict[str, Any]
+
+
+PREDICT: Final = {
+    "softmax": Example("softmax: one row", {"logits": [2.0, 1.0, 0.1]}),
+    "softmax-rows": Example(
+        "softmax: rows with masks and temperatures",
+        {
+            "logits": [[2.0, 1.0, 0.1], [0.3, None, 4.0]],
+            "mask": [[True, True, False], [True, True, True]],
+            "temperature": [1.0, 2.5],
+            "outputs": ["probabilities", "prediction", "entropy"],
+            "top_k": 2,
+        },
+    ),
+    "softmax-prior": Example(
+        "softmax: other class frequencies, and no prediction below a confidence",
+        {
+            "logits": [2.0, 1.0, 0.1],
+            "prior": {"old": [0.8, 0.1, 0.1], "new": [0.4, 0.4, 0.2]},
+            "abstain_below": 0.6,
+            "outputs": ["probabilities", "prediction", "confidence"],
+        },
+    ),
+    "softmax-axis": Example(
+        "softmax: one distribution over two axes",
+        {"logits": [[1.0, 2.0], [3.0, 4.0]], "axis": [-2, -1], "outputs": ["probabilities", "prediction"]},
+    ),
+    "sigmoid": Example(
+        "sigmoid: any number of classes a row",
+        {"logits": [[2.0, -1.0, 0.0, 1.5], [-3.0, -1.0, -2.0, 0.5]], "outputs": ["probabilities", "prediction"]},
+    ),
+    "sparsemax": Example(
+        "sparsemax: exact zeros, and the lead of the best class",
+        {"logits": [3.0, 2.5, 0.0], "temperature": 5.0, "outputs": ["probabilities", "margin"]},
+    ),
+    "entmax15": Example(
+        "entmax15: the classes that are left, best first",
+        {"logits": [3.0, 2.5, 0.0], "outputs": ["probabilities", "prediction"], "top_k": 3},
+    ),
+    "entmax": Example(
+        "entmax at the alpha of the head",
+        {"logits": [3.0, 2.5, 0.0], "outputs": ["probabilities", "entropy"]},
+    ),
+    "ensemble": Example(
+        "ensemble: two members of one row, one mask for both",
+        {
+            "logits": [[[2.0, 1.0, 0.0], [1.0, 3.0, 0.0]]],
+            "mask": [[True, True, False]],
+            "outputs": ["probabilities", "mutual_information"],
+        },
+    ),
+}
+EVALUATE: Final = {
+    "softmax": Example(
+        "softmax: loss, gradient and metrics of a label",
+        {"logits": [2.0, 1.0, 0.1], "labels": 0, "outputs": ["loss", "gradient", "metrics"]},
+    ),
+    "softmax-targets": Example(
+        "softmax: soft labels, label smoothing and a vector-Jacobian product",
+        {
+            "logits": [[2.0, 1.0, 0.1], [0.3, None, 4.0]],
+            "targets": [[0.9, 0.1, 0.0], [0.0, 0.0, 1.0]],
+            "label_smoothing": 0.1,
+            "temperature": 2.0,
+            "upstream": [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
+            "outputs": ["loss", "vjp", "probabilities"],
+        },
+    ),
+    "softmax-jacobian": Example(
+        "softmax: the Jacobian, a row for each class",
+        {
+            "logits": [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]],
+            "upstream": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        },
+    ),
+    "sigmoid": Example(
+        "sigmoid: a list of classes for each row",
+        {
+            "logits": [[2.0, -1.0, 0.0, 1.5], [-3.0, -1.0, -2.0, 0.5]],
+            "labels": [[0, 2], []],
+            "outputs": ["loss", "gradient", "metrics"],
+        },
+    ),
+    "sparsemax": Example(
+        "sparsemax: its own loss, and a label that got exactly 0",
+        {"logits": [3.0, 2.5, 0.0], "labels": 2, "outputs": ["loss", "gradient", "metrics"]},
+    ),
+    "entmax15": Example(
+        "entmax15: loss and probabilities",
+        {"logits": [[3.0, 2.5, 0.0]], "labels": [1], "outputs": ["loss", "probabilities"]},
+    ),
+    "entmax": Example(
+        "entmax: a product with the Jacobian of the logarithms",
+        {"logits": [3.0, 2.5, 0.0], "upstream": [0.1, -0.2, 0.3], "of": "log_probabilities"},
+    ),
+    "ensemble": Example(
+        "ensemble: the loss of the average of two members",
+        {"logits": [[[2.0, 1.0, 0.0], [1.0, 3.0, 0.0]]], "labels": [1], "outputs": ["loss", "mutual_information"]},
+    ),
+}
