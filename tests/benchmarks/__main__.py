@@ -2,6 +2,7 @@
 
 benchmarks:
   micro       microseconds a stage: decode, check, hand-over, run, encode
+  families    microseconds a run of each family of heads, beside numpy, torch and the entmax package
   race        both transports, a bare ASGI app and two FastAPI servers, end to end, as ratios
   batching    batching on against off: latency at one connection, throughput at 64
   expensive   the same behind a classifier with a 4,096 x 4,096 matmul
@@ -20,13 +21,14 @@ from typing import Any, Final
 
 import orjson
 
-from tests.benchmarks import aims, batching, life, machine, micro, mixed, race
+from tests.benchmarks import aims, batching, families, life, machine, micro, mixed, race
 from tests.benchmarks.load import chosen
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import SPECS, cores
 
 BENCHMARKS: Final[dict[str, Callable[[Options], dict[str, Any]]]] = {
     "micro": micro.run,
+    "families": families.run,
     "race": race.run,
     "batching": batching.run,
     "expensive": batching.run_expensive,
@@ -34,7 +36,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], dict[str, Any]]]] = {
     "idle": life.run_idle,
     "coldstart": life.run_coldstart,
 }
-USUAL: Final = ("micro", "race")
+USUAL: Final = ("micro", "families", "race")
 TRANSPORTS: Final = ("fast", "asgi")
 
 
@@ -69,7 +71,9 @@ def arguments() -> argparse.ArgumentParser:
     def names(text: str) -> tuple[str, ...]:
         return tuple(filter(None, text.split(",")))
 
-    parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="what to measure (default: micro race)")
+    parser.add_argument(
+        "benchmarks", nargs="*", metavar="BENCHMARK", help=f"what to measure (default: {' '.join(USUAL)})"
+    )
     parser.add_argument("--cells", type=names, metavar="CELL,...", help="SHAPE@CONNECTIONS: 64x1000@16, 1x10/logits@1")
     parser.add_argument("--servers", type=names, metavar="NAME,...", help=f"of {', '.join(SPECS)}")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds that are timed (default: 5)")
