@@ -1,7 +1,6 @@
-"""Entmax, as nodes: at alpha 1.5 from the best classes, as sparsemax; at any other by Newton's steps."""
+"""Entmax, as nodes: the threshold from the best classes, as sparsemax's; but for alpha 1.5 by Newton's steps."""
 
 import numpy as np
-from onnx import TensorProto
 
 from service.families.entmax import Entmax
 from service.heads.graph import Dim, Graph, ints, scalar
@@ -44,42 +43,20 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
     power = 1 / (family.alpha - 1)
     z = graph.add("Div", shifted.scores, temperature, name="z")
     x = graph.add("Mul", z, graph.constant("alpha_less_1", scalar(family.alpha - 1)), name="x")
-    last, zero, least = (
-        graph.constant("last", ints(-1)),
-        graph.constant("zero", scalar(0)),
-        graph.constant("least", scalar(-1)),
-    )
-    # all that can be in the support of any row; a row's sums run one by one, so that more of them change no bit
-    near = graph.add("Cast", graph.add("Greater", x, least, name="near"), name="near_ones", to=TensorProto.INT64)
-    most = graph.add(
-        "ReduceMax", graph.add("ReduceSum", near, last, name="n_near", keepdims=1), name="most_near", keepdims=0
-    )
-    some = graph.add("Max", most, graph.constant("one_class", np.asarray(1, np.int64)), name="n_best_any")
-    few = graph.add("Reshape", some, graph.constant("one_number", ints(1)), name="n_best")
-    s, _classes = graph.add_all("TopK", x, few, names=("best", "best_classes"), axis=-1, largest=1, sorted=1)
-    axis = graph.constant("axis", np.asarray(1, np.int64))
-    exponents = {
-        name: graph.constant(name, scalar(value)) for name, value in (("power", power), ("power_less_1", power - 1))
-    }
+    best = append_best(graph, x)
 
     def step(body: Graph, r: str) -> tuple[str, str]:
-        terms = body.add("Pow", r, exponents["power"], name="r_power")
-        slopes = body.add(
-            "Mul", body.add("Pow", r, exponents["power_less_1"], name="r_power_less"), exponents["power"], name="slopes"
-        )
-        sums = [
-            body.add("CumSum", one, axis, name=f"{name}_sums") for one, name in ((terms, "term"), (slopes, "slope"))
-        ]
-        # sums of what is not negative: the largest is the last
-        return tuple(
-            body.add("ReduceMax", one, last, name=f"{name}_sum", keepdims=1)
-            for one, name in zip(sums, ("term", "slope"), strict=True)
-        )  # type: ignore[return-value]
+        # one Pow, which takes most of the time; what is outside the support is 0 in both
+        less = body.add("Pow", r, graph.constant("power_less_1", scalar(power - 1)), name="r_power_less")
+        slopes = body.add("Mul", less, graph.constant("power", scalar(power)), name="slopes")
+        return body.add("Mul", less, r, name="r_power"), slopes
 
     rows = graph.add("Shape", x, name="n_rows", start=0, end=1)
     shape = graph.add("Concat", rows, graph.constant("one_number", ints(1)), name="tau_shape", axis=0)
-    tau = graph.add("Expand", least, shape, name="tau_first")
+    least = graph.add("Expand", graph.constant("least", scalar(-1)), shape, name="tau_least")
     always = graph.constant("always", np.asarray(True, np.bool_))
-    tau = append_loop(graph, n, s, tau, always, step)
-    r = graph.add("Max", graph.add("Sub", x, tau, name="over"), zero, name="r")
-    append_sparse(graph, width, n, graph.add("Pow", r, exponents["power"], name="p"), shifted, temperature, z)
+    first = append_loop(graph, n, best.s, least, always, step, "tau_best")
+    tau = append_threshold(graph, n, x, first, step)
+    r = graph.add("Max", graph.add("Sub", x, tau, name="over"), graph.constant("zero", scalar(0)), name="r")
+    p = graph.add("Pow", r, graph.constant("power", scalar(power)), name="p")
+    append_sparse(graph, width, n, p, shifted, temperature, z)

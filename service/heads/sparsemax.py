@@ -66,7 +66,7 @@ def append_best(graph: Graph, x: str) -> Best:
 
 
 def append_threshold(graph: Graph, n: Dim, x: str, first: str, step: Callable[[Graph, str], tuple[str, str]]) -> str:
-    """tau [n, 1]: the largest of `first` [n, few], or by Newton's steps beyond, where more classes exceed it.
+    """tau [n, 1]: the largest of `first` [n, few] or [n, 1], or by Newton's steps beyond, where more classes exceed it.
 
     `step` appends to the body of the loop, of r = max(x - tau, 0): the terms whose sum shall be 1, and the slopes.
     """
@@ -81,10 +81,16 @@ def append_threshold(graph: Graph, n: Dim, x: str, first: str, step: Callable[[G
 
 
 def append_loop(
-    graph: Graph, n: Dim, x: str, tau: str, more: str, step: Callable[[Graph, str], tuple[str, str]]
+    graph: Graph,
+    n: Dim,
+    x: str,
+    tau: str,
+    more: str,
+    step: Callable[[Graph, str], tuple[str, str]],
+    name: str = "tau",
 ) -> str:
     """Newton's steps from the left of a convex falling function, which never overshoot; none unless `more`."""
-    body = Graph(f"{graph.prefix}step/")
+    body = Graph(f"{graph.prefix}{name}_step/")
     last, zero, one = (
         graph.constant("last", ints(-1)),
         graph.constant("zero", scalar(0)),
@@ -102,19 +108,19 @@ def append_loop(
         "ReduceMax", body.add("Cast", far, name="far_ones", to=TensorProto.DOUBLE), name="any_far", keepdims=0
     )
     again = body.add("Greater", any_far, zero, name="again")
-    names = [f"{body.prefix}{name}" for name in ("step", "before", "tau")]
+    names = [f"{body.prefix}{part}" for part in ("step", "before", "tau")]
     types: tuple[tuple[int, list[Dim]], ...] = (
         (TensorProto.INT64, []),
         (TensorProto.BOOL, []),
         (TensorProto.DOUBLE, [n, 1]),
     )
-    body.inputs = [helper.make_tensor_value_info(name, *type_) for name, type_ in zip(names, types, strict=True)]
+    body.inputs = [helper.make_tensor_value_info(part, *type_) for part, type_ in zip(names, types, strict=True)]
     body.outputs = [
         helper.make_tensor_value_info(again, TensorProto.BOOL, []),
         helper.make_tensor_value_info(after, TensorProto.DOUBLE, [n, 1]),
     ]
     most = graph.constant("most_steps", np.asarray(MOST_STEPS, np.int64))
-    return graph.add("Loop", most, more, tau, name="tau", body=body.finish("newton"))
+    return graph.add("Loop", most, more, tau, name=name, body=body.finish("newton"))
 
 
 def append_sparse(graph: Graph, width: Width, n: Dim, p: str, shifted: Shifted, temperature: str, z: str) -> None:

@@ -83,11 +83,11 @@ def test_a_row_alone_gets_the_bits_that_it_gets_in_a_batch(
 
 def test_a_support_of_more_than_the_best_classes_is_found(tmp_path: Path) -> None:
     """Rows of nearly equal logits beside sharp ones: the first take Newton's steps, the others none."""
-    for name in ("sparsemax", "entmax15"):
+    for name, alpha in NAMES[2:]:
         logits = np.concatenate([np.random.default_rng(0).normal(size=(3, 5000)) * s for s in (1e-4, 0.05, 5)])
         rows = {"logits": logits.astype(np.float32), "mask": np.ones((9, 5000), bool), "temperature": np.ones((9, 1))}
-        found = answers(head(tmp_path, name, None), rows)["probabilities"]
-        right, _ = find_family(name).distribution(rows["logits"].astype(np.float64))
+        found = answers(head(tmp_path, name, alpha), rows)["probabilities"]
+        right, _ = find_family(name, alpha).distribution(rows["logits"].astype(np.float64))
         assert (right > 0).sum(axis=1).max() > 1000
         assert np.abs(found - right).max() <= 3.1e-8
         assert ((found == 0) == (right == 0)).all()
