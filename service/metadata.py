@@ -56,6 +56,9 @@ class Metadata(BaseModel):
     reference_curve: dict[str, Any] | None = Field(
         None, description="How often the best class was right at a confidence, out of fold: see `measures.curve`."
     )
+    example: dict[str, Any] | None = Field(
+        None, description="A row of the classifier's inputs by name, where made-up numbers or words will not do."
+    )
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
     package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
 

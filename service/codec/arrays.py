@@ -4,7 +4,8 @@ The careful way in, for whatever the fast one passes on, and the one that knows 
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ class MinusInfinity(float):
     """The bare constant -Infinity of a body: among logits as good as null, anywhere else a number out of range."""
 
 
+LEAVES: Final[Mapping[str, set[type]]] = {"b": {bool}, "f": {int, float}, "O": {str}}  # of JSON, by the kind of dtype
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
 MISSING: Final = frozenset({type(None), MinusInfinity})  # a class without a score
 SPOKEN = {
     bool: "a boolean",
@@ -146,10 +149,13 @@ def to_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[n
     Raises:
         InvalidValue: not finite, outside the dtype, or no JSON of its kind.
     """
-    kinds = {bool} if dtype is np.bool_ else {int} if np.issubdtype(dtype, np.integer) else {int, float}
+    kinds = LEAVES.get(np.dtype(dtype).kind, {int})
     if not set(map(type, leaves)) <= kinds:
         i = next(i for i, leaf in enumerate(leaves) if type(leaf) not in kinds)
-        raise leaf_error(name, i, shape, leaves[i], f"{np.dtype(dtype).name}", "bad_input")
+        expected = "a string" if dtype is np.object_ else np.dtype(dtype).name
+        raise leaf_error(name, i, shape, leaves[i], expected, "bad_input")
+    if dtype is np.object_:
+        return to_strings(shape, leaves, name)
     try:
         with np.errstate(over="raise"):
             values = np.array(leaves, dtype)
@@ -158,6 +164,18 @@ def to_dtype(shape: tuple[int, ...], leaves: list[Any], name: str, dtype: type[n
     if np.issubdtype(dtype, np.floating) and not np.isfinite(values).all():
         raise InvalidValue(f"{name} has a number beyond {np.dtype(dtype).name}", code="bad_input")
     return values.reshape(shape)
+
+
+def to_strings(shape: tuple[int, ...], leaves: list[str], name: str) -> NDArray[np.object_]:
+    """Strings in the `shape` that they came in.
+
+    Raises:
+        InvalidValue: half a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    if SURROGATE.search("".join(leaves)):
+        at = place(next(i for i, leaf in enumerate(leaves) if SURROGATE.search(leaf)), shape)
+        raise InvalidValue(f"{name}{at} has half a surrogate pair; expected Unicode", code="bad_input")
+    return np.array(leaves, object).reshape(shape)
 
 
 def read_booleans(value: Any, name: str = "mask") -> NDArray[np.bool_]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry
 from service.engine.queue import MAX_BATCH_NUMBERS, Queue
+from service.engine.refusal import ValueRefused
 from service.engine.rows import Runnable
 from service.engine.runner import Runner, batch_error, check_lengths
 from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull
@@ -149,6 +150,8 @@ class Batcher:
         try:
             arrays = runner.run_alone(rows, bits)
             check_lengths(arrays, rows.n)
+        except ValueRefused:
+            return None  # a queue finds out which row it is
         except Exception as error:
             raise batch_error(error, 1) from error
         took_s = clock() - start

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.rows import Runnable
+from service.engine.rows import PACKET, Runnable
 from service.engine.single import all_single, join_logits
 
 
@@ -48,3 +48,11 @@ def build_temperatures(many: Sequence[Runnable], default: float) -> NDArray[np.f
         else:
             column += [given] * rows.n
     return np.array(column, np.float64).reshape(-1, 1)
+
+
+def pad_width(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`logits` `[..., K]` with columns of -inf behind, up to a multiple of `PACKET`."""
+    *lead, k = logits.shape
+    wide = np.full((*lead, k + -k % PACKET), -np.inf, logits.dtype)
+    wide[..., :k] = logits
+    return wide

@@ -1,9 +1,7 @@
 """A head in memory: an ONNX Runtime session, checked and warm. The only importer of onnxruntime."""
 
 import logging
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.bound import Bound, bind
-from service.engine.feed import build_feed
+from service.engine.feed import build_feed, pad_width
+from service.engine.probe import STEPS, fastest_s, make_probe
 from service.engine.reading import NEEDED, read_signature
+from service.engine.refusal import ValueRefused, run_error
 from service.engine.rows import PACKET, Runnable
 from service.engine.session import AGAIN, PROVIDERS, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
-from service.errors import HeadError, RunFailed
+from service.errors import HeadError, InvalidValue, RunFailed
 from service.families.outputs import GRAPH_OUTPUTS, OF_MEMBERS, graph_bits, graph_outputs
 from service.metadata import SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
@@ -28,7 +28,6 @@ JUST: Final = ("probabilities",)
 JUST_BITS: Final = graph_bits(JUST)
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
-N_PROBE_STEPS: Final = 8  # any other dimension that a classifier leaves open, such as a sequence's length
 LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
 MAX_BOUND: Final = 64  # widths
 ALL_OUTPUTS: Final = sum(1 << i for i, name in enumerate(GRAPH_OUTPUTS) if name in NEEDED)
@@ -45,16 +44,19 @@ class Head:
     """
 
     tally: Tally = SILENCE
+    has_refused = False
 
-    def __init__(self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1) -> None:
-        """Load, check and warm up.
+    def __init__(
+        self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1, content: bytes | None = None
+    ) -> None:
+        """Load, check and warm up; `content` is the file's where it is not written yet.
 
         Raises:
             HeadError: the file is not a head that can be served; the sentence says what to do.
             CannotStart: the provider was asked for and not given.
         """
         self.path = path
-        self.session = open_session(path, path, provider, intra_op_threads)
+        self.session = open_session(path, path if content is None else content, provider, intra_op_threads)
         self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
         try:
             props = self.session.get_modelmeta().custom_metadata_map
@@ -63,6 +65,9 @@ class Head:
         except HeadError as error:
             raise HeadError(f"{path} {error}") from error
         self.temperature = self.signature.temperature
+        self.open_size = STEPS[0]
+        self.has_strings = any(dtype is np.object_ for dtype, _ in self.signature.inputs.values())
+        self.warm = False
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
         # most requests want probabilities alone, and every node would run for them
@@ -75,6 +80,7 @@ class Head:
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.seconds_per_run, self.seconds_per_number = self.warm_up()
+        self.warm = True
 
     def __repr__(self) -> str:
         return f"<Head {self.path} K={self.signature.classes or 'any'} T={self.temperature:g} on {self.provider}>"
@@ -89,12 +95,12 @@ class Head:
         try:
             if names == JUST and self.short is not self.session and not ("mask" in feed and self.metadata.masks_first):
                 return {"probabilities": self.run_short(feed)}
-            if self.provider == "cpu":
+            if self.provider == "cpu" or self.has_strings:
                 outputs = self.session.run(names, feed, self.options_for(feed))
             else:
                 outputs = self.run_bound(names, feed)
         except Exception as error:  # onnxruntime's exceptions share no root
-            raise run_error(error) from error
+            raise self.refuse(error) from error
         return dict(zip(names, outputs, strict=True))
 
     def run_alone(self, rows: Runnable, bits: int) -> dict[str, NDArray[Any]]:
@@ -114,7 +120,15 @@ class Head:
                 bound = self.bound[k] = Bound(self.short, k, k + (-k % PACKET if self.widens else 0))
             return bound.run(rows, self.temperature)
         except Exception as error:  # onnxruntime's exceptions share no root
-            raise run_error(error) from error
+            raise self.refuse(error) from error
+
+    def refuse(self, error: Exception) -> InvalidValue | RunFailed:
+        """The error for a run that ONNX Runtime refused; the client's is logged once, as it can be repeated at will."""
+        found = run_error(error, takes_inputs=self.signature.takes == "inputs", may_quote=not self.has_strings)
+        if isinstance(found, ValueRefused) and self.warm and not self.has_refused:
+            self.has_refused = True
+            logger.warning("%s: %s; answered with 422, and not logged again", self.path, found)
+        return found
 
     def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The probabilities, `[N, K]`, by the session that has nothing else."""
@@ -146,16 +160,10 @@ class Head:
         """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""
         return self.seconds_per_run + self.seconds_per_number * n_numbers
 
-    def probe(self, n: int, k: int) -> dict[str, NDArray[Any]]:
-        """Made-up inputs: `n` rows, `k` classes where the number is open."""
-        feed: dict[str, NDArray[Any]] = {}
-        for name, (dtype, shape) in self.signature.inputs.items():
-            open_as = k if self.signature.takes == "logits" else N_PROBE_STEPS
-            full = (n, *(open_as if size is None else size for size in shape))
-            # numpy.random would take 3 MB for this
-            waves = np.sin(np.arange(math.prod(full), dtype=np.float64)).reshape(full)
-            feed[name] = waves.astype(dtype) if np.dtype(dtype).kind == "f" else np.ones(full, dtype)
-        return feed
+    def probe(self, n: int, open_size: int) -> dict[str, NDArray[Any]]:
+        """Made-up inputs: `n` rows, `open_size` classes where their number is open; a classifier has its own size."""
+        size = open_size if self.signature.takes == "logits" else self.open_size
+        return make_probe(self.signature.inputs, n, size, self.metadata.example)
 
     def warm_up(self) -> tuple[float, float]:
         """Run one and two rows, which a fixed batch dimension does not survive, and time small and large runs.
@@ -163,6 +171,7 @@ class Head:
         Returns:
             Seconds a run, and seconds a number of input on top.
         """
+        self.find_open_size()
         for n in (1, 2):
             self.check_run(n)
         if self.short is not self.session:
@@ -173,6 +182,18 @@ class Head:
         slope = max(0.0, (seconds[1] - seconds[0]) / (numbers[1] - numbers[0]))
         return max(0.0, seconds[0] - slope * numbers[0]), slope
 
+    def find_open_size(self) -> None:
+        """Take the first size for a classifier's open dimensions that it runs on; the first of all where none is."""
+        is_open = any(None in shape for _, shape in self.signature.inputs.values())
+        for size in STEPS if is_open and self.signature.takes == "inputs" else ():
+            self.open_size = size
+            try:
+                self.run(self.probe(1, size), JUST_BITS)
+            except (InvalidValue, RunFailed):
+                self.open_size = STEPS[0]
+            else:
+                return
+
     def check_run(self, n: int) -> None:
         """One run of `n` rows that must answer `n` rows of every output."""
         again = "export it again with a dynamic first dimension"
@@ -181,7 +202,7 @@ class Head:
                 self.probe(n, N_PROBE_CLASSES),
                 ALL_OUTPUTS | self.signature.bits((OF_MEMBERS,) * self.signature.averages),
             )
-        except RunFailed as error:
+        except (InvalidValue, RunFailed) as error:
             fixed = [i.shape[0] for i in self.session.get_inputs() if isinstance(i.shape[0], int) and i.shape[0] != n]
             why = f"its batch dimension is fixed at {fixed[0]}" if fixed else str(error.__cause__).splitlines()[0]
             raise HeadError(f"{self.path} cannot run {n} row{'s' * (n > 1)}, {why}: {again}") from error
@@ -199,29 +220,3 @@ class Head:
             raise HeadError(f"{self.path} has a short graph that cannot run: {AGAIN}") from error
         if found.shape != whole.shape or not np.allclose(found, whole, rtol=0, atol=1e-6):
             raise HeadError(f"{self.path} has a short graph with other probabilities than its whole one: {AGAIN}")
-
-
-def run_error(error: Exception) -> RunFailed:
-    """The error for a run that ONNX Runtime refused."""
-    return RunFailed(f"the head could not run: {type(error).__name__}")
-
-
-def pad_width(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`logits` `[..., K]` with columns of -inf behind, up to a multiple of `PACKET`."""
-    *lead, k = logits.shape
-    wide = np.full((*lead, k + -k % PACKET), -np.inf, logits.dtype)
-    wide[..., :k] = logits
-    return wide
-
-
-def fastest_s(run: Callable[[], object], *, times: int = 5, budget_s: float = 0.1) -> float:
-    """Seconds of the fastest of up to `times` runs, fewer once `budget_s` is spent."""
-    best, spent = float("inf"), 0.0
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        took = time.perf_counter() - start
-        best, spent = min(best, took), spent + took
-        if spent > budget_s:
-            break
-    return best

@@ -6,7 +6,7 @@ A queue is idle, about to flush, or running; what arrives while a batch runs is 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, Protocol
@@ -14,13 +14,17 @@ from typing import Final, Protocol
 from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
 from service.engine.feed import build_feed
-from service.engine.runner import Arrays, Runner, batch_error, check_lengths
-from service.errors import DeadlinePassed
+from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
+from service.engine.runner import Arrays, Runner, batch_error, check_lengths, run_bits
+from service.errors import DeadlinePassed, InvalidValue
 from service.telemetry.observer import Observer
 
 clock = time.perf_counter
 # Wide rows fill a batch sooner: one that is larger gains nothing more, and takes memory and other people's time.
 MAX_BATCH_NUMBERS: Final = 2**18
+
+
+NONE_REFUSED: Final[Mapping[int, InvalidValue]] = {}
 
 
 class Owner(Protocol):
@@ -132,26 +136,36 @@ class Queue:
             for entry, _, _ in self.batch:
                 bits |= entry.bits
             n_numbers = sum([some.n_numbers for some in rows])
-            work = partial(self.runner.run, feed, bits)
-            if self.runner.cost_s(n_numbers) <= self.owner.inline_s:
-                self.deliver(start, work())
-            else:
-                self.owner.threads.submit(work).add_done_callback(partial(self.hand_back, start))
+            run = partial(run_bits, self.runner, bits)
+            here = self.runner.cost_s(n_numbers) <= self.owner.inline_s
+            if not (here and self.run_here(start, run, feed)):
+                work = run_apart if here else run_whole  # several runs would hold the loop
+                spans = [(first, stop) for _, first, stop in self.batch]
+                self.owner.threads.submit(work, run, feed, spans).add_done_callback(partial(self.hand_back, start))
                 return
         except Exception as error:
             self.fail(error)
         self.go_on()
 
-    def hand_back(self, start: float, future: "Future[Arrays]") -> None:
+    def run_here(self, start: float, run: Run, feed: Arrays) -> bool:
+        """Run and deliver; false where ONNX Runtime refuses a value, and somebody must find out whose it is."""
+        try:
+            arrays = run(feed)
+        except ValueRefused:
+            return False
+        self.deliver(start, arrays)
+        return True
+
+    def hand_back(self, start: float, future: "Future[Ran]") -> None:
         """In the thread: back to the loop, unless that is gone."""
         if not self.owner.loop.is_closed():
             self.owner.loop.call_soon_threadsafe(self.finish, start, future)
 
-    def finish(self, start: float, future: "Future[Arrays]") -> None:
+    def finish(self, start: float, future: "Future[Ran]") -> None:
         """On the loop again, after a run in a thread."""
         try:
             try:
-                self.deliver(start, future.result())
+                self.deliver(start, *future.result())
             except Exception as error:
                 self.fail(error)
             self.go_on()
@@ -159,21 +173,23 @@ class Queue:
             self.owner.die(error)
             raise
 
-    def deliver(self, start: float, arrays: Arrays) -> None:
-        """Split a batch's arrays among its entries."""
+    def deliver(self, start: float, arrays: Arrays, refused: Mapping[int, InvalidValue] = NONE_REFUSED) -> None:
+        """Split a batch's arrays among its entries; those that are `refused`, by their number, hear why."""
         now = clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
         check_lengths(arrays, n_rows)
         self.owner.observer.ran(self.runner, [entry.mark for entry, _, _ in self.batch], n_rows, now - start)
         batch = Batch(arrays, of_single_rows=n_rows == len(self.batch))
         at = 0
-        for entry, first, stop in self.batch:
+        for i, (entry, first, stop) in enumerate(self.batch):
             n = stop - first
             entry.run_s += now - start
             if first == 0:
                 entry.queue_s = start - entry.submitted
             if entry.deadline < now:
                 entry.fail(DeadlinePassed(TOO_LATE))
+            elif i in refused:
+                entry.fail(refused[i])
             elif entry.done is not None:
                 part = Share(batch, at, at + n)
                 if n == entry.rows.n:

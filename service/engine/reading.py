@@ -21,6 +21,7 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(int32)": np.int32,
     "tensor(uint8)": np.uint8,
     "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
 }
 NEEDED: Final = frozenset({"probabilities", "log_probabilities", "scores", "logsumexp"})
 MIXING: Final = frozenset({"scale", "matrix", "entropy", "laplace", "top"})  # stages that read a whole row

@@ -28,6 +28,11 @@ class Runner(Protocol):
         """What a run over so many input numbers is expected to take, seconds."""
 
 
+def run_bits(runner: Runner, bits: int, feed: Arrays) -> Arrays:
+    """`runner.run`, with what is to be run as its last argument."""
+    return runner.run(feed, bits)
+
+
 def check_lengths(arrays: Arrays, n_rows: int) -> None:
     """Before the split: as many rows came out as went in.
 

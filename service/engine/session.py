@@ -29,7 +29,7 @@ def run_options() -> RunOptions:
 
 def open_session(path: Path, model: Path | bytes, provider: str, intra_op_threads: int) -> InferenceSession:
     """A session of `model`, from the file `path`, on the provider that was asked for: never a silent fall-back."""
-    if not path.is_file():
+    if isinstance(model, Path) and not path.is_file():
         raise HeadError(f"{path} is not a file; expected a head file, as `calibrant export` makes it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads or n_cpus()

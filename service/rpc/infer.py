@@ -21,7 +21,7 @@ from service.codec.infer.header import (
     refuse_shared_memory,
     shape_of,
 )
-from service.codec.infer.tensors import BINARY_ONLY, DTYPES
+from service.codec.infer.tensors import BINARY_ONLY, DTYPES, join_elements
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
 from service.errors import InvalidValue
@@ -137,7 +137,7 @@ def pack_contents(tensor: Any) -> bytes:
         )
     given = getattr(tensor.contents, expected)
     if kind == "BYTES":
-        return b"".join(given)  # no model takes any
+        return join_elements(given)
     sizes = shape_of(list(tensor.shape), tensor.name)
     if len(given) != math.prod(sizes):
         raise InvalidValue(

@@ -10,13 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.infer.tensors import DTYPES
+from service.codec.infer.tensors import DTYPES, to_bytes
 from service.families import SOFTMAX
 from service.families.outputs import outputs_of
 from service.heads.attach import attach
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.metadata import Metadata
+from service.rpc.infer import decode_message
+from service.rpc.messages import ModelInferRequest
+from tests.codec.served import TEXTS
 from tests.heads.classifiers import linear, made
 from tests.rpc.calls import Caller, Given, arrays, bfloats, calling, request
 from tests.transports.infer import binary, outputs, post, wanted
@@ -195,6 +198,21 @@ def whole_numbers() -> Any:
     graph.graph.node.add(op_type="Add", input=["plain", "bonus"], output=["logits"])
     graph.graph.initializer.extend(model.graph.initializer)
     return graph
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["raw", "typed"])
+def test_strings_come_in_both_forms(typed: bool) -> None:
+    words = ["a", "Zürich"]
+    text: dict[str, Any] = {"name": "text", "datatype": "BYTES", "shape": [2, 1]}
+    age: dict[str, Any] = {"name": "age", "datatype": "FP32", "shape": [2, 1]}
+    ages = np.array([1, 2], np.float32)
+    if typed:
+        text["contents"] = {"bytes_contents": [word.encode() for word in words]}
+        age["contents"] = {"fp32_contents": ages.tolist()}
+    raw = [] if typed else [to_bytes(words), ages.tobytes()]
+    message = ModelInferRequest(model_name="stub", inputs=[text, age], raw_input_contents=raw)
+    rows = decode_message(message, None, TEXTS).rows
+    assert rows.inputs["text"].tolist() == [[word] for word in words]
 
 
 def test_a_classifier_takes_its_own_inputs_in_every_form(tmp_path: Path) -> None:

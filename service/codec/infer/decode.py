@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.codec import arrays
 from service.codec.groups import group_indices
 from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequest, header_length, quote, read_header
-from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of
+from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of, strings_from_bytes
 from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
@@ -91,13 +91,14 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
 
 def raw_header(body: bytes, model: Signature) -> bytes:
     """The header for a body that is nothing but the only input's data: a raw binary request."""
-    if len(model.inputs) != 1:
+    name, (dtype, shape) = next(iter(model.inputs.items()))
+    if len(model.inputs) != 1 or dtype is np.object_:
+        what = "strings" if len(model.inputs) == 1 else len(model.inputs)
         raise Malformed(
-            f"Inference-Header-Content-Length is 0, which only a model with one input takes; {model.name} has "
-            f"{len(model.inputs)}",
+            f"Inference-Header-Content-Length is 0, which only a model with one input of numbers takes; {model.name} "
+            f"has {what}",
             code="bad_header_length",
         )
-    name, (dtype, shape) = next(iter(model.inputs.items()))
     sizes = [-1, *(-1 if size is None else size for size in shape)]
     if model.takes == "logits":
         sizes = [-1, *([model.members or -1] if model.averages else []), model.classes or -1]
@@ -260,6 +261,8 @@ def read_own_input(tensor: Tensor, body: bytes, at: int, model: Signature) -> ND
         raise InvalidValue(f"{tensor.name} has the shape {list(tensor.shape)}; expected {expected}", code="wrong_shape")
     if tensor.n_bytes is None:
         return arrays.to_dtype(tensor.shape, leaves_of(tensor), tensor.name, dtype)
+    if dtype is np.object_:
+        return arrays.to_strings(tensor.shape, strings_from_bytes(tensor, body, at), tensor.name)
     values = from_bytes(tensor, body, at)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InvalidValue(f"{tensor.name} has a number that is not finite", code="bad_input")

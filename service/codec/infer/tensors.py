@@ -31,8 +31,12 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-NAMES: Final[Mapping[np.dtype[Any], str]] = {dtype: name for name, dtype in DTYPES.items() if name != "BF16"}
+NAMES: Final[Mapping[np.dtype[Any], str]] = {
+    **{dtype: name for name, dtype in DTYPES.items() if name != "BF16"},
+    np.dtype(np.object_): "BYTES",
+}
 BINARY_ONLY: Final = frozenset({"FP16", "BF16"})
+LENGTH_BYTES: Final = 4  # before each element of BYTES
 MAX_AXIS: Final = 2**31 - 1
 MAX_RANK: Final = 32
 
@@ -84,6 +88,34 @@ def from_bytes(tensor: Tensor, body: bytes, at: int) -> NDArray[Any]:
     return values.reshape(tensor.shape)
 
 
+def strings_from_bytes(tensor: Tensor, body: bytes, at: int) -> list[str]:
+    """The elements of a BYTES tensor whose data begin at byte `at` of the body, as many as its shape has.
+
+    Raises:
+        InvalidValue: their lengths do not add up to the data, or an element is not UTF-8.
+    """
+    found: list[str] = []
+    n, end = n_elements(tensor.shape), at + (tensor.n_bytes or 0)
+    while at < end and len(found) < n:
+        start = at + LENGTH_BYTES
+        at = start + int.from_bytes(body[at:start], "little")
+        if max(start, at) > end:
+            break
+        try:
+            found.append(body[start:at].decode())
+        except UnicodeDecodeError:
+            raise InvalidValue(
+                f"{tensor.name} has an element that is not UTF-8, number {len(found)}; expected UTF-8", code="bad_input"
+            ) from None
+    if at != end or len(found) != n:
+        raise InvalidValue(
+            f"the binary data of {tensor.name} are {tensor.n_bytes} bytes; expected {n} elements, each behind its "
+            "length in four bytes",
+            code="bad_binary_size",
+        )
+    return found
+
+
 def leaves_of(tensor: Tensor) -> list[Any]:
     """The data of a tensor that stands in the header, flat.
 
@@ -92,8 +124,8 @@ def leaves_of(tensor: Tensor) -> list[Any]:
     """
     data, shape = tensor.data, tensor.shape
     if isinstance(data, np.ndarray):
-        found: list[Any] = data.tolist()
-        return found
+        numbers: list[Any] = data.tolist()
+        return numbers
     n = n_elements(shape)
     if not isinstance(data, list):
         what = "has no data" if data is None else f"has data that are {arrays.json_type(data)}"
@@ -131,6 +163,10 @@ def is_empty(data: list[Any]) -> bool:
 
 
 def to_bytes(strings: Iterable[str]) -> bytes:
+    """A BYTES tensor's data, in UTF-8."""
+    return join_elements(string.encode() for string in strings)
+
+
+def join_elements(elements: Iterable[bytes]) -> bytes:
     """A BYTES tensor's data: for each element its length, four bytes, and then its bytes."""
-    encoded = [string.encode() for string in strings]
-    return b"".join(part for item in encoded for part in (len(item).to_bytes(4, "little"), item))
+    return b"".join(part for item in elements for part in (len(item).to_bytes(LENGTH_BYTES, "little"), item))

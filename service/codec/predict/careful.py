@@ -4,7 +4,7 @@ Pydantic judges, and `wording` says what it minds: in the service's own words.
 """
 
 import math
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from service.engine.signature import Signature
 from service.errors import InvalidValue
 
 Request = TypeVar("Request", bound=PredictRequest)
+MOST_NAMES: Final = 8  # of a client's, in a sentence
+MOST_SHOWN: Final = 40  # characters of each
 
 
 def decode_careful(body: bytes, model: Signature) -> Query:
@@ -110,10 +112,8 @@ def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
             code="missing_inputs",
         )
     if request.inputs.keys() != model.inputs.keys():
-        raise InvalidValue(
-            f"inputs has {len(request.inputs)} keys; expected {', '.join(model.inputs)}",
-            code="missing_inputs",
-        )
+        came = ", ".join(repr(name[:MOST_SHOWN]) for name in list(request.inputs)[:MOST_NAMES]) or "none"
+        raise InvalidValue(f"inputs has {came}; expected {', '.join(model.inputs)}", code="missing_inputs")
     values, leads = {}, set()
     for name, (dtype, shape) in model.inputs.items():
         values[name], lead = arrays.read_tensor(request.inputs[name], f"inputs.{name}", dtype, shape)

@@ -10,9 +10,10 @@ import pytest
 
 from service.codec.infer.decode import Inference, decode_infer
 from service.codec.infer.header import REMEMBERED_BYTES
+from service.codec.infer.tensors import to_bytes
 from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed, RequestError
-from tests.codec.served import ANY, CLASSIFIER, THREE
+from tests.codec.served import ANY, CLASSIFIER, TEXTS, THREE
 from tests.conftest import ROOT
 from tests.transports.infer import binary, framed, tensor
 
@@ -130,6 +131,45 @@ def test_a_binary_input_is_finite_as_one_in_json_is(bad: float) -> None:
     assert (str(error), error.code) == ("x has a number that is not finite", "bad_input")
 
 
+AGES = tensor("age", "FP32", [2, 1], data=[1, 2])
+WORDS = ["a\x00b", "Zürich 🙂"]
+
+
+@pytest.mark.parametrize("data", [WORDS, [[word] for word in WORDS]], ids=["flat", "nested"])
+def test_strings_come_in_json_or_behind_their_lengths(data: Any) -> None:
+    packed = to_bytes(WORDS)
+    for given, behind in (
+        (tensor("text", "BYTES", [2, 1], data=data), b""),
+        (binary("text", "BYTES", [2, 1], len(packed)), packed),
+    ):
+        rows = decoded(TEXTS, given, AGES, data=behind).rows
+        assert rows.inputs["text"].tolist() == [[word] for word in WORDS]
+
+
+BROKEN = {
+    "fewer than the shape has": to_bytes(["a"]),
+    "more": to_bytes(["a", "b", "c"]),
+    "a length cut": to_bytes(["a", "b"])[:7],
+    "an element cut": to_bytes(["a", "bc"])[:-1],
+    "a length beyond all": b"\xff\xff\xff\xffa",
+    "none": b"",
+}
+
+
+@pytest.mark.parametrize("packed", BROKEN.values(), ids=BROKEN)
+def test_binary_strings_are_as_many_and_as_long_as_they_say(packed: bytes) -> None:
+    error = refused(TEXTS, binary("text", "BYTES", [2, 1], len(packed)), AGES, data=packed)
+    assert str(error) == (
+        f"the binary data of text are {len(packed)} bytes; expected 2 elements, each behind its length in four bytes"
+    )
+
+
+def test_a_binary_string_is_utf_8() -> None:
+    packed = to_bytes(["a"]) + b"\1\0\0\0\xff"
+    error = refused(TEXTS, binary("text", "BYTES", [2, 1], len(packed)), AGES, data=packed)
+    assert str(error) == "text has an element that is not UTF-8, number 1; expected UTF-8"
+
+
 # --- bodies without a header
 
 
@@ -156,7 +196,13 @@ def test_a_raw_body_has_as_many_rows_as_the_model_s_sizes_say(
 @pytest.mark.parametrize(
     ("model", "n_bytes", "sentence", "code"),
     [
-        (CLASSIFIER, 16, "which only a model with one input takes; stub has 3", "bad_header_length"),
+        (CLASSIFIER, 16, "which only a model with one input of numbers takes; stub has 3", "bad_header_length"),
+        (
+            Signature("stub", "1", classes=3, takes="inputs", inputs={"text": (np.object_, (1,))}),
+            5,
+            "which only a model with one input of numbers takes; stub has strings",
+            "bad_header_length",
+        ),
         (THREE, 16, "the body has 16 bytes; expected a raw FP32 tensor of [-1, 3]", "bad_binary_size"),
         (ONE_INPUT, 20, "the body has 20 bytes; expected a raw FP32 tensor of [-1, 4]", "bad_binary_size"),
         (ONE_INPUT, 15, "the body has 15 bytes; expected a raw FP32 tensor of [-1, 4]", "bad_binary_size"),

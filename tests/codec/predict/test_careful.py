@@ -10,7 +10,7 @@ from service.codec.predict.careful import decode_careful
 from service.codec.query import Query
 from service.engine.signature import Signature
 from service.errors import InvalidValue
-from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE
+from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, TEXTS, THREE
 
 INPUTS = {"pixels": [[1, 2], [3, 4]], "ids": [7, 8, 9], "flag": [True]}
 
@@ -110,6 +110,34 @@ def test_a_classifier_says_what_it_takes() -> None:
         error = refused(CLASSIFIER, **body)
         assert error.code == "missing_inputs"
         assert "pixels, ids, flag" in str(error)
+
+
+def test_inputs_under_other_names_are_told_beside_the_expected_ones() -> None:
+    error = refused(CLASSIFIER, inputs={"pixel": [1], "x" * 50: [2]})
+    assert str(error) == f"inputs has 'pixel', '{'x' * 40}'; expected pixels, ids, flag"
+    assert str(refused(CLASSIFIER, inputs={})) == "inputs has none; expected pixels, ids, flag"
+
+
+def test_strings_arrive_as_they_were_sent() -> None:
+    texts = [["a\x00b"], ["Zürich 🙂"], [""]]
+    rows = decoded(TEXTS, inputs={"text": texts, "age": [[1], [2], [3]]}).rows
+    assert rows.inputs["text"].dtype == np.object_
+    assert rows.inputs["text"].tolist() == texts
+    assert decoded(TEXTS, inputs={"text": ["one"], "age": [1]}).lead == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ([["a"], [1]], "inputs.text[1][0] is a number; expected a string"),
+        ([["a"], [None]], "inputs.text[1][0] is null; expected a string"),
+        ([["a"], ["\ud800"]], "inputs.text[1][0] has half a surrogate pair; expected Unicode"),
+        ([["a", "b"]], "inputs.text has the shape [1, 2]; expected ['N', 1]"),
+    ],
+)
+def test_what_is_no_string_is_refused_where_one_is_expected(text: Any, sentence: str) -> None:
+    error = refused(TEXTS, inputs={"text": text, "age": [[1], [2]]})
+    assert str(error) == sentence
 
 
 def test_a_classifier_with_open_classes_takes_no_mask() -> None:
