@@ -26,6 +26,7 @@ from service.telemetry.observer import Both, Observer
 from service.transports.asgi import Dispatcher
 from service.transports.gate import Gate
 from service.transports.handler import Handler
+from service.transports.limits import Limits
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
@@ -106,7 +107,8 @@ class Service(Dispatcher):
         describe(app, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry
-        super().__init__(app, Gate(settings.keys, settings.max_body_bytes), observer, access_log=settings.access_log)
+        gate = Gate(settings.keys, settings.max_body_bytes)
+        super().__init__(app, gate, Limits.of(settings), observer, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -132,6 +134,7 @@ class Service(Dispatcher):
             default_model=settings.default_model,
             default_timeout_s=settings.default_timeout_ms / 1e3,
             max_body_bytes=settings.max_body_bytes,
+            max_unpacked_ratio=settings.max_unpacked_ratio,
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
         await self.batcher.measure_hand_over()

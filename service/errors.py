@@ -7,13 +7,16 @@ CalibrantError
 │   ├── Unauthorized        401
 │   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport
 │   ├── MethodNotAllowed    405
+│   ├── InvalidHost         400
+│   ├── RequestTimeout      408  headers or a body that came too slowly
 │   ├── BodyTooLarge        413
+│   ├── URLTooLong          414
 │   ├── UnsupportedMediaType 415
-│   └── InvalidValue        422  with the row and the class where they are known
+│   ├── InvalidValue        422  with the row and the class where they are known
+│   └── HeadersTooLarge     431
 ├── ServiceError            ours: answered with `status` and `code`
 │   ├── RunFailed           500
-│   ├── QueueFull           429  with Retry-After
-│   ├── NotReady            503
+│   ├── Unavailable         with Retry-After: QueueFull 429, NotReady 503, TooManyConnections 503
 │   └── DeadlinePassed      504
 └── CommandError            the command line's: one sentence and an exit code
     ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
@@ -122,6 +125,34 @@ class MethodNotAllowed(RequestError):
         return {"allow": self.allow}
 
 
+class InvalidHost(RequestError):
+    """HTTP/1.1 without one Host header."""
+
+    status = 400
+    code = "invalid_host"
+
+
+class RequestTimeout(RequestError):
+    """The headers or the body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class URLTooLong(RequestError):
+    """More bytes than `max_url_bytes`."""
+
+    status = 414
+    code = "url_too_long"
+
+
+class HeadersTooLarge(RequestError):
+    """More bytes than `max_header_bytes`, or more headers than `max_headers`."""
+
+    status = 431
+    code = "headers_too_large"
+
+
 class BodyTooLarge(RequestError):
     """More bytes than `max_body_bytes`."""
 
@@ -153,28 +184,34 @@ class RunFailed(ServiceError):
     code = "run_failed"
 
 
-class QueueFull(ServiceError):
+class Unavailable(ServiceError):
+    """The service cannot answer now, but soon may."""
+
+    status = 503
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"retry-after": "1"}
+
+
+class QueueFull(Unavailable):
     """More rows are waiting than `max_queue_rows`."""
 
     status = 429
     code = "queue_full"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
-        return {"retry-after": "1"}
 
-
-class NotReady(ServiceError):
+class NotReady(Unavailable):
     """Starting, draining, or without a batcher."""
 
-    status = 503
     code = "not_ready"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
-        return {"retry-after": "1"}
+
+class TooManyConnections(Unavailable):
+    """More connections than `max_connections`, or `max_connections_per_address`."""
+
+    code = "too_many_connections"
 
 
 class DeadlinePassed(ServiceError):

@@ -50,6 +50,26 @@ class Settings(BaseSettings):
         30_000.0, gt=0, le=3_600_000, description="deadline of a request that names none, ms"
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request body, bytes")
+    max_header_bytes: int = Field(16 * 2**10, ge=256, description="largest header section, bytes")
+    max_headers: int = Field(100, ge=1, description="most headers of a request")
+    max_url_bytes: int = Field(8 * 2**10, ge=64, description="longest URL, bytes")
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="seconds for the headers to arrive, from the first byte"
+    )
+    body_timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="seconds for the body to arrive, from the last header"
+    )
+    min_bytes_per_s: int = Field(
+        1024, ge=0, description="least bytes a second of a body that arrives, and of an answer that is read"
+    )
+    max_connections: int = Field(8192, ge=0, description="most connections of a process; 0 is any number")
+    max_connections_per_address: int = Field(
+        0, ge=0, description="most connections of one address in a process; 0 is any number, as behind a balancer"
+    )
+    max_requests_per_connection: int = Field(
+        0, ge=0, description="requests after which a connection is closed; 0 is any number"
+    )
+    max_unpacked_ratio: int = Field(200, ge=1, description="bytes that one byte of a compressed body may unpack to")
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
     watch: bool = Field(True, description="pick up new, changed and removed model files while running")
     drain_delay_s: float = Field(

@@ -15,7 +15,7 @@ import pytest
 from service.app import Service, create_app
 from service.process.server import Server
 from service.settings import Settings
-from service.transports.fast import OrdinaryProtocol
+from service.transports.ordinary import OrdinaryProtocol
 from tests import families_made
 
 ROOT = Path(__file__).parents[1]

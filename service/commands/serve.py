@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from service.app import Service, create_app
 from service.errors import CannotStart
+from service.process.descriptors import raise_limit
 from service.process.server import Server, run_worker
 from service.process.sockets import listen, reserve
 from service.process.workers import Workers
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
+    raise_limit(settings.max_connections)
     listening = listen(settings.host, settings.port)
     if settings.grpc is not None:
         reserved = reserve(settings.host, settings.grpc)

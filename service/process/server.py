@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import Service, create_app
 from service.errors import CommandError
@@ -23,8 +24,9 @@ from service.process.sockets import BACKLOG
 from service.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
-from service.transports.fast import OrdinaryProtocol, missing_names
 from service.transports.fast_known import KnownProtocol
+from service.transports.ordinary import OrdinaryProtocol
+from service.transports.private_names import missing_names
 
 logger = logging.getLogger(__name__)
 
@@ -55,19 +57,17 @@ def stop_with_parent(server: uvicorn.Server, parent: Any) -> None:
     server.should_exit = True
 
 
-def choose_protocol(settings: Settings) -> type[OrdinaryProtocol]:
-    """The fast transport where it is wanted and this uvicorn can carry it, else uvicorn's own with ASGI behind it."""
-    if not settings.fast_http:
-        return OrdinaryProtocol
+def choose_protocol(settings: Settings) -> type[HttpToolsProtocol]:
+    """The transport that the settings want where this uvicorn can carry it, else uvicorn's own with ASGI behind it."""
     if missing := missing_names():
         logger.warning(
-            "uvicorn %s has no %s: requests go through ASGI, which is slower; "
-            "expected a version that pyproject.toml names",
+            "uvicorn %s has no %s: requests go through ASGI, which is slower, and headers, seconds and connections "
+            "have no limits; expected a version that pyproject.toml names",
             uvicorn.__version__,
             ", ".join(missing),
         )
-        return OrdinaryProtocol
-    return KnownProtocol
+        return HttpToolsProtocol
+    return KnownProtocol if settings.fast_http else OrdinaryProtocol
 
 
 class Server(uvicorn.Server):

@@ -30,6 +30,7 @@ from service.rpc.messages import (
     method_types,
 )
 from service.rpc.operations import OPERATIONS, Operation
+from service.settings import Settings
 from service.telemetry.logs import log_access, request_extra
 from service.transports.endpoints import Target
 from service.transports.gate import Gate
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
+MAX_STREAMS: Final = 1024  # calls at once on one connection
+KEEPALIVE_MS: Final = 30_000  # how long a connection may be silent before it is asked whether it lives
 METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -233,6 +236,25 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
+def channel_options(settings: Settings) -> tuple[tuple[str, int], ...]:
+    """What the C core holds its clients to; it knows neither a least rate nor a time for one message."""
+    header_timeout_ms = int(1e3 * settings.header_timeout_s)
+    connections = (("grpc.max_allowed_incoming_connections", settings.max_connections),)
+    return (
+        ("grpc.max_receive_message_length", settings.max_body_bytes),  # packed and unpacked
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 1),  # several workers listen on one port
+        ("grpc.max_metadata_size", settings.max_header_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.server_handshake_timeout_ms", header_timeout_ms),
+        ("grpc.http2.settings_timeout", header_timeout_ms),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", header_timeout_ms),
+        *(connections if settings.max_connections else ()),
+    )
+
+
 @asynccontextmanager
 async def serve_rpc(state: State) -> AsyncIterator[None]:
     """Response RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
@@ -241,13 +263,7 @@ async def serve_rpc(state: State) -> AsyncIterator[None]:
         CannotStart: the port is taken.
     """
     settings = state.settings
-    server = grpc.aio.server(
-        options=(
-            ("grpc.max_receive_message_length", settings.max_body_bytes),  # packed and unpacked
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 1),  # several workers listen on one port
-        )
-    )
+    server = grpc.aio.server(options=channel_options(settings))
     inference = Inference(state)
     handlers = {
         "ModelInfer": grpc.unary_unary_rpc_method_handler(inference.one),

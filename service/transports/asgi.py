@@ -16,6 +16,7 @@ from service.transports.endpoints import PREDICT, Headers, Target, find_target
 from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles, Starting
 from service.transports.known import KnownHeaders
+from service.transports.limits import Connections, Limits
 from service.transports.response import Reply, Response, error_response
 
 Message = MutableMapping[str, Any]
@@ -36,8 +37,12 @@ class Dispatcher:
 
     draining: bool = False
 
-    def __init__(self, app: Application, gate: Gate, observer: Observer, *, access_log: bool = False) -> None:
+    def __init__(
+        self, app: Application, gate: Gate, limits: Limits, observer: Observer, *, access_log: bool = False
+    ) -> None:
         self.access_log = access_log
+        self.limits = limits
+        self.connections = Connections(limits)
         self.app = app
         self.gate = gate
         self.observer = observer

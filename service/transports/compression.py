@@ -10,6 +10,7 @@ GZIP: Final = 31  # zlib's names for the three wrappers
 ZLIB: Final = 15
 BARE: Final = -15
 CODINGS: Final = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": ZLIB}
+SMALL: Final = 2**16  # bytes; up to there a body may unpack as it likes
 FAST: Final = 1  # floats hardly shrink further at the higher levels, which take three times as long
 
 
@@ -55,18 +56,19 @@ def weight(options: bytes) -> float:
         return 1.0
 
 
-def unpack(body: bytes, how: bytes, max_bytes: int) -> bytes:
+def unpack(body: bytes, how: bytes, max_bytes: int, max_ratio: int) -> bytes:
     """A body unpacked.
 
     Raises:
         Malformed: it is not packed as `how` says, or breaks off.
-        BodyTooLarge: it would be larger than `max_bytes`.
+        BodyTooLarge: it would be larger than `max_bytes`, or than `max_ratio` times what came; a small one may be.
     """
+    most = min(max_bytes, max(SMALL, max_ratio * len(body)))
     wrapper = CODINGS[how]
     if wrapper == ZLIB and not (len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0):
         wrapper = BARE  # some say deflate and leave the wrapper out
     parts = []
-    left = max_bytes
+    left = most
     while body:
         stream = zlib.decompressobj(wrapper)
         try:
@@ -77,7 +79,8 @@ def unpack(body: bytes, how: bytes, max_bytes: int) -> bytes:
             ) from None
         left -= len(part)
         if left < 0:
-            raise BodyTooLarge(f"the body unpacks to more than {max_bytes} bytes, the most that is read")
+            option = "--max-body-bytes" if most == max_bytes else "--max-unpacked-ratio"
+            raise BodyTooLarge(f"the body unpacks to more than {most} bytes, the most that is read ({option})")
         if not stream.eof:
             raise Malformed(f"the {how.decode()} body breaks off", code="bad_encoding")
         parts.append(part)

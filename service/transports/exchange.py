@@ -37,6 +37,7 @@ class Surroundings(Protocol):
     default_model: str
     default_timeout_s: float
     max_body_bytes: int
+    max_unpacked_ratio: int
 
 
 class Exchange:
@@ -173,7 +174,10 @@ class Exchange:
         if how is None:
             self.begin()
         else:
-            self.elsewhere(partial(unpack, self.body, how, self.handler.max_body_bytes), self.begin_unpacked)
+            handler = self.handler
+            self.elsewhere(
+                partial(unpack, self.body, how, handler.max_body_bytes, handler.max_unpacked_ratio), self.begin_unpacked
+            )
 
     def begin_unpacked(self, body: bytes) -> None:
         """Begin with a body that was packed."""

@@ -1,7 +1,7 @@
 """The fast transport: predictions go from uvicorn's HTTP parser to the handler and back, without an ASGI task.
 
-The only room that knows uvicorn's insides. `FastProtocol` is uvicorn's own httptools protocol, with one kind of request
-taken out: a POST to predict or infer that comes when nothing is under way on its connection. It is handed to the same
+`FastProtocol` is the ordinary protocol (`ordinary.py`, which knows uvicorn's insides), with one kind of request taken
+out: a POST to predict or infer that comes when nothing is under way on its connection. It is handed to the same
 handler that the ASGI transport calls, and its answer is written to the socket. Whatever is unusual (another path or
 method, `Expect`, an upgrade, a request behind an unfinished one) goes the ordinary way, through uvicorn.
 
@@ -11,56 +11,19 @@ cycle, so that uvicorn queues what is pipelined behind it, and waits for it when
 `fast_known.py` has the form of it that serves: it skips parser and gate where the same headers come again.
 """
 
-from types import FunctionType
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import AnsweredError, BodyTooLarge, NotJSON
+from service.errors import AnsweredError, BodyTooLarge
 from service.telemetry.logs import log_access
-from service.transports.asgi import Dispatcher
 from service.transports.endpoints import Target, find_target
-from service.transports.gate import new_request_id
 from service.transports.handler import Begun
-from service.transports.idle import IdleTimer
-from service.transports.response import Response, error_response
+from service.transports.ordinary import BODY, REST, OrdinaryProtocol, write_headers
+from service.transports.response import Response
 
 # A body this large is written beside its header section; a smaller one is cheaper joined to it.
 JOINED_BELOW: Final = 2**16
-HEADERS: Final = b"%s%scontent-type: %s\r\ncontent-length: %d\r\nx-request-id: %s\r\nserver-timing: %s\r\n%s\r\n"
-
-
-# What is used of uvicorn that it does not promise to keep.
-PRIVATE_NAMES: Final = frozenset(
-    {
-        "_unset_keepalive_if_required",
-        "config",
-        "connections",
-        "cycle",
-        "expect_100_continue",
-        "flow",
-        "headers",
-        "loop",
-        "on_body",
-        "on_headers_complete",
-        "on_message_begin",
-        "on_message_complete",
-        "on_response_complete",
-        "parser",
-        "pipeline",
-        "server_state",
-        "timeout_keep_alive",
-        "transport",
-        "url",
-    }
-)
-
-
-def missing_names(protocol: type = HttpToolsProtocol) -> list[str]:
-    """Those of `PRIVATE_NAMES` that this uvicorn does not have: it cannot carry this transport then."""
-    methods = [method for method in vars(protocol).values() if isinstance(method, FunctionType)]
-    mentioned = [method.__code__.co_names for method in methods]  # the attributes that they set among them
-    return sorted(PRIVATE_NAMES.difference(dir(protocol), *mentioned))
 
 
 class Unheard:
@@ -83,27 +46,12 @@ class Cycle:
         self.disconnected = False
 
 
-class OrdinaryProtocol(HttpToolsProtocol):
-    """A connection, as uvicorn has it, but for the shape of its one error."""
-
-    def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets the one shape of errors, too, and a closed connection."""
-        response = error_response(NotJSON(f"{msg.rstrip('.').lower()}; expected HTTP/1.1", code="not_http"))
-        dated = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-        section = write_headers(response, dated, new_request_id(), keep_alive=False)
-        self.transport.write(section + response.body)
-        self.transport.close()
-
-
 class FastProtocol(OrdinaryProtocol):
     """A connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        dispatcher = self.config.app
-        assert isinstance(dispatcher, Dispatcher)  # noqa: S101 - the server was wired wrongly otherwise
-        self.dispatcher = dispatcher
-        self.gate = dispatcher.gate
+        self.gate = self.dispatcher.gate
         self.mine = False  # the message that is being read is for this transport
         self.own_cycle = Cycle()
         self.target: Target
@@ -111,45 +59,40 @@ class FastProtocol(OrdinaryProtocol):
         self.request_id: bytes
         self.error: AnsweredError | None
         self.parts: list[bytes] = []
-        self.n_bytes = 0
         self.begun: Begun | None = None  # the request whose answer is owed
         self.dated: list[tuple[bytes, bytes]] | None = None
         self.dated_bytes = b""
         self.waits_for_reader = False
-        self.idle = IdleTimer(self.loop, self.timeout_keep_alive, self.close_idle)
 
     # --- reading
 
-    def busy(self) -> bool:
-        """Whether an answer is owed."""
-        cycle: Any = self.cycle
-        return cycle is not None and not cycle.response_complete
-
     def on_message_begin(self) -> None:
         """Put off what uvicorn prepares until it is known who takes the request."""
+        self.begin_message()
         self.mine = False
-        self.idle.stop()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Take the request, or leave it to uvicorn."""
+        self.begin_body()
         target = self.own_target()
         if target is None:
             url, headers, expects = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
+            HttpToolsProtocol.on_message_begin(self)
             self.url, self.expect_100_continue = url, expects
             self.headers.extend(headers)
-            super().on_headers_complete()
+            self.begin_cycle()
             return
         request_id, error = self.gate.check(self.headers, target.endpoint)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self.mine = True
-        self.parts, self.n_bytes = [], 0
+        self.parts = []
         self.take(target, request_id, error, keep_alive)
         if isinstance(error, BodyTooLarge):
             self.reply(self.dispatcher.refuse(error))
+            self.await_body()  # to drop it
 
     def own_target(self) -> Target | None:
         """Whom the request means, if it is one for this transport."""
@@ -161,19 +104,24 @@ class FastProtocol(OrdinaryProtocol):
         """Keep a part; what comes after an early answer is read and dropped."""
         if not self.mine:
             super().on_body(body)
-        elif not self.own_cycle.response_complete:
+            return
+        self.n_body += len(body)
+        if not self.own_cycle.response_complete:
             self.parts.append(body)
-            self.n_bytes += len(body)
-            if self.n_bytes > self.gate.max_body_bytes:
+            if self.n_body > self.gate.max_body_bytes:
                 self.parts = []
                 self.reply(self.dispatcher.refuse(self.gate.too_large()))
+                self.await_body()
 
     def on_message_complete(self) -> None:
         """Hand the request over."""
         if not self.mine:
             super().on_message_complete()
-        elif self.own_cycle.response_complete:
-            self.idle.start()
+            return
+        self.phase = REST
+        self.timer.stop()
+        if self.own_cycle.response_complete:
+            self.timer.set(self.timeout_keep_alive)
         else:
             parts, self.parts = self.parts, []
             self.hand_over(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -183,7 +131,7 @@ class FastProtocol(OrdinaryProtocol):
     def take(self, target: Target, request_id: bytes, error: AnsweredError | None, keep_alive: bool) -> None:
         """An answer is owed from now on."""
         cycle = self.own_cycle
-        cycle.keep_alive = keep_alive
+        cycle.keep_alive = keep_alive and self.n_requests != self.limits.max_requests_per_connection
         cycle.response_complete = False
         self.cycle = cycle  # type: ignore[assignment]  # it is one, as far as uvicorn looks
         self.target = target
@@ -220,12 +168,12 @@ class FastProtocol(OrdinaryProtocol):
             transport.writelines((section, response.body))
         if not cycle.keep_alive:
             self.server_state.total_requests += 1
-            transport.close()
+            self.close()
         elif self.pipeline:
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self.idle.start()
+            self.timer.set(self.timeout_keep_alive)
             if self.flow.write_paused and not self.flow.read_paused:
                 # who does not read answers gets no further ones
                 self.waits_for_reader = True
@@ -248,31 +196,21 @@ class FastProtocol(OrdinaryProtocol):
             self.waits_for_reader = False
             self.flow.resume_reading()
 
-    def close_idle(self) -> None:
-        """Close a connection on which nothing happened for long enough."""
-        if not self.transport.is_closing():
-            self.transport.close()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone: nobody waits for its rows any more."""
         super().connection_lost(exc)
         if self.begun is not None:
             self.begun.abandon()
             self.begun = None
-        self.idle.cancel()
 
-
-def write_headers(response: Response, dated: bytes, request_id: bytes, keep_alive: bool) -> bytes:
-    """Status line and headers, in the order in which uvicorn has them."""
-    extra = b"" if keep_alive else b"connection: close\r\n"
-    if response.headers:
-        extra = b"".join(b"%s: %s\r\n" % header for header in response.headers) + extra
-    return HEADERS % (
-        STATUS_LINE[response.status],
-        dated,
-        response.content_type,
-        len(response.body),
-        request_id,
-        response.timing,
-        extra,
-    )
+    def forget_cycle(self) -> bool:
+        """Nobody waits for the answer of this transport's own request any more; whether it was given."""
+        if self.cycle is not self.own_cycle:  # type: ignore[comparison-overlap]  # see `take`
+            return super().forget_cycle()
+        given = self.own_cycle.response_complete and self.mine and self.phase == BODY
+        self.own_cycle.response_complete = True
+        self.parts = []
+        if self.begun is not None:
+            self.begun.abandon()
+            self.begun = None
+        return given

@@ -5,6 +5,7 @@ from typing import Any
 from service.transports.fast import FastProtocol
 from service.transports.gate import new_request_id
 from service.transports.known import Known
+from service.transports.ordinary import BODY, REST
 
 
 class KnownProtocol(FastProtocol):
@@ -13,7 +14,6 @@ class KnownProtocol(FastProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.known = self.dispatcher.known
-        self.between = True  # the parser stands between two messages
         self.section = b""  # the headers of the message that the parser reads, if they came whole
         self.n_came = 0  # bytes behind them
         self.n_missing = 0  # of a body behind headers that are known
@@ -23,7 +23,7 @@ class KnownProtocol(FastProtocol):
         if self.n_missing:
             self.read_rest(data)
             return
-        if not self.between:
+        if self.phase:
             self.n_came += len(data)
             super().data_received(data)
             self.remember()
@@ -34,7 +34,8 @@ class KnownProtocol(FastProtocol):
         known = self.known.get(section)
         if known is not None and n_came <= known.n_bytes and not self.busy():
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
-            self.idle.stop()
+            self.timer.stop()
+            self.n_requests += 1
             self.url, self.headers = known.url, known.headers
             self.take(known.target, new_request_id(), None, True)
             body = data[end:]
@@ -42,6 +43,8 @@ class KnownProtocol(FastProtocol):
                 self.hand_over(body)
             else:
                 self.parts, self.n_missing = [body], known.n_bytes - n_came
+                self.phase, self.n_body = BODY, n_came
+                self.await_body()
             return
         self.mine = False
         self.section, self.n_came = section, n_came
@@ -52,8 +55,11 @@ class KnownProtocol(FastProtocol):
         """Read more of the body behind headers that are known; what is behind that is another request."""
         n = self.n_missing
         self.n_missing = max(0, n - len(data))
+        self.n_body += len(data)
         self.parts.append(data[:n])
         if not self.n_missing:
+            self.phase = REST
+            self.timer.stop()
             parts, self.parts = self.parts, []
             self.hand_over(b"".join(parts))
             if len(data) > n:
@@ -61,16 +67,11 @@ class KnownProtocol(FastProtocol):
 
     def remember(self) -> None:
         """Keep the headers, if they and as many bytes as came behind them were one whole message for this transport."""
-        whole = self.between and self.mine and self.n_bytes == self.n_came
+        whole = self.phase == REST and self.mine and self.n_body == self.n_came
         if whole and self.own_cycle.keep_alive and self.error is None:
-            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_bytes))
+            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_body))
 
-    def on_message_begin(self) -> None:
-        """As the parser says."""
-        self.between = False
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        """As the parser says."""
-        self.between = True
-        super().on_message_complete()
+    def forget_cycle(self) -> bool:
+        """No more of a body is read."""
+        self.n_missing = 0
+        return super().forget_cycle()

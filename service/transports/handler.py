@@ -53,6 +53,7 @@ class Handler:
         default_model: str,
         default_timeout_s: float,
         max_body_bytes: int,
+        max_unpacked_ratio: int,
     ) -> None:
         self.repository = repository
         self.batcher = batcher
@@ -60,6 +61,7 @@ class Handler:
         self.default_model = default_model
         self.default_timeout_s = default_timeout_s
         self.max_body_bytes = max_body_bytes
+        self.max_unpacked_ratio = max_unpacked_ratio
         self.turns = Turns()
 
     def begin(

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import CannotStart
 from service.process.server import choose_protocol, run_worker
 from service.process.workers import SPAWN
 from service.settings import Settings
-from service.transports.fast import OrdinaryProtocol, missing_names
 from service.transports.fast_known import KnownProtocol
+from service.transports.ordinary import OrdinaryProtocol
+from service.transports.private_names import missing_names
 from tests.conftest import serving
 from tests.transports.changed_uvicorn import renamed
 
@@ -32,27 +34,23 @@ def test_the_settings_choose_the_transport(
     assert caplog.records == []
 
 
-def test_a_uvicorn_that_cannot_carry_the_fast_transport_gets_asgi_and_a_warning(
-    changed_uvicorn: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("fast_http", [True, False])
+def test_a_uvicorn_that_cannot_carry_the_transports_gets_its_own_and_a_warning(
+    fast_http: bool, changed_uvicorn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert choose_protocol(Settings(fast_http=True)) is OrdinaryProtocol
+    assert choose_protocol(Settings(fast_http=fast_http)) is HttpToolsProtocol
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == (
-        f"uvicorn {uvicorn.__version__} has no {changed_uvicorn}: requests go through ASGI, which is slower; "
-        "expected a version that pyproject.toml names"
+        f"uvicorn {uvicorn.__version__} has no {changed_uvicorn}: requests go through ASGI, which is slower, and "
+        "headers, seconds and connections have no limits; expected a version that pyproject.toml names"
     )
-
-
-def test_whoever_wants_no_fast_transport_is_not_warned(changed_uvicorn: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert choose_protocol(Settings(fast_http=False)) is OrdinaryProtocol
-    assert caplog.records == []
 
 
 @pytest.mark.usefixtures("changed_uvicorn")
 def test_over_a_uvicorn_that_cannot_carry_it_predictions_are_answered() -> None:
     with serving(fast_http=True) as running:
-        assert running.server.config.http_protocol_class is OrdinaryProtocol
+        assert running.server.config.http_protocol_class is HttpToolsProtocol
         for _ in range(3):
             answer = running.predict({"logits": [2.0, 1.0, 0.1]})
             assert answer.json()["probabilities"] == pytest.approx([0.659, 0.242, 0.099], abs=1e-3)

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.transports.fast import FastProtocol, OrdinaryProtocol
+from service.transports.fast import FastProtocol
 from service.transports.fast_known import KnownProtocol
+from service.transports.ordinary import OrdinaryProtocol
 from tests.conftest import Running, serving
 
 # the last has nothing but ASGI behind it

@@ -94,6 +94,18 @@ class PlayedSocket(asyncio.Transport):
         """Count it; the connection is lost when the test says so."""
         self.n_closed += 1
 
+    def abort(self) -> None:
+        """As closing."""
+        self.close()
+
+    def get_write_buffer_size(self) -> int:
+        """All is sent at once."""
+        return 0
+
+    def can_write_eof(self) -> bool:
+        """As over TLS."""
+        return False
+
     def is_closing(self) -> bool:
         """Whether somebody wants it closed."""
         return self.n_closed > 0

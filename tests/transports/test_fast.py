@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from service.transports.fast import PRIVATE_NAMES, FastProtocol, missing_names
+from service.transports.fast import FastProtocol
 from service.transports.fast_known import KnownProtocol
 from tests.api.bodies import held, until
 from tests.conftest import Running
-from tests.transports.changed_uvicorn import renamed
 from tests.transports.played import connect, with_app
 from tests.transports.wire import PREDICT, ids, post, wire
 
@@ -281,19 +280,7 @@ def test_a_connection_that_rested_is_closed_once(kind: type[FastProtocol], close
         protocol, played = connect(app, kind)
         protocol.data_received(post(headers=b"connection: close\r\n" if closes else b""))
         assert played.n_closed == closes
-        protocol.close_idle()
+        protocol.timeout_keep_alive_handler()
         assert played.n_closed == 1
 
     with_app(test)
-
-
-# --- what it needs of uvicorn
-
-
-def test_the_installed_uvicorn_has_every_name_that_is_needed() -> None:
-    assert missing_names() == []
-
-
-@pytest.mark.parametrize("name", sorted(PRIVATE_NAMES))
-def test_a_name_that_uvicorn_has_changed_is_missed(name: str) -> None:
-    assert missing_names(renamed(name)) == [name]

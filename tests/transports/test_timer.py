@@ -1,10 +1,10 @@
-"""The idle timer, by a clock that the test moves: one timer a connection, however many requests come."""
+"""The timer of a connection, by a clock that the test moves: armed once, however many requests come."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from service.transports.idle import IdleTimer
+from service.transports.timer import Timer
 
 
 class Scheduled:
@@ -53,7 +53,7 @@ class Connection:
     def __init__(self) -> None:
         self.clock = Clock()
         self.closed_at: list[float] = []
-        self.timer = IdleTimer(cast(asyncio.AbstractEventLoop, self.clock), 5.0, self.close)
+        self.timer = Timer(cast(asyncio.AbstractEventLoop, self.clock), self.close)
 
     def close(self) -> None:
         """The timer wants it closed."""
@@ -62,7 +62,7 @@ class Connection:
 
 def test_a_connection_that_rests_is_closed_when_its_time_is_over() -> None:
     connection = Connection()
-    connection.timer.start()
+    connection.timer.set(5)
     connection.clock.run_until(104.9)
     assert connection.closed_at == []
     connection.clock.run_until(200)
@@ -71,22 +71,22 @@ def test_a_connection_that_rests_is_closed_when_its_time_is_over() -> None:
 
 def test_a_request_starts_the_rest_anew() -> None:
     connection = Connection()
-    connection.timer.start()
+    connection.timer.set(5)
     connection.clock.run_until(103)
     connection.timer.stop()
     connection.clock.run_until(104)
-    connection.timer.start()
+    connection.timer.set(5)
     connection.clock.run_until(200)
     assert connection.closed_at == [109]
 
 
 def test_while_a_request_is_under_way_the_connection_stays() -> None:
     connection = Connection()
-    connection.timer.start()
+    connection.timer.set(5)
     connection.timer.stop()
     connection.clock.run_until(200)
     assert connection.closed_at == []
-    connection.timer.start()
+    connection.timer.set(5)
     connection.clock.run_until(300)
     assert connection.closed_at == [205]
 
@@ -94,16 +94,27 @@ def test_while_a_request_is_under_way_the_connection_stays() -> None:
 def test_many_requests_set_one_timer() -> None:
     connection = Connection()
     for _ in range(100):
-        connection.timer.start()
+        connection.timer.set(5)
         connection.timer.stop()
-    connection.timer.start()
+    connection.timer.set(5)
     assert len(connection.clock.scheduled) == 1
 
 
 def test_a_connection_that_is_gone_is_not_closed_again() -> None:
     connection = Connection()
     connection.timer.cancel()  # before anything came
-    connection.timer.start()
+    connection.timer.set(5)
     connection.timer.cancel()
     connection.clock.run_until(200)
     assert connection.closed_at == []
+
+
+def test_a_shorter_time_is_kept_though_a_longer_one_was_set_before() -> None:
+    connection = Connection()
+    connection.timer.set(75)
+    connection.timer.stop()
+    connection.clock.run_until(110)
+    connection.timer.set(10)
+    connection.clock.run_until(300)
+    assert connection.closed_at == [120]
+    assert not connection.timer.runs

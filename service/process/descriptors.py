@@ -1,0 +1,27 @@
+"""The files and sockets that a process may have open."""
+
+import logging
+import resource
+from typing import Final
+
+logger = logging.getLogger(__name__)
+
+OWN: Final = 256  # that the service needs beside its connections
+
+
+def raise_limit(max_connections: int) -> None:
+    """Let so many connections be open, as far as the hard limit goes; the log says where that is too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = max_connections + OWN
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        logger.warning(
+            "the process may open %d files, which is too few for %d connections: raise the limit (ulimit -n %d) "
+            "or lower --max-connections",
+            allowed,
+            max_connections,
+            needed,
+        )
