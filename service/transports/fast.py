@@ -19,7 +19,7 @@ from service.errors import AnsweredError, BodyTooLarge
 from service.telemetry.logs import log_access
 from service.transports.endpoints import Target, find_target
 from service.transports.handler import Begun
-from service.transports.ordinary import BODY, REST, OrdinaryProtocol, write_headers
+from service.transports.ordinary import REST, OrdinaryProtocol, write_headers
 from service.transports.response import Response
 
 # A body this large is written beside its header section; a smaller one is cheaper joined to it.
@@ -39,6 +39,7 @@ class Cycle:
     __slots__ = ("disconnected", "keep_alive", "response_complete")
 
     message_event: Final = Unheard()
+    response_started: Final = False
 
     def __init__(self) -> None:
         self.keep_alive = True
@@ -196,21 +197,11 @@ class FastProtocol(OrdinaryProtocol):
             self.waits_for_reader = False
             self.flow.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone: nobody waits for its rows any more."""
-        super().connection_lost(exc)
-        if self.begun is not None:
-            self.begun.abandon()
-            self.begun = None
-
-    def forget_cycle(self) -> bool:
-        """Nobody waits for the answer of this transport's own request any more; whether it was given."""
-        if self.cycle is not self.own_cycle:  # type: ignore[comparison-overlap]  # see `take`
-            return super().forget_cycle()
-        given = self.own_cycle.response_complete and self.mine and self.phase == BODY
+    def forget_cycles(self) -> None:
+        """Nobody waits for this transport's own answer any more, either."""
+        super().forget_cycles()
         self.own_cycle.response_complete = True
         self.parts = []
         if self.begun is not None:
             self.begun.abandon()
             self.begun = None
-        return given

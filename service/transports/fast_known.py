@@ -71,7 +71,7 @@ class KnownProtocol(FastProtocol):
         if whole and self.own_cycle.keep_alive and self.error is None:
             self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_body))
 
-    def forget_cycle(self) -> bool:
-        """No more of a body is read."""
+    def forget_cycles(self) -> None:
+        """No more of a body is read, either."""
+        super().forget_cycles()
         self.n_missing = 0
-        return super().forget_cycle()

@@ -41,6 +41,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
         self.n_body = 0  # bytes of its body
         self.n_requests = 0
         self.body_since = 0.0
+        self.running: Any = None  # uvicorn's cycle that is being answered; `self.cycle` may be of a request behind it
         self.n_unsent = 0  # bytes that wait for a client that does not read
         self.timer = Timer(self.loop, self.expire)
         self.send_timer = Timer(self.loop, self.check_reader)
@@ -67,6 +68,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         super().connection_lost(exc)
+        self.forget_cycles()
         self.dispatcher.connections.leave(self.address)
         self.timer.cancel()
         self.send_timer.cancel()
@@ -97,7 +99,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
         """Cut off a client that reads too slowly."""
         n_unsent = self.transport.get_write_buffer_size()
         if self.n_unsent - n_unsent < self.limits.min_bytes_per_s * WINDOW_S:
-            self.transport.abort()
+            self.cut_off()
         else:
             self.n_unsent = n_unsent
             self.send_timer.set(WINDOW_S)
@@ -109,7 +111,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
         if self.phase == REFUSED:
             self.n_read += len(data)
             if self.n_read > LINGER_BYTES:
-                self.transport.abort()
+                self.cut_off()
             return
         self._unset_keepalive_if_required()
         self.n_read += len(data)
@@ -187,6 +189,10 @@ class OrdinaryProtocol(HttpToolsProtocol):
             cycle = self.pipeline[0][0] if self.pipeline else self.cycle
             cycle.keep_alive = False
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """As the parser says."""
         self.n_body += len(body)
@@ -209,7 +215,7 @@ class OrdinaryProtocol(HttpToolsProtocol):
     def expire(self) -> None:
         """What was waited for has not come."""
         if self.phase == REFUSED or self.transport.is_closing():
-            self.transport.abort()
+            self.cut_off()
         elif self.phase == REST:
             self.timeout_keep_alive_handler()
         elif self.flow.read_paused or self.pipeline or (self.phase == HEADERS and self.busy()):
@@ -226,7 +232,8 @@ class OrdinaryProtocol(HttpToolsProtocol):
 
     def refuse(self, error: AnsweredError) -> None:
         """Answer with an error, unless another answer has begun, and read nothing more."""
-        given = self.forget_cycle()
+        given = self.has_answered()
+        self.forget_cycles()
         response = self.dispatcher.refuse(error)
         self.phase, self.n_read = REFUSED, 0
         transport = self.transport
@@ -241,14 +248,24 @@ class OrdinaryProtocol(HttpToolsProtocol):
             else:
                 self.close()
 
-    def forget_cycle(self) -> bool:
-        """Tell the application that the client has gone; whether its answer to what arrives has begun."""
+    def has_answered(self) -> bool:
+        """Whether the answer to the message that arrives has begun."""
         cycle: Any = self.cycle
-        if cycle is None or cycle.response_complete:
-            return cycle is not None and self.phase == BODY
-        cycle.disconnected = True
-        cycle.message_event.set()
-        return bool(cycle.response_started)
+        return self.phase == BODY and cycle is not None and (cycle.response_complete or cycle.response_started)
+
+    def cut_off(self) -> None:
+        """Close the connection, whatever is under way on it."""
+        self.forget_cycles()
+        self.transport.abort()
+
+    def forget_cycles(self) -> None:
+        """Tell the application that the client has gone; uvicorn tells the last of several cycles only."""
+        self.pipeline.clear()
+        for cycle in (self.running, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.running = None
 
 
 def write_headers(response: Response, dated: bytes, request_id: bytes, keep_alive: bool) -> bytes:

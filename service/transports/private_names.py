@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PRIVATE_NAMES: Final = frozenset(
     {
+        "_start_asgi_task",
         "_unset_keepalive_if_required",
         "client",
         "config",

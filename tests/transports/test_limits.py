@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -259,3 +259,22 @@ def test_bytes_that_are_no_http_are_answered_and_what_follows_is_not_read(runnin
     status, sentence = refused(running, b"NOT HTTP\r\n\r\n" + post())
     assert status == 400
     assert "invalid HTTP request received; expected HTTP/1.1" in sentence
+
+
+def test_a_client_that_reads_nothing_and_is_cut_off_leaves_nothing_behind(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.transports.ordinary.WINDOW_S", 0.2)
+    running = run()
+    body = b'{"logits":[' + b",".join([b"0.25"] * 20_000) + b"]}"
+    sent = PREDICT + b"content-length: %d\r\n\r\n" % len(body) + body
+    with ExitStack() as stack:
+        for _ in range(3):
+            line = stack.enter_context(wire(running))
+            line.connection.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(1000):
+                    line.connection.send((sent + HEALTH + b"\r\n") * 4)
+        until(lambda: not running.server.server_state.connections)
+    until(lambda: not running.server.server_state.tasks)
+    assert caplog.records == []
