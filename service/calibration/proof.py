@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.calibration import conformal, curve, folds, groups, methods, select, temperature
+from service.calibration import conformal, folds, groups, methods, select, temperature
 from service.calibration.affine import Form
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
@@ -18,6 +18,7 @@ from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
 from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
+from service.measures import curve_fit
 from service.measures.curve import ReferenceCurve
 from service.measures.metrics import intervals, measure
 from service.measures.scores import Scores, score
@@ -108,7 +109,7 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     progress("metrics")
     plain = Stages(family=wanted.family)
     after = score(replace(rows, logits=logs, mask=None), Stages().predict)
-    reference = None if where == "fitted" else curve.fit(after.confidence, after.correct, after.weights)
+    reference = None if where == "fitted" else curve_fit.fit(after.confidence, after.correct, after.weights)
     test = parts.get("test")
     if test is not None and test is not data:
         before, after, where = score(test, plain.predict), score(test, calibrator.predict), "test"

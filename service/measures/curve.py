@@ -1,10 +1,10 @@
 """The reference curve of a head: how often the best class was right at a confidence, on the day of the fit.
 
 r(p) = (1 - sigma(c)) sigma(a logit p + b), with a standard error by the delta method; sigma is the logistic function.
-What labels say later is held against it. How it is found stands in `calibration.curve`.
+What labels say later is held against it. How it is found stands in `curve_fit`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +47,16 @@ class ReferenceCurve:
         """As JSON for the head file."""
         covariance = [list(row) for row in self.covariance]
         return {"a": self.a, "b": self.b, "c": self.c, "n": self.n, "covariance": covariance}
+
+    @classmethod
+    def from_metadata(cls, stored: Mapping[str, Any]) -> "ReferenceCurve":
+        """Read back what `to_metadata` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it did not write that.
+        """
+        a, b, c, n = (float(stored[name]) for name in ("a", "b", "c", "n"))
+        return cls(a, b, c, tuple(tuple(map(float, row)) for row in stored["covariance"]), n)
 
 
 def log_odds(confidence: Sequence[float] | Floats) -> Floats:
