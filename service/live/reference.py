@@ -1,0 +1,105 @@
+"""What the labels of a head are held against: how right it was on the rows of its fit."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from service.datasets.dataset import Bools, Floats
+from service.measures.curve import ReferenceCurve, log_odds
+from service.metadata import Metadata
+
+ERRORS: Final = 2.0
+"""Standard errors of the curve that the truth may be away from it."""
+CLASS_ERRORS: Final = 4.0
+"""The same for what is known of single classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassReference:
+    """What the fit knows of each class; only an armed monitor bets.
+
+    Attributes:
+        offsets: `[K]`, added to b of the curve for answers of that class.
+        offset_errors: their standard errors.
+        armed: `[K]`, whether the curve with the offset fits the answers of that class.
+        bias: `[K]`, the mean of 1{label = k} - p_k.
+        bias_errors: its standard error.
+        bias_armed: whether these means fit the rows of the fit in any order.
+    """
+
+    offsets: Floats
+    offset_errors: Floats
+    armed: Bools
+    bias: Floats
+    bias_errors: Floats
+    bias_armed: bool
+
+    def to_metadata(self) -> dict[str, Any]:
+        """As JSON for the head file."""
+        return {
+            "offsets": self.offsets.tolist(),
+            "offset_errors": self.offset_errors.tolist(),
+            "armed": self.armed.tolist(),
+            "bias": self.bias.tolist(),
+            "bias_errors": self.bias_errors.tolist(),
+            "bias_armed": self.bias_armed,
+        }
+
+    @classmethod
+    def from_metadata(cls, stored: dict[str, Any]) -> "ClassReference":
+        """Read back what `to_metadata` wrote."""
+        numbers = (np.array(stored[name], np.float64) for name in ("offsets", "offset_errors", "bias", "bias_errors"))
+        offsets, offset_errors, bias, bias_errors = numbers
+        armed = np.array(stored["armed"], bool)
+        return cls(offsets, offset_errors, armed, bias, bias_errors, bool(stored["bias_armed"]))
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the head file says of the day of the fit.
+
+    Attributes:
+        curve: how often the best class was right at a confidence.
+        source: where the curve is from: the `fit`, the first `live` labels, or `none` yet.
+        classes: what is known of single classes.
+        prior: the class frequencies, `[K]`.
+        confusion: the share of rows with prediction i and label j, `[K,K]`.
+    """
+
+    curve: ReferenceCurve | None = None
+    source: Literal["fit", "live", "none"] = "none"
+    classes: ClassReference | None = None
+    prior: Floats | None = None
+    confusion: Floats | None = None
+
+    @classmethod
+    def from_metadata(cls, metadata: Metadata) -> "Reference":
+        """What the file of a head says."""
+        curve = metadata.reference_curve
+        return cls(
+            curve=None if curve is None else ReferenceCurve.from_metadata(curve),
+            source="none" if curve is None else "fit",
+            prior=None if metadata.prior is None else np.array(metadata.prior),
+        )
+
+    def expect(self, confidence: Floats) -> tuple[Floats, Floats]:
+        """The expected accuracy of answers with these confidences and its tolerance, `[n]` each."""
+        curve = self._known()
+        return curve.accuracy(confidence), ERRORS * curve.error(confidence)
+
+    def expect_of_class(self, k: int, confidence: Floats) -> tuple[Floats, Floats]:
+        """The same for answers of class k, on the curve that is moved for it."""
+        curve, classes = self._known(), self.classes
+        if classes is None:
+            return self.expect(confidence)
+        moved = ReferenceCurve(curve.a, curve.b + classes.offsets[k], curve.c, curve.covariance, curve.n)
+        r = moved.accuracy(confidence)
+        slope = r * (1 - 1 / (1 + np.exp(-(curve.a * log_odds(confidence) + moved.b))))  # of r, by the offset
+        error = np.hypot(moved.error(confidence), slope * classes.offset_errors[k])
+        return r, CLASS_ERRORS * error
+
+    def _known(self) -> ReferenceCurve:
+        if self.curve is None:
+            raise ValueError("there is no reference curve; expected one of the fit, or of the first labels")
+        return self.curve
