@@ -45,7 +45,7 @@ def test_the_state_is_the_same_to_the_bit_however_the_labels_were_cut(reference:
     rows = with_groups(drawn(2750, 0, sharper=1.3), ["a", "b", "c", "d"])
     rows["alpha"], rows["in_set"], rows["apart"][::7] = 0.1, rows["confidence"] > 0.2, True
     once, random, monitor = whole(rows, reference), np.random.default_rng(1), Monitor(reference)
-    cuts = np.unique([0, 2750, *random.integers(0, 2750, 400).tolist()])
+    cuts = np.unique([0, 2750, *random.integers(0, 2750, 120).tolist()])
     for start, stop in pairwise(cuts):
         part = rows[start:stop]
         monitor.update(part, probabilities(part))
