@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import FastAPI
 
@@ -27,6 +27,9 @@ from service.transports.asgi import Dispatcher
 from service.transports.gate import Gate
 from service.transports.handler import Handler
 from service.transports.limits import Limits
+
+if TYPE_CHECKING:
+    from service.journal.observer import Journal
 
 DESCRIPTION = "Logits in, calibrated probabilities out."
 
@@ -73,6 +76,27 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
     return serve_rpc
 
 
+def open_journal(settings: Settings, telemetry: Telemetry) -> "Journal | None":
+    """The journal, if the settings want one; without, nothing of it is loaded.
+
+    Raises:
+        CannotStart: its folder cannot be made, or not be written.
+    """
+    if settings.journal is None:
+        return None
+    from service.journal.observer import Journal
+    from service.journal.segments import Appender, make_folder
+
+    make_folder(settings.journal)
+    return Journal(
+        Appender(settings.journal, settings.journal_max_mb * 2**20),
+        sample=settings.journal_sample,
+        keeps=settings.journal_what,
+        id_key=settings.journal_hash_ids.encode(),
+        count=telemetry.journaled,
+    )
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
@@ -92,6 +116,9 @@ class Service(Dispatcher):
             raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
         observer, self.close_observer = observing(settings, telemetry)
+        self.journal = open_journal(settings, telemetry)
+        if self.journal is not None:
+            observer = Both(self.journal, observer)  # the mark is that of the traces
         self.over_grpc = over_grpc(settings)
         app = FastAPI(
             title="Calibrant",
@@ -152,6 +179,8 @@ class Service(Dispatcher):
                 with suppress(asyncio.CancelledError):
                     await watch
             await self.batcher.close()
+            if self.journal is not None:
+                await self.journal.close()
             self.telemetry.close()
             await asyncio.to_thread(self.close_observer)
 

@@ -79,6 +79,25 @@ class Settings(BaseSettings):
     traces: bool = Field(
         False, description="send OpenTelemetry spans over OTLP, as the OTEL_* variables say; needs the extra otel"
     )
+    journal: Path | None = Field(
+        None,
+        title="FOLDER",
+        description="folder in which answers are kept until their labels come, for POST /v1/labels and calibrant live",
+    )
+    journal_what: Literal["logits", "confidence"] = Field(
+        "logits", description="what is kept of a row: its logits, or the best class and its probability alone"
+    )
+    journal_sample: float = Field(
+        1.0, gt=0, le=1, description="share of the requests that are kept, chosen by their ids, on every replica alike"
+    )
+    journal_max_mb: int = Field(
+        1024, ge=1, description="most MB of what the live process has not read yet; rows beyond that are dropped"
+    )
+    journal_hash_ids: str = Field(
+        "",
+        title="KEY",
+        description="keep of the ids their hashes alone, made with this key; none keeps them as they came",
+    )
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
     access_log: bool = Field(False, description="one log line per request")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")

@@ -87,6 +87,12 @@ class Telemetry(Nobody):
             tally = self.nowhere if request.model is None else request.model.tally
             tally.refused(error.status, request.decode_s + request.queue_s + request.run_s)
 
+    def journaled(self, n_kept: int, n_dropped: int) -> None:
+        """Count rows that the journal has kept, or has not."""
+        self.wake()
+        self.nowhere.n_journaled += n_kept
+        self.nowhere.n_dropped += n_dropped
+
     def wake(self) -> None:
         """Something came: add it up in a moment."""
         if self.timer is None:
@@ -149,6 +155,9 @@ class Off(Telemetry):
     def of(self, name: str, version: str) -> Tally:  # noqa: ARG002 - the signature of the one that counts
         """The same for all."""
         return SILENCE
+
+    def journaled(self, n_kept: int, n_dropped: int) -> None:
+        """Do nothing."""
 
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Do nothing."""

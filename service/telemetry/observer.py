@@ -1,4 +1,4 @@
-"""Who is told of requests and batches: one protocol, behind which counts and traces stand.
+"""Who is told of requests and batches: one protocol, behind which counts, traces and the journal stand.
 
 Everything is called on the event loop, and raises nothing. One trap: the arrays of a row that ran alone lie in buffers
 that the next run overwrites (`engine/bound.py`). Who keeps arrays beyond the call copies them.
@@ -82,27 +82,32 @@ class Nobody:
 
 
 class Both(Nobody):
-    """Two observers, in turn; the mark belongs to the second."""
+    """Two observers, in turn; the mark belongs to the second. What only one of them listens to goes straight to it."""
 
     def __init__(self, first: Observer, second: Observer) -> None:
-        self.pair = first, second
+        self.first, self.second = first, second
+        for event in ("began", "ran", "answered", "refused", "gone"):
+            silent = getattr(Nobody, event)
+            listening = [one for one in (first, second) if getattr(type(one), event, None) is not silent]
+            if len(listening) == 1:
+                setattr(self, event, getattr(listening[0], event))
 
     def began(self, request: Request, headers: Headers) -> None:
-        for observer in self.pair:
-            observer.began(request, headers)
+        self.first.began(request, headers)
+        self.second.began(request, headers)
 
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
-        for observer in self.pair:
-            observer.ran(runner, marks, n_rows, took_s)
+        self.first.ran(runner, marks, n_rows, took_s)
+        self.second.ran(runner, marks, n_rows, took_s)
 
     def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
-        for observer in self.pair:
-            observer.answered(request, arrays, response)
+        self.first.answered(request, arrays, response)
+        self.second.answered(request, arrays, response)
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
-        for observer in self.pair:
-            observer.refused(request, error, response)
+        self.first.refused(request, error, response)
+        self.second.refused(request, error, response)
 
     def gone(self, request: Request) -> None:
-        for observer in self.pair:
-            observer.gone(request)
+        self.first.gone(request)
+        self.second.gone(request)

@@ -180,6 +180,14 @@ class Counts:
     )
     run_s: Histogram = declare(Distribution("Seconds that the batch of a request ran.", "run_seconds", bounds=SECONDS))
     encode_s: Histogram = declare(Distribution("Seconds from arrays to the answer.", "encode_seconds", bounds=SECONDS))
+    n_journaled: int = declare(Sum("Rows written to the journal.", "journal_rows", scope="service"))
+    n_dropped: int = declare(
+        Sum(
+            "Rows that the journal has not kept: no room, a disk that fails, or nothing in the answer to keep.",
+            "journal_dropped_rows",
+            scope="service",
+        )
+    )
     n_failed_ns: int = declare(Sum("Nanoseconds that refused requests took."))
     last_ms: int = declare(Latest("When requests were last answered, in milliseconds since 1970."))
     sizes: Counter[int] = declare(ByLabel("Batches run, by their rows."))

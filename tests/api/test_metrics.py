@@ -30,6 +30,8 @@ FAMILIES = [
     ("calibrant_queue_seconds", "histogram", OF_VERSION),
     ("calibrant_run_seconds", "histogram", OF_VERSION),
     ("calibrant_encode_seconds", "histogram", OF_VERSION),
+    ("calibrant_journal_rows", "counter", ()),
+    ("calibrant_journal_dropped_rows", "counter", ()),
 ]
 
 

@@ -60,12 +60,19 @@ def calibrant(*options: str) -> Callable[[int], list[str]]:
     return lambda port: ["-m", "service", "serve", "--host", "127.0.0.1", "--port", str(port), *options]
 
 
+def journaling() -> Callable[[int], list[str]]:
+    """The same, which keeps what it answers; in a folder of its own, which goes with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="calibrant-journal-")
+    return lambda port: calibrant("--journal", f"{folder.name}/{port}")(port)
+
+
 SPECS: Final = {
     spec.name: spec
     for spec in (
         Spec("bare", uvicorn("bare"), "bare ASGI under uvicorn: reads the body, answers as many bytes", computes=False),
         Spec("fast", calibrant(), "this project, fast HTTP"),
         Spec("asgi", calibrant("--no-fast-http"), "this project, ASGI"),
+        Spec("journal", journaling(), "this project, with a journal"),
         Spec("by_hand", uvicorn("by_hand"), "FastAPI, orjson by hand"),
         Spec("plain", uvicorn("plain"), "FastAPI with pydantic, what a user writes"),
     )

@@ -28,6 +28,8 @@ def tally() -> Tally:
     tally.rejected["bad_logit"] += 1
     tally.warned["unknown_group"] += 1
     tally.confidences.append(0.75)
+    tally.n_journaled += 4
+    tally.n_dropped += 1
     tally.add_up()
     return tally
 

@@ -1,0 +1,117 @@
+"""From answers to the blocks of the journal: what is kept of a request."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.answers import Share
+from service.engine.single import Row
+from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block
+from service.telemetry.observer import Request
+
+DIGEST: Final = 16  # bytes
+
+Single = tuple[bytes, Any, Row]  # the request's id, its model, its row
+
+
+def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> bytes | None:
+    """The rows of an answer as a block, under the id `key`; none where the answer has nothing to keep.
+
+    What is kept are the logits, or where those do not come with the request, or `best_only` is wanted, what was
+    answered.
+    """
+    query, signature = request.query, request.model.signature
+    rows = query.rows
+    if query.prior is not None:  # no head answered that
+        return None
+    mask = b""
+    values: list[Any]
+    if signature.takes == "logits" and not signature.averages and not best_only:
+        kind, k = LOGITS, rows.n_numbers // rows.n
+        values, mask = logits_of(rows)
+    else:
+        found = answered_probabilities(arrays)
+        if found is None:
+            return None
+        kind, k = BEST if best_only else PROBABILITIES, found.shape[1]
+        values = best_of(found, arrays) if best_only else [found.tobytes()]
+    own = rows.temperature
+    temperatures = b"" if own is None else np.full((rows.n, 1), own, "<f8").tobytes()
+    groups = b"" if query.groups is None else query.groups.astype("<u2").tobytes()
+    apart = bytes([own is not None or is_masked(rows)])
+    name = name_of(request.model)
+    return pack_block(
+        kind, name, (key,), (rows.n,), k, apart, values, temperatures=temperatures, groups=groups, mask=mask
+    )
+
+
+def name_of(model: Any) -> bytes:
+    """`MODEL/VERSION`."""
+    return f"{model.name}/{model.version}".encode()
+
+
+def pack_rows(singles: Sequence[Single], model: Any, k: int) -> bytes:
+    """Single rows of one model and width, as one block."""
+    m = len(singles)
+    ids = [key for key, _, _ in singles]
+    numbers = [row.numbers for _, _, row in singles]
+    masks = [row.allowed for _, _, row in singles]
+    temperatures = [row.temperature for _, _, row in singles]
+    mask = column = b""
+    apart = bytes(m)
+    if masks.count(None) < m:
+        mask = b"".join([one or b"\1" * k for one in masks])
+        apart = bytes([one is not None for one in masks])
+    if temperatures.count(None) < m:
+        own = np.array(temperatures, np.float64)  # none becomes NaN
+        column = own.tobytes()
+        apart = (np.frombuffer(apart, np.bool_) | ~np.isnan(own)).tobytes()
+    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, numbers, temperatures=column, mask=mask)
+
+
+def logits_of(rows: Any) -> tuple[list[Any], bytes]:
+    """The logits as buffers, and the mask where it is not in them yet, as -inf."""
+    if type(rows) is Row:
+        return [rows.numbers], rows.allowed or b""
+    mask = b"" if rows.mask is None else rows.mask.tobytes()
+    return [np.ascontiguousarray(rows.inputs["logits"], "<f4")], mask
+
+
+def is_masked(rows: Any) -> bool:
+    """Whether a class is left out in any of the rows."""
+    if type(rows) is Row:
+        return rows.allowed is not None
+    return rows.mask is not None or ("logits" in rows.inputs and bool(np.isneginf(rows.inputs["logits"]).any()))
+
+
+def answered_probabilities(arrays: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    """What the head answered, float32 `[n, K]`; none where that was not asked for."""
+    if "probabilities" in arrays:
+        return np.ascontiguousarray(arrays["probabilities"], "<f4")
+    if "log_probabilities" in arrays:
+        return np.ascontiguousarray(np.exp(arrays["log_probabilities"]), "<f4")
+    return None
+
+
+def best_of(probabilities: NDArray[np.float32], arrays: Mapping[str, Any]) -> list[bytes]:
+    """The best class of each row, int32, and its probability, float32; found once for all rows of a batch."""
+    if isinstance(arrays, Share) and "probabilities" in arrays.batch.arrays:
+        classes, best = arrays.batch.once(find_best)
+        classes, best = classes[arrays.start : arrays.stop], best[arrays.start : arrays.stop]
+    else:
+        classes, best = find_best({"probabilities": probabilities})
+    return [classes.tobytes(), best.tobytes()]
+
+
+def find_best(arrays: Mapping[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The best class of all rows, and its probability."""
+    probabilities = arrays["probabilities"]
+    return probabilities.argmax(axis=1).astype("<i4"), probabilities.max(axis=1).astype("<f4")
+
+
+def hash_id(given: bytes, key: bytes) -> bytes:
+    """What stands for an id where ids are not kept."""
+    return hashlib.blake2b(given, digest_size=DIGEST, key=key).hexdigest().encode()

@@ -1,0 +1,240 @@
+"""The journal of a running service: what it keeps of every kind of request, and what happens without room for it."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.engine.single import Row
+from service.errors import NotReady
+from service.journal import observer
+from service.journal.observer import Journal
+from service.journal.packing import hash_id
+from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
+from service.journal.segments import Appender, find_segments
+from tests.conftest import Running, serving
+from tests.journal.reading import blocks, rows
+from tests.transports.infer import PATH
+
+Run = Callable[..., Running]
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Return once it holds."""
+    patience = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+
+
+def test_each_kind_of_request_is_kept_under_the_id_that_was_answered(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    expected = {}
+    for body, kept in (
+        ({"logits": [1.5, -2, 3]}, [[1.5, -2, 3]]),
+        ({"logits": [[1.5, -2, 3]], "mask": [[True, False, True]]}, [[1.5, -np.inf, 3]]),
+        ({"logits": [[1, 2], [3, None]]}, [[1, 2], [3, -np.inf]]),
+        ({"logits": [5, 6], "outputs": ["prediction"]}, [[5, 6]]),
+        ({"logits": [0.25] * 300}, [[0.25] * 300]),
+    ):
+        expected[running.predict(body).headers["x-request-id"]] = kept
+    running.predict({"logits": [7, 8]}, headers={"x-request-id": "given-in-a-header"})
+    running.predict({"logits": [7, 8], "id": "given in the bödy"}, headers={"x-request-id": "another"})
+    expected |= {"given-in-a-header": [[7, 8]], "given in the bödy": [[7, 8]]}
+    tensor = {"name": "logits", "shape": [1, 2], "datatype": "FP32", "data": [3, 4]}
+    assert running.client.post(PATH, json={"id": "open", "inputs": [tensor]}).status_code == 200
+    expected["open"] = [[3, 4]]
+    until(lambda: len(rows(tmp_path)) == len(expected))
+    assert rows(tmp_path) == expected
+
+
+def test_a_mask_or_a_temperature_of_ones_own_sets_a_request_apart(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    every: list[dict[str, Any]] = [{}, {"mask": [True, False]}, {"temperature": 2}, {"outputs": ["prediction"]}, {}]
+    for i, options in enumerate(every):
+        running.predict({"logits": [1, 2], **options, "id": f"a{i}"})
+        running.predict({"logits": [1, 2], **options}, headers={"x-request-id": f"b{i}"})
+    until(lambda: len(rows(tmp_path)) == 10)
+    found = {}
+    for block in blocks(tmp_path):
+        assert isinstance(block, Block)
+        temperatures = [np.nan] * len(block.ids) if block.temperatures is None else block.temperatures.tolist()
+        for key, apart, temperature in zip(block.ids, block.apart.tolist(), temperatures, strict=True):
+            found[key.decode()] = (apart, None if np.isnan(temperature) else temperature)
+    for kind in "ab":
+        assert [found[f"{kind}{i}"] for i in range(5)] == [
+            (False, None),
+            (True, None),
+            (True, 2.0),
+            (False, None),
+            (False, None),
+        ]
+
+
+def test_errors_evaluations_and_families_of_many_classes_are_not_kept(
+    families: Running, tmp_path: Path, family_models: Path
+) -> None:
+    with serving(models=family_models, journal=tmp_path, default_model="sigmoid") as running:
+        names = list(running.service.repository.models)
+        for name in names:
+            running.predict({"logits": [1, "x"]}, model=name)
+            signature = running.service.repository.find(name).signature
+            body = {"logits": [[0.5] * (signature.classes or 3)], "id": signature.family.name}
+            running.client.post(f"/v1/models/{name}/evaluate", json=body | {"labels": [0]})
+            running.predict(body, model=name)
+        kept = {
+            model.signature.family.name
+            for versions in running.service.repository.models.values()
+            for model in versions.values()
+            if model.signature.family.chooses_one and not model.signature.averages
+        }
+        until(lambda: kept <= rows(tmp_path).keys())
+    assert "sigmoid" not in rows(tmp_path)
+
+
+def test_confidence_keeps_the_best_class_and_its_probability_alone(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path, journal_what="confidence")
+    running.predict({"logits": [[1, 2, 3], [3, 2, 1]], "id": "many"})
+    running.predict({"logits": [3, 2, 1], "outputs": ["log_probabilities"], "id": "log"})
+    until(lambda: len(rows(tmp_path)) == 2)
+    assert rows(tmp_path) == {
+        "many": [[pytest.approx(0.66524094)]] * 2,
+        "log": [[pytest.approx(0.66524094)]],
+    }
+    found = [block for block in blocks(tmp_path) if isinstance(block, Block)]
+    assert [block.kind for block in found] == [BEST, BEST]
+    assert [classes.tolist() for block in found if (classes := block.classes) is not None] == [[2, 0], [0]]
+
+
+def test_what_an_answer_does_not_hold_or_a_prior_changed_is_counted_and_told(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path, journal_what="confidence")
+    running.predict({"logits": [[1, 2], [3, 4]], "outputs": ["prediction"]})
+    running.predict({"logits": [[1, 2]], "prior": {"new": [0.5, 0.5], "old": [0.1, 0.9]}})
+    running.predict({"logits": [1, 2]})
+    until(lambda: Lost(3) in blocks(tmp_path))
+    assert "calibrant_journal_dropped_rows_total 3.0" in running.client.get("/metrics").text
+    until(lambda: "calibrant_journal_rows_total 1.0" in running.client.get("/metrics").text)
+
+
+def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
+    kept = []
+    for name in ("one", "two"):
+        running = run(journal=tmp_path / name, journal_sample=0.3)
+        for i in range(40):
+            running.predict({"logits": [1, 2]}, headers={"x-request-id": f"request-{i}"})
+        journal = running.service.journal
+        assert journal is not None
+        until(partial(rows, tmp_path / name))
+        until(lambda: not journal.buffer and journal.writing is None)  # noqa: B023 - over before the next
+        kept.append(set(rows(tmp_path / name)))
+    assert kept[0] == kept[1]
+    assert 4 < len(kept[0]) < 20
+
+
+def test_hashed_ids_are_hashed_with_the_key(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path, journal_hash_ids="pepper")
+    running.predict({"logits": [1, 2]}, headers={"x-request-id": "secret"})
+    until(lambda: rows(tmp_path))
+    assert list(rows(tmp_path)) == [hash_id(b"secret", b"pepper").decode()]
+    assert hash_id(b"secret", b"salt") != hash_id(b"secret", b"pepper")
+    assert all(b"secret" not in path.read_bytes() for path in find_segments(tmp_path))
+
+
+def test_a_service_that_stops_writes_what_it_has_and_one_that_rests_finishes_its_segment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer, "IDLE", 1)
+    running = run(journal=tmp_path)
+    running.predict({"logits": [1, 2]})
+    journal = running.service.journal
+    assert journal is not None
+    until(lambda: rows(tmp_path) and journal.appender.descriptor is None and journal.timer is None)
+    running.predict({"logits": [1, 2]})
+    running.server.should_exit = True
+    until(lambda: len(rows(tmp_path)) == 2)
+
+
+def test_without_a_journal_nothing_is_kept_and_nobody_listens_but_the_counts(run: Run) -> None:
+    running = run()
+    assert running.service.journal is None
+    assert running.service.observer is running.service.telemetry
+
+
+class Disk(Appender):
+    """Segments on a disk that fails when told to."""
+
+    full = False
+
+    def append(self, payload: bytes | bytearray, at_ns: int) -> None:
+        if self.full:
+            raise OSError(28, os.strerror(28))
+        super().append(payload, at_ns)
+
+
+def request(number: int, k: int = 10) -> Any:
+    """An answered request of one row."""
+    family = SimpleNamespace(chooses_one=True)
+    model = SimpleNamespace(name="m", version="1", signature=SimpleNamespace(family=family))
+    row = Row(np.zeros(k, np.float32), None, None, ())
+    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None)
+    return SimpleNamespace(request_id=b"%d" % number, model=model, query=query)
+
+
+def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(observer, "MAX_WAITING", 100_000)
+    monkeypatch.setattr(observer, "INTERVAL_S", 0.001)
+    counts = {"kept": 0, "dropped": 0}
+
+    def count(n_kept: int, n_dropped: int) -> None:
+        counts["kept"] += n_kept
+        counts["dropped"] += n_dropped
+
+    async def fill() -> None:
+        disk = Disk(tmp_path, 2**24)
+        journal = Journal(disk, count=count)
+        for full in (False, True, True, False):
+            disk.full = full
+            for i in range(10_000):
+                journal.answered(request(i), {}, SimpleNamespace(status=200, headers=()))
+            assert len(journal.buffer) <= 100_000
+            while journal.buffer or journal.writing or journal.singles:  # noqa: ASYNC110 - its state, no event
+                await asyncio.sleep(0.001)
+            if full:
+                with pytest.raises(NotReady, match="the labels could not be written: No space left"):
+                    await journal.keep_labels(b"[]")
+            else:
+                await journal.keep_labels(b"[]")
+        await journal.close()
+
+    asyncio.run(fill())
+    assert counts["kept"] + counts["dropped"] == 40_000
+    assert counts["dropped"] > 20_000
+    found = blocks(tmp_path)
+    assert sum(len(block.ids) for block in found if isinstance(block, Block)) == counts["kept"]
+    assert sum(block.n for block in found if isinstance(block, Lost)) == counts["dropped"]
+    assert sum(isinstance(block, Labels) for block in found) == 2
+    messages = [record.getMessage() for record in caplog.records if record.name == "service.journal.observer"]
+    assert len([message for message in messages if "cannot be written" in message]) == 1
+
+
+def test_what_a_head_answers_is_kept_where_its_logits_do_not_come_with_the_request(
+    run: Run, family_models: Path, tmp_path: Path
+) -> None:
+    running = run(models=family_models, journal=tmp_path, default_model="softmax")
+    models = running.service.repository.models
+    averaging = [name for name, versions in models.items() if any(m.signature.averages for m in versions.values())]
+    for name in averaging:
+        signature = running.service.repository.find(name).signature
+        logits = [[0.5] * (signature.classes or 3)] * (signature.members or 2)
+        running.predict({"logits": [logits], "id": name}, model=name)
+    until(lambda: len(rows(tmp_path)) == len(averaging) > 0)
+    assert {block.kind for block in blocks(tmp_path) if isinstance(block, Block)} == {PROBABILITIES}

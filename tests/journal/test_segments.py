@@ -1,0 +1,163 @@
+"""Segments: frames come back whole, whatever happens to writer, reader and disk."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.errors import CannotStart
+from service.journal import segments
+from service.journal.segments import Appender, find_segments, make_folder, read_frames, remove_finished, taken_bytes
+
+MB = 2**20
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from service.journal.segments import FRAME, MAGIC, Appender
+appender = Appender(Path(sys.argv[1]), 2**20)
+appender.append(b"whole", 7)
+os.write(appender.descriptor, FRAME.pack(MAGIC, 100, 0, 8) + b"a part")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def payloads(path: Path, start: int = 0) -> list[bytes]:
+    return [frame.payload for frame in read_frames(path, start)]
+
+
+def test_frames_come_back_in_order_from_where_one_stopped(tmp_path: Path) -> None:
+    appender = Appender(tmp_path, MB)
+    for at_ns, payload in enumerate((b"one", b"two", b"three")):
+        appender.append(payload, at_ns)
+    (path,) = find_segments(tmp_path)
+    frames = list(read_frames(path, 0))
+    assert [(frame.at_ns, frame.payload) for frame in frames] == [(0, b"one"), (1, b"two"), (2, b"three")]
+    assert payloads(path, frames[0].end) == [b"two", b"three"]
+
+
+def test_a_segment_that_is_full_is_finished_and_the_next_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MAX_SEGMENT", 100)
+    appender = Appender(tmp_path, MB)
+    for i in range(3):
+        appender.append(bytes([i]) * 60, i)
+    paths = find_segments(tmp_path)
+    assert [payloads(path) for path in paths] == [[bytes([i]) * 60] for i in range(3)]
+    assert [remove_finished(path, 80) for path in paths] == [True, True, False]
+
+
+def test_a_frame_larger_than_a_read_comes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MAX_READ", 30)
+    Appender(tmp_path, MB).append(b"x" * 1000, 0)
+    assert payloads(find_segments(tmp_path)[0]) == [b"x" * 1000]
+
+
+def test_without_room_nothing_is_written_and_with_room_again_it_is(tmp_path: Path) -> None:
+    appender = Appender(tmp_path, 4000)
+    for _ in range(4):
+        appender.append(b"x" * 900, 0)
+    for _ in range(2):
+        with pytest.raises(OSError, match="expected 4000 at most"):
+            appender.append(b"y" * 900, 1)
+    assert taken_bytes(tmp_path) <= 4000
+    for path in find_segments(tmp_path):
+        assert remove_finished(path, path.stat().st_size)
+    appender.append(b"z", 2)
+    assert payloads(find_segments(tmp_path)[0]) == [b"z"]
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_frame_leaves_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appender = Appender(tmp_path, MB)
+    appender.append(b"before", 0)
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = os.writev, os.write
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: real[1](descriptor, b"".join(parts)[:25]))
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        appender.append(b"does not fit", 1)
+    monkeypatch.setattr(os, "writev", real[0])
+    monkeypatch.setattr(os, "write", real[1])
+    appender.append(b"after", 2)
+    assert payloads(find_segments(tmp_path)[0]) == [b"before", b"after"]
+
+
+@pytest.mark.parametrize("n_at_once", [3, 19, 20, 22, 25])
+def test_a_frame_that_is_written_in_parts_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: write(descriptor, b"".join(parts)[:n_at_once]))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:n_at_once]))
+    appender = Appender(tmp_path, MB)
+    for _ in range(2):
+        appender.append(b"in many parts", 1)
+    assert payloads(find_segments(tmp_path)[0]) == [b"in many parts"] * 2
+
+
+def test_the_segment_of_a_live_writer_stays_and_that_of_a_dead_one_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    appender = Appender(tmp_path, MB)
+    appender.append(b"more may come", 0)
+    (path,) = find_segments(tmp_path)
+    assert not remove_finished(path, path.stat().st_size)
+    appender.close()
+    assert not remove_finished(path, 0)  # not read yet
+    assert remove_finished(path, path.stat().st_size)
+    assert not caplog.records
+
+
+def test_a_writer_that_is_killed_in_the_middle_leaves_its_whole_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    subprocess.run([sys.executable, "-c", DYING, tmp_path], check=False)
+    (path,) = find_segments(tmp_path)
+    (frame,) = read_frames(path, 0)
+    assert frame.payload == b"whole"
+    assert remove_finished(path, frame.end)
+    assert "26 bytes" in caplog.text
+
+
+def damage_magic(data: bytes) -> bytes:
+    return b"!" + data[1:]
+
+
+def damage_payload(data: bytes) -> bytes:
+    return data[:-1] + b"!"
+
+
+@pytest.mark.parametrize("damage", [damage_magic, damage_payload])
+def test_what_is_damaged_is_never_read_as_a_frame(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    appender = Appender(tmp_path, MB)
+    appender.append(b"payload", 0)
+    appender.close()
+    (path,) = find_segments(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    if damage is damage_magic:
+        with pytest.raises(ValueError, match="has no frame at 0"):
+            payloads(path)
+    else:
+        assert payloads(path) == []
+    assert remove_finished(path, 0)
+
+
+def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "journal"
+    make_folder(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    Appender(folder, MB).append(b"x", 0)
+    assert find_segments(folder)[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match=r"the folder .*file/journal of --journal .* cannot be made: Not a directory"):
+        make_folder(tmp_path / "file" / "journal")
