@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "serve": Command("service.commands.serve", "answer over HTTP with the heads of a models folder"),
     "fit": Command("service.commands.fit", "calibrate on logits and labels, prove it, ship the head"),
     "evaluate": Command("service.commands.evaluate", "measure a head on logits and labels"),
+    "score": Command("service.commands.score", "put whole files of logits through a head"),
     "export": Command("service.commands.export", "write a head file, alone or onto a classifier"),
     "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }

@@ -145,7 +145,7 @@ def test_every_option_that_a_page_names_exists(page: str) -> None:
         subprocess.run(
             [sys.executable, "-m", "service", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
-        for command in ("serve", "fit", "evaluate", "export", "inspect")
+        for command in ("serve", "fit", "evaluate", "score", "export", "inspect")
     )
     for option in set(re.findall(r"`(--[a-z-]+)", page)):
         assert option in help_text

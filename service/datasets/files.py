@@ -89,7 +89,7 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise DataError("reading .parquet needs pyarrow: pip install 'calibrant[parquet]'") from error
+        raise DataError("reading .parquet needs pyarrow: pip install 'calibrant[tables]'") from error
     table = parquet.read_table(path)
     return {name: table[name].to_numpy() for name in table.column_names}
 

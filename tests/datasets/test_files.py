@@ -133,7 +133,7 @@ def test_a_parquet_may_have_the_logits_as_one_column_of_lists(parquet: Callable[
 def test_without_pyarrow_a_parquet_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'calibrant\[parquet\]'"):
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'calibrant\[tables\]'"):
         files.load(tmp_path / "t.parquet")
 
 
