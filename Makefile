@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel check check-deploy bench load lock kserve manifests ray rpc clean
+.PHONY: install help serve test test-wheel check check-deploy bench load pictures lock kserve manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -63,6 +63,9 @@ check: .venv/developing          ## Check style, types and the imports between r
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deno fmt --check --quiet service/console deno.json
+	$(BIN)/deno lint --quiet service/console
+	$(BIN)/deno check --quiet service/console/main.js
 
 # what the checks of deploy/ need; without it they are skipped among the tests
 .venv/deploying: requirements/deploy.txt .venv/developing
@@ -75,6 +78,9 @@ check-deploy: .venv/deploying .venv/kserve/ready .venv/loading .venv/ray/ready #
 
 manifests: .venv/deploying       ## Render deploy/kubernetes from the chart.
 	$(BIN)/python deploy/kubernetes/render.py
+
+pictures: .venv/developing       ## Take the pictures of docs/console.md, and one of every page into build/pictures.
+	$(BIN)/python -m tests.console.pictures
 
 bench: .venv/developing          ## Run the benchmarks; BENCH="all --json FILE" says which and how.
 	$(BIN)/python -m tests.benchmarks $(BENCH)

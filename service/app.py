@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastapi import FastAPI
 
 from service import __version__
+from service.api.console import console
 from service.api.errors import translate
 from service.api.metrics import metrics
 from service.api.openapi import describe
@@ -131,6 +132,8 @@ class Service(Dispatcher):
         app.include_router(operations(self))
         app.include_router(protocol(self))
         app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
+        if settings.console:
+            app.include_router(console())
         describe(app, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry

@@ -8,6 +8,7 @@ keeps it, whatever happens to the file.
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -189,6 +190,10 @@ class Repository:
                 found.setdefault(name, {})[number] = model
         models = {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}
         return Look(models, failures, misplaced_files(self.root))
+
+    def public_failures(self) -> dict[str, str]:
+        """The failures as clients may see them: files are named by MODEL/VERSION, without where the folder lies."""
+        return {key: why.replace(f"{self.root}{os.sep}", "") for key, why in self.failures.items()}
 
     def files(self) -> dict[Key, Path]:
         """The files there are; what seems gone was looked for twice.

@@ -98,6 +98,7 @@ class Settings(BaseSettings):
         title="KEY",
         description="keep of the ids their hashes alone, made with this key; none keeps them as they came",
     )
+    console: bool = Field(True, description="serve the pages of /console/")
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
     access_log: bool = Field(False, description="one log line per request")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")

@@ -31,5 +31,6 @@ def test_every_room_has_its_line() -> None:
 
 
 def is_room(path: Path) -> bool:
-    """Whether it is a package with code, or a module."""
-    return (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
+    """Whether it is a folder with code, or a module."""
+    in_folder = (path / "__init__.py").is_file() or (path / "main.js").is_file()
+    return (path.suffix == ".py" and path.stem != "__init__") or in_folder

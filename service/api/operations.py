@@ -83,7 +83,7 @@ def operations(state: State) -> APIRouter:
         bounds = {} if batcher is None else batcher.bounds()
         lines = [summary_of(state.repository, name) for name in state.repository.models]
         return Models(
-            default=state.default_model, models=lines, failures=dict(state.repository.failures), batching=bounds
+            default=state.default_model, models=lines, failures=state.repository.public_failures(), batching=bounds
         )
 
     @router.get("/v1/models/{model}", summary="A model's details", responses=UNKNOWN)

@@ -73,7 +73,8 @@ def announce(service: Service, host: str, port: int) -> None:
     place = f"[{host}]" if ":" in host else host
     url = f"http://{place}:{port}"
     rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
-    print_line(f"\nCalibrant answers on {url}, described on {url}/docs{rpc}. Try:\n  curl -s {url}{example(service)}\n")
+    pages = f"{url}/console/" if service.settings.console else f"{url}/docs"
+    print_line(f"\nCalibrant answers on {url}, to be seen on {pages}{rpc}. Try:\n  curl -s {url}{example(service)}\n")
 
 
 def print_line(line: str) -> None:

@@ -133,7 +133,7 @@ def index_of(state: Serving, *, only_ready: bool) -> list[IndexLine]:
     if only_ready:
         return lines
     there = {f"{line.name}/{line.version}" for line in lines}
-    for key, why in state.repository.failures.items():
+    for key, why in state.repository.public_failures().items():
         if key not in there:
             name, _, version = key.rpartition("/")
             lines.append(IndexLine(name=name, version=version, state="UNAVAILABLE", reason=why))
