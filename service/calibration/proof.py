@@ -21,7 +21,7 @@ from service.heads.stages import Stages
 from service.measures import curve_fit
 from service.measures.curve import ReferenceCurve
 from service.measures.metrics import intervals, measure
-from service.measures.scores import Scores, score
+from service.measures.scores import Scores, collect, in_order, score
 
 MOST_SCORED: Final = 20_000_000
 """Logits of the rows that are answered out of fold, in memory as float64."""
@@ -108,7 +108,7 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
             for one in SCORES}  # fmt: skip
     progress("metrics")
     plain = Stages(family=wanted.family)
-    after = score(replace(rows, logits=logs, mask=None), Stages().predict)
+    after = collect(rows, in_order(logs))
     reference = None if where == "fitted" else curve_fit.fit(after.confidence, after.correct, after.weights)
     test = parts.get("test")
     if test is not None and test is not data:

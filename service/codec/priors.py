@@ -100,12 +100,7 @@ def complete(query: Query, arrays: Arrays, model: Signature) -> Arrays:
 
 def scored(query: Query, arrays: Arrays, model: Signature) -> NDArray[np.float64]:
     """The scores over the temperature, float64 `[N, K]`; log-probabilities where the uniform one is mixed in."""
-    x = arrays["scores"] / used_temperature(query, model)
-    if not model.laplace:
-        return np.asarray(x)
-    p, log_p = model.family.distribution(x)
-    share = model.laplace / np.maximum((x > -np.inf).sum(axis=1, keepdims=True), 1)
-    return np.where(x > -np.inf, np.log((1 - model.laplace) * p + share), log_p)
+    return model.mix(np.asarray(arrays["scores"] / used_temperature(query, model)))
 
 
 def used_temperature(query: Query, model: Signature) -> Temperature:

@@ -1,17 +1,27 @@
 """Measure a head on logits and labels: what it answers by default, run as serving runs it.
 
+The numbers are those that `POST /v1/models/{model}/evaluate` answers of the same rows, and more.
+
 For example:
   calibrant evaluate --model models/digits/1/model.onnx --data test.npz
 """
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from service.errors import CannotStart, DataError
+from service.errors import CannotStart, DataError, UsedWrongly
+
+if TYPE_CHECKING:
+    from service.engine.head import Head
+
+Value = TypeVar("Value")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,17 +43,28 @@ def run(arguments: Namespace) -> int:
     """
     if find_spec("scipy") is None:
         raise CannotStart("the package scipy is not installed: pip install 'calibrant[calibration]'")
-    from service.calibration.predictor import predict
-    from service.commands import terminal
-    from service.datasets import files
     from service.engine.head import Head
-    from service.measures.metrics import intervals, measure
-    from service.measures.scores import score
 
     head = Head(arguments.model)
-    signature = head.signature
-    if signature.takes != "logits":
+    if head.signature.takes != "logits":
         raise DataError("this head stands behind a classifier; expected one that takes logits")
+    found = evaluate_labels(head, arguments) if head.signature.family.chooses_one else evaluate_matrix(head, arguments)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - what was asked for
+    else:
+        found.show(str(arguments.model))
+    return 0
+
+
+def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
+    """Measure on labels that name one class a row."""
+    from service.calibration.predictor import answers
+    from service.commands import terminal
+    from service.datasets import files
+    from service.measures.metrics import intervals, measure
+    from service.measures.scores import collect
+
+    signature = head.signature
     parts = files.load(
         arguments.data,
         arguments.labels,
@@ -55,15 +76,92 @@ def run(arguments: Namespace) -> int:
     if signature.averages != (data.n_members is not None):
         members = "members" if signature.averages else "no members"
         raise DataError(f"the logits are {list(data.logits.shape)}, the head averages {members}; expected the same")
-    if signature.classes not in (None, data.n_classes):
-        raise DataError(f"the data have {data.n_classes} classes, the head has {signature.classes}")
-    found = score(data, predict(head, data.group_names))
-    if arguments.json:
-        limits = intervals(found)
-        told = {name: {"value": value, "interval": limits[name]} for name, value in measure(found).items()}
-        print(json.dumps({"part": part, "rows": data.n_rows, "metrics": told}, indent=2))  # noqa: T201 - what was asked for
-        return 0
-    terminal.show_metrics(f"{arguments.model} on {terminal.count(data.n_rows, 'row')} ({part})", found)
-    if np.isinf(found.nll).any():
-        terminal.warn("some labels have the probability 0: the negative log-likelihood is infinite")
-    return 0
+    check_classes(head, data.n_classes)
+    found = collect(data, answers(head, data.group_names))
+    return Evaluation(
+        part,
+        data.n_rows,
+        int(np.isinf(found.nll).sum()),
+        measure(found),
+        lambda: intervals(found),
+        lambda: terminal.reliability(found),
+    )
+
+
+def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
+    """Measure on labels of which any number may be right."""
+    from service.calibration.predictor import label_scores
+    from service.commands import terminal
+    from service.datasets import multilabel
+    from service.measures.multilabel import intervals, measure
+
+    labels = head.signature.labels
+    if arguments.group is not None:
+        raise UsedWrongly(f"--group is of softmax alone; the family is {head.signature.family.name}")
+    if head.signature.averages:
+        raise DataError("the head averages members; expected one that takes [rows, classes]")
+    parts = multilabel.load(
+        arguments.data,
+        arguments.labels,
+        from_probabilities=arguments.from_probabilities,
+        named=None if labels is None else tuple(labels),
+    )
+    part, data = list(parts.items())[-1]
+    check_classes(head, data.n_classes)
+    found = label_scores(head, data)
+    return Evaluation(
+        part,
+        data.n_rows,
+        0,
+        with_loss(measure(found)),
+        lambda: with_loss(intervals(found)),
+        lambda: terminal.label_reliability(found.points()),
+    )
+
+
+def with_loss(metrics: Mapping[str, Value]) -> dict[str, Value]:
+    """With the family's own loss, which is a sigmoid's likelihood."""
+    return {"loss": metrics["nll"], **metrics}
+
+
+def check_classes(head: "Head", k: int) -> None:
+    """Refuse rows of another width than the head's."""
+    if head.signature.classes not in (None, k):
+        raise DataError(f"the data have {k} classes, the head has {head.signature.classes}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a head did on some rows.
+
+    Attributes:
+        part: of the data, that was measured: the last one.
+        n_rows: how many.
+        n_impossible: of them, those whose class got exactly 0.
+        metrics: by name.
+        intervals: finds the 95 % interval of each.
+        reliability: draws a diagram in one line.
+    """
+
+    part: str
+    n_rows: int
+    n_impossible: int
+    metrics: dict[str, float]
+    intervals: Callable[[], dict[str, tuple[float, float]]]
+    reliability: Callable[[], str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number."""
+        limits = self.intervals()
+        told = {name: {"value": value, "interval": limits[name]} for name, value in self.metrics.items()}
+        return {"part": self.part, "rows": self.n_rows, "n_impossible": self.n_impossible, "metrics": told}
+
+    def show(self, model: str) -> None:
+        """Print a table."""
+        from service.commands import terminal
+
+        title = f"{model} on {terminal.count(self.n_rows, 'row')} ({self.part})"
+        terminal.show_metrics(title, self.metrics, self.n_impossible, self.reliability())
+        if self.n_impossible:
+            rows = f"the class of {terminal.count(self.n_impossible, 'row')} has the probability 0"
+            terminal.warn(f"{rows}: the negative log-likelihood is infinite")

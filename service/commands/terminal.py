@@ -16,9 +16,8 @@ from service.calibration.proof import Proof, change_sentence
 from service.calibration.select import FEWEST_ROWS, Choice
 from service.datasets.dataset import Ints
 from service.heads.members import AVERAGES
-from service.measures.metrics import Ordered, measure
+from service.measures.metrics import Ordered
 from service.measures.reliability import Confidences
-from service.measures.scores import Scores
 
 MOST_NAMES: Final = 12
 SHOWN: Final = (
@@ -155,14 +154,15 @@ def show_members(found: Comparison) -> None:
         )
 
 
-def show_metrics(title: str, scores: Scores) -> None:
+def show_metrics(title: str, metrics: Mapping[str, float], n_impossible: int, reliability: str) -> None:
     """Every metric of one head."""
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    for name, value in measure(scores).items():
+    for name, value in metrics.items():
         table.add_row(name.replace("_", " "), f"{value:.6f}")
+    table.add_row("n impossible", str(n_impossible))
     console.print(table)
-    console.print(reliability(scores))
+    console.print(reliability)
 
 
 def count(n: int, what: str) -> str:

@@ -63,6 +63,14 @@ class Signature:
         """M, where members are averaged and their number is fixed."""
         return self.inputs["logits"][1][0] if self.averages else None
 
+    def mix(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores over the temperature `[N, K]`; log-probabilities where the graph mixes the uniform one in behind."""
+        if not self.laplace:
+            return x
+        p, log_p = self.family.distribution(x)
+        share = self.laplace / np.maximum((x > -np.inf).sum(axis=1, keepdims=True), 1)
+        return np.where(x > -np.inf, np.log((1 - self.laplace) * p + share), log_p)
+
     def bits(self, outputs: tuple[str, ...]) -> int:
         """The graph outputs that `outputs` are made of, as bits.
 

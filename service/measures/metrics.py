@@ -16,7 +16,7 @@ from service.datasets.dataset import Floats, Ints
 from service.measures.scores import N_BINS, N_BLOCKS, Classwise, Scores
 from service.measures.smooth import bandwidth, smooth_error
 
-MOST: Final = {"nll": np.inf, "brier": 2.0, "brier_calibration": 2.0, "brier_refinement": 2.0}
+MOST: Final = {"loss": np.inf, "nll": np.inf, "brier": 2.0, "brier_calibration": 2.0, "brier_refinement": 2.0}
 """What no metric can be more than; 1 for all others."""
 
 
@@ -164,10 +164,13 @@ def measure(scores: Scores, sigma: float | None = None) -> dict[str, float]:
     brier = float(np.average(scores.brier, weights=scores.weights))
     smooth = smooth_error(rows.confidence, rows.weights * (rows.confidence - rows.correct), rows.weights, sigma)
     impossible = np.isinf(scores.nll)
-    likelihood = {"nll": float(np.average(scores.nll, weights=scores.weights))}
     if impossible.any():  # a clipped likelihood would say nothing
         likelihood = {"impossible": float(np.average(impossible, weights=scores.weights))}
+    else:
+        likelihood = {"nll": float(np.average(scores.nll, weights=scores.weights))}
+    own = {} if scores.loss is None else {"loss": float(np.average(scores.loss, weights=scores.weights))}
     return {
+        **own,
         **likelihood,
         "brier": brier,
         "brier_calibration": calibration,
@@ -216,6 +219,7 @@ def resample(scores: Scores, seed: int) -> Scores:
         weights=scores.weights[rows],
         labels=scores.labels,
         predictions=scores.predictions,
+        loss=None if scores.loss is None else scores.loss[rows],
         classwise=Classwise(
             *(np.tensordot(times, part, 1)[None] for part in (sums.weight, sums.probability, sums.hits))
         ),

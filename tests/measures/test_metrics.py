@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from service.datasets import files
 from service.datasets.dataset import Dataset
+from service.families import find_family
 from service.heads.stages import Stages
 from service.measures import metrics, scores
 from service.measures.metrics import Ordered
@@ -154,3 +155,38 @@ def test_intervals_hold_the_estimate_and_narrow_with_more_rows() -> None:
     for name, (low, high) in many.items():
         assert low <= metrics.measure(scores.score(drawn(5000), Stages().predict))[name] <= high, name
     assert many["nll"][1] - many["nll"][0] < (few["nll"][1] - few["nll"][0]) / 2
+
+
+def test_what_a_sparse_head_gave_0_counts_in_the_parts_of_its_brier_score() -> None:
+    data = drawn(600, temperature=8.0)
+    found = scores.score(data, Stages(family=find_family("sparsemax")).predict)
+    p = np.exp(Stages(family=find_family("sparsemax")).predict(next(data.chunks(600))))
+    expected = 0.0
+    for k in range(5):
+        bins = (np.ceil(p[:, k] * 15).astype(int) - 1).clip(0)
+        for i in range(15):
+            inside = bins == i
+            if inside.any():
+                expected += inside.sum() * (p[inside, k].mean() - (data.labels[inside] == k).mean()) ** 2 / 600
+    measured = metrics.measure(found)
+    assert np.isinf(found.nll).any()
+    assert measured["brier_calibration"] == pytest.approx(expected, rel=1e-9)
+    assert 0 < measured["brier_refinement"] < measured["brier"]
+
+
+def test_out_of_fold_answers_measure_as_the_stages_that_gave_them() -> None:
+    data = drawn(9000, masked=True)
+    stages = Stages(1.5, family=find_family("sparsemax"))
+    logs = np.concatenate([stages.predict(chunk) for chunk in data.chunks()])
+    assert metrics.measure(scores.collect(data, scores.in_order(logs))) == metrics.measure(
+        scores.score(data, stages.predict)
+    )
+
+
+def test_an_impossible_row_without_a_weight_is_no_trouble() -> None:
+    data = drawn(50, temperature=20.0)
+    weights = np.zeros(50)
+    weights[:10] = 1
+    weighted = Dataset.from_arrays(data.logits, data.labels, weights=weights)
+    found = metrics.measure(scores.score(weighted, Stages(family=find_family("sparsemax")).predict))
+    assert 0 <= found["impossible"] < 1
