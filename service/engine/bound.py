@@ -26,14 +26,15 @@ def bind(how: Any, name: str, values: NDArray[Any]) -> None:
 class Bound:
     """The buffers of one row of K classes, bound to a session once. Use it from one thread."""
 
-    def __init__(self, session: Any, k: int, width: int) -> None:
+    def __init__(self, session: Any, k: int, width: int, *, takes_temperature: bool) -> None:
         """For rows of `k` logits, in tensors of `width`; what is wider stays -inf."""
         logits = np.full((1, width), -np.inf, np.float32)
         temperature = np.ones((1, 1))
         probabilities = np.zeros((1, width), np.float32)
         self.binding = session.io_binding()
         bind(self.binding.bind_input, "logits", logits)
-        bind(self.binding.bind_input, "temperature", temperature)
+        if takes_temperature:
+            bind(self.binding.bind_input, "temperature", temperature)
         bind(self.binding.bind_output, "probabilities", probabilities)
         self.session = session
         self.logits: Any = logits[0, :k].data

@@ -76,6 +76,9 @@ class Head:
         if self.signature.takes == "logits" and self.provider == "cpu" and SHORT_KEY in props:
             self.widens = self.signature.inputs.get("logits", (np.float32, (0,)))[1][-1] is None
             self.short = open_short(path, props[SHORT_KEY], intra_op_threads)
+        # a short graph without the input answers at the fitted temperature alone
+        given = (entry.name for entry in self.short.get_overridable_initializers())
+        self.takes_temperature = self.short is self.session or "temperature" in given
         self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -93,7 +96,7 @@ class Head:
         """
         names = graph_outputs(bits)
         try:
-            if names == JUST and self.short is not self.session and not ("mask" in feed and self.metadata.masks_first):
+            if names == JUST and self.is_for_short(feed):
                 return {"probabilities": self.run_short(feed)}
             if self.provider == "cpu" or self.has_strings:
                 outputs = self.session.run(names, feed, self.options_for(feed))
@@ -109,7 +112,12 @@ class Head:
         Raises:
             RunFailed: ONNX Runtime refused.
         """
-        if not isinstance(rows, Row) or bits != JUST_BITS or self.short is self.session:
+        if (
+            not isinstance(rows, Row)
+            or bits != JUST_BITS
+            or self.short is self.session
+            or not (self.takes_temperature or rows.temperature is None)
+        ):
             return self.run(build_feed([rows], self.temperature), bits)
         k = rows.n_numbers
         try:
@@ -117,7 +125,9 @@ class Head:
             if bound is None:
                 if len(self.bound) == MAX_BOUND:
                     self.bound.clear()
-                bound = self.bound[k] = Bound(self.short, k, k + (-k % PACKET if self.widens else 0))
+                bound = self.bound[k] = Bound(
+                    self.short, k, k + (-k % PACKET if self.widens else 0), takes_temperature=self.takes_temperature
+                )
             return bound.run(rows, self.temperature)
         except Exception as error:  # onnxruntime's exceptions share no root
             raise self.refuse(error) from error
@@ -129,6 +139,14 @@ class Head:
             self.has_refused = True
             logger.warning("%s: %s; answered with 422, and not logged again", self.path, found)
         return found
+
+    def is_for_short(self, feed: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether the session for probabilities alone can run `feed`."""
+        return (
+            self.short is not self.session
+            and not ("mask" in feed and self.metadata.masks_first)
+            and (self.takes_temperature or "temperature" not in feed)
+        )
 
     def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """The probabilities, `[N, K]`, by the session that has nothing else."""
@@ -212,7 +230,9 @@ class Head:
 
     def check_short(self) -> None:
         """A run by the short graph that must answer what the whole one does."""
-        feed = self.probe(2, N_PROBE_CLASSES) | {"temperature": np.full((2, 1), 2.0)}
+        feed = self.probe(2, N_PROBE_CLASSES) | (
+            {"temperature": np.full((2, 1), 2.0)} if self.takes_temperature else {}
+        )
         whole = self.run(feed, ALL_OUTPUTS)["probabilities"]
         try:
             found = self.run(feed, JUST_BITS)["probabilities"]

@@ -22,8 +22,9 @@ from service.heads.averaging import (
 )
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.masking import MASKING, Shifted, calibrate_scored, mask_logits, shift
-from service.heads.nodes import apply_top, group_factor
+from service.heads.nodes import group_factor
 from service.heads.stages import Stages
+from service.heads.top_nodes import FITTED, apply_top
 from service.heads.width import Width
 from service.metadata import Metadata
 
@@ -93,9 +94,11 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
     factor = None
     if stages.group_temperatures is not None:
         factor = group_factor(graph, logits, stages.group_temperatures, n)
-        temperature = graph.add("Mul", temperature, factor, name="temperature_of_group")
     if stages.top is not None:
-        shifted = shifted._replace(scores=apply_top(graph, shifted.scores, stages, factor))
+        scores, at_fitted = apply_top(graph, shifted.scores, stages, factor, temperature)
+        shifted = shifted._replace(scores=scores, fitted=at_fitted)
+    if factor is not None:
+        temperature = graph.add("Mul", temperature, factor, name="temperature_of_group")
     GRAPHS[stages.family.name](graph, width, n, shifted, temperature, stages)
     if stages.members is not None:
         append_mutual_information(graph, n, stages.members, each)
@@ -105,14 +108,15 @@ def short_graph(model: ModelProto) -> ModelProto:
     """A head on its own, cut to what its `probabilities` need, which stay the same to the bit.
 
     ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
-    is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many.
+    is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many. One with the
+    top-label stage takes no temperature, and answers at the fitted one.
     """
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")
     fixed = logits.type.tensor_type.shape.dim[-1].HasField("dim_value")
     short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     short.graph.CopyFrom(model.graph)
-    surgery.bypass(short.graph, (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING))
+    surgery.bypass(short.graph, (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING) | FITTED)
     surgery.keep_outputs(short.graph, ("probabilities",))
     return short
 

@@ -45,17 +45,30 @@ def to_float64(graph: Graph, tensor: str, name: str) -> str:
     return graph.add("Cast", tensor, name=name, to=TensorProto.DOUBLE)
 
 
+class Fitted(NamedTuple):
+    """What is known of the rows at the fitted temperature.
+
+    rows: bool [n, 1], whether the row is.
+    p: float64 [n, k], of the padded width: its probabilities.
+    """
+
+    rows: str
+    p: str
+
+
 class Shifted(NamedTuple):
     """Tensors in float64, of the padded width.
 
     logits: [n, k], calibrated, -inf where a class is masked.
     scores: [n, k], the same less the row maximum.
     highest: [n, 1], the row maximum; -inf where no class is allowed.
+    fitted: behind the top-label stage.
     """
 
     logits: str
     scores: str
     highest: str
+    fitted: Fitted | None = None
 
 
 def shift(graph: Graph, wide: str) -> Shifted:

@@ -14,7 +14,6 @@ from onnx import TensorProto
 from service.heads.entropy import EntropyTemperature
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.stages import Stages
-from service.heads.top import MARGIN, TopLabel
 from service.heads.width import Width
 
 
@@ -160,62 +159,6 @@ def group_factor(graph: Graph, logits: str, group_temperatures: NDArray[np.float
     unknown = graph.add("Or", low, high, name="group_unknown")
     known = graph.add("Where", unknown, zero, group, name="group_known")
     return graph.add("Gather", temperatures, known, name="group_temperature", axis=0)
-
-
-def apply_top(graph: Graph, scores: str, stages: Stages, factor: str | None) -> str:
-    """The scores behind the top-label stage, float64 [n, k], so that softmax(scores / T) answers at the fitted T.
-
-    `factor` is that of the row's group. The stage, and the Laplace mix below it, see what the fit has seen; a
-    temperature that a request brings divides what comes out of them, so that it softens and never ranks anew.
-    """
-    assert stages.top is not None  # noqa: S101 - who calls has looked
-    last = graph.constant("last", ints(-1))
-    fitted = factor
-    if stages.temperature != 1:
-        fitted = graph.constant("top_temperature", scalar(stages.temperature))
-        if factor is not None:
-            fitted = graph.add("Mul", fitted, factor, name="top_temperature_of_group")
-    z = scores if fitted is None else graph.add("Div", scores, fitted, name="top_z")
-    # ties: the first of equals; 0 for it, -inf in a row without an allowed class
-    top = graph.add("ArgMax", scores, name="top", axis=-1, keepdims=1)
-    highest = first = graph.add("GatherElements", scores, top, name="top_highest_score", axis=1)
-    if stages.laplace:
-        z = graph.add("Log", mixed(graph, z, scores, stages.laplace), name="top_mixed_logs")
-        first = graph.add("GatherElements", z, top, name="top_first", axis=1)
-    gone = graph.add("Sub", highest, graph.constant("infinity", scalar(np.inf)), name="top_gone")
-    others = graph.add("ScatterElements", z, top, gone, name="top_others", axis=1)
-    second = graph.add("ReduceMax", others, last, name="top_second", keepdims=1)
-    second = graph.add(
-        "Max", second, graph.constant("lowest", scalar(np.finfo(np.float64).min)), name="top_second_finite"
-    )
-    d = graph.add("Sub", others, second, name="top_d")
-    total = graph.add("ReduceSum", graph.add("Exp", d, name="top_e"), last, name="top_sum", keepdims=1)
-    total = graph.add("Max", total, graph.constant("one", scalar(1)), name="top_sum_positive")
-    log_total = graph.add("ReduceLogSum", total, last, name="top_log_total", keepdims=1)
-    odds = graph.add("Sub", graph.add("Sub", first, second, name="top_gap"), log_total, name="top_odds")
-    least = graph.add("Sub", graph.constant("top_margin", scalar(MARGIN)), log_total, name="top_least")
-    after = graph.add("Max", top_line(graph, odds, stages.top), least, name="top_after")
-    # sum of exp over the others is exp(-after), beside exp(0) of the best
-    lower = graph.add("Sub", d, graph.add("Add", log_total, after, name="top_shift"), name="top_lower")
-    z = graph.add("ScatterElements", lower, top, highest, name="top_z_after", axis=1)
-    return z if fitted is None else graph.add("Mul", z, fitted, name="top_scores")
-
-
-def top_line(graph: Graph, odds: str, stage: TopLabel) -> str:
-    """f of the log-odds `odds` [n, 1]: four pieces, an even width, one of them the offset."""
-    lower, upper, weights = stage.pieces
-    pieces = graph.add("Min", odds, graph.constant("top_highest", upper[None]), name="top_most")
-    pieces = graph.add("Max", pieces, graph.constant("top_lowest", lower[None]), name="top_pieces")
-    pieces = graph.add("Mul", pieces, graph.constant("top_weights", weights[None]), name="top_terms")
-    return graph.add("ReduceSum", pieces, graph.constant("last", ints(-1)), name="top_line", keepdims=1)
-
-
-def mixed(graph: Graph, z: str, scores: str, weight: float) -> str:
-    """softmax(z) with the Laplace mix, float64 [n, k]; the largest z is 0."""
-    e = graph.add("Exp", z, name="below_e")
-    total = graph.add("ReduceSum", e, graph.constant("last", ints(-1)), name="below_total", keepdims=1)
-    total = graph.add("Max", total, graph.constant("one", scalar(1)), name="below_total_positive")
-    return mix_uniform(graph, graph.add("Div", e, total, name="below_p"), scores, weight, "below_mixed")
 
 
 def mix_uniform(graph: Graph, p: str, scores: str, weight: float, name: str = "p") -> str:

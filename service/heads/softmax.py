@@ -21,10 +21,13 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
 
     # one division a row; 1/T the same way would be NaN where T is tiny, and of one row where it is the default
     share = graph.add("Reciprocal", sums.total, name="share")
-    mix = stages.laplace and stages.top is None  # the top-label stage stands on the mix
+    known = shifted.fitted
+    mix = stages.laplace and known is None  # the top-label stage stands on the mix
     p = graph.add("Mul", sums.e, share, name="p_plain" if mix else "p")
     if mix:
         p = mix_uniform(graph, p, shifted.scores, stages.laplace)
+    if known is not None:
+        p = graph.add("Where", known.rows, known.p, p, name="p_known")
     width.output("probabilities", n, p)
     logs = ("Log", p) if mix else ("Sub", z, sums.log_total)
     width.output("log_probabilities", n, graph.add(*logs, name="log_p"))

@@ -57,11 +57,11 @@ class TopLabel:
 
     @classmethod
     def from_constants(cls, constants: Mapping[str, NDArray[Any]]) -> "TopLabel | None":
-        """The stage whose nodes hold `constants`, if there is one."""
+        """The stage whose nodes hold `constants`, if there is one; they count from the others' side."""
         if "top_weights" not in constants:
             return None
-        first, second, third, offset = map(float, constants["top_weights"].ravel())
-        low, high = map(float, constants["top_highest"].ravel()[:2])
+        first, second, third, offset = map(float, -constants["top_weights"].ravel())
+        low, high = map(float, -constants["top_lowest"].ravel()[:2])
         return cls(offset, (first, second, third), (low, high))
 
     @property

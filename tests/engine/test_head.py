@@ -30,6 +30,7 @@ from service.heads.build import build, short_graph
 from service.heads.entropy import EntropyTemperature
 from service.heads.publish import write
 from service.heads.stages import Stages
+from service.heads.top import TopLabel
 from service.metadata import SHORT_KEY, Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
@@ -198,6 +199,7 @@ def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k
     assert among["probabilities"].tobytes() == alone.tobytes()
 
 
+TOP = TopLabel(-0.3, (0.6, 1.5, 0.2), (-0.5, 1.2))
 KINDS = {
     "plain": Stages(1.7),
     "laplace": Stages(1.7, laplace=0.1),
@@ -206,6 +208,9 @@ KINDS = {
     "scale": Stages(1.0, scale=np.linspace(0.5, 2, 5), masks_first=True),
     "matrix": Stages(1.0, matrix=np.eye(5) + 0.1, log_input=1.3, masks_first=True),
     "entropy": Stages(1.0, entropy=EntropyTemperature(0.1, 0.4, -1.0, 2.0, 1e-6, 5.0), masks_first=True),
+    "top": Stages(1.7, top=TOP),
+    "laplace top": Stages(1.7, laplace=0.1, top=TOP),
+    "matrix top": Stages(1.0, matrix=np.eye(5) + 0.1, top=TOP, masks_first=True),
 }
 
 
@@ -225,6 +230,20 @@ def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path:
     assert alone == [row.tobytes() for row in batch]
     whole = mine.run(build_feed(rows, mine.temperature), ALL_OUTPUTS)["probabilities"]
     assert whole.tobytes() == batch.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_take_the_short_graph_but_for_a_temperature_that_it_does_not_take(
+    kind: str, tmp_path: Path
+) -> None:
+    mine = Head(write(build(KINDS[kind], 5, Metadata(classes=5)), tmp_path / "model.onnx"))
+    takes = "top" not in kind.split()
+    for t, short in ((0.3, takes), (None, True)):
+        row = Row(array("f", np.arange(5.0).tolist()), None, t, ())
+        assert mine.is_for_short(build_feed([row, row], mine.temperature)) == short
+        mine.run_alone(row, PROBABILITIES)
+        assert bool(mine.bound) == short
+    assert not mine.is_for_short({"logits": np.zeros((1, 5), np.float32), "mask": np.ones((1, 5), bool)})
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 10, 101, 1000])
