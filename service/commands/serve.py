@@ -14,8 +14,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from service.app import Service, create_app
 from service.errors import CannotStart
 from service.process.descriptors import raise_limit
-from service.process.server import Server, run_worker
+from service.process.server import Server
 from service.process.sockets import listen, reserve
+from service.process.worker import run_worker
 from service.process.workers import Workers
 from service.settings import PREFIX, Settings, load
 from service.telemetry import logs

@@ -1,29 +1,22 @@
-"""uvicorn's server as this service runs it, in one process or in a worker."""
+"""uvicorn's server as this service runs it, in one process or in a worker of several."""
 
 import gc
 import logging
-import multiprocessing
-import shutil
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.app import Service, create_app
-from service.errors import CommandError
+from service.app import Service
 from service.process.memory import return_large_blocks
 from service.process.sockets import BACKLOG
-from service.readiness import Readiness
 from service.settings import Settings
-from service.telemetry import logs
 from service.transports.fast_known import KnownProtocol
 from service.transports.ordinary import OrdinaryProtocol
 from service.transports.private_names import missing_names
@@ -32,29 +25,6 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
 GRACE_S: Final = 30  # for what is in flight at shutdown
-
-
-def run_worker(settings: Settings, counts: Path, slot: int, ready: Any, listening: socket.socket) -> None:
-    """One of several workers."""
-    logs.configure(settings.log_level, settings.log_format)
-    try:
-        service = create_app(settings, Readiness(ready, slot), counts, replaces=True)
-    except CommandError as error:
-        logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
-        sys.exit(error.exit_code)
-    server = Server(service)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=stop_with_parent, args=(server, parent), daemon=True).start()
-    server.run(sockets=[listening])
-    if parent is not None and not parent.is_alive():
-        shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
-
-
-def stop_with_parent(server: uvicorn.Server, parent: Any) -> None:
-    """Stop when the parent has died without a word."""
-    parent.join()
-    server.should_exit = True
 
 
 def choose_protocol(settings: Settings) -> type[HttpToolsProtocol]:

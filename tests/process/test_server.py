@@ -1,16 +1,12 @@
-"""The server: which transport it takes, and how a worker that cannot start ends."""
+"""The server: which transport it takes."""
 
-import socket
 from functools import partial
-from pathlib import Path
 
 import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import CannotStart
-from service.process.server import choose_protocol, run_worker
-from service.process.workers import SPAWN
+from service.process.server import choose_protocol
 from service.settings import Settings
 from service.transports.fast_known import KnownProtocol
 from service.transports.ordinary import OrdinaryProtocol
@@ -54,20 +50,3 @@ def test_over_a_uvicorn_that_cannot_carry_it_predictions_are_answered() -> None:
         for _ in range(3):
             answer = running.predict({"logits": [2.0, 1.0, 0.1]})
             assert answer.json()["probabilities"] == pytest.approx([0.659, 0.242, 0.099], abs=1e-3)
-
-
-def test_a_worker_that_cannot_start_says_why_and_ends_with_that_exit_code(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with socket.socket() as listening:
-        settings = Settings(models=tmp_path / "nowhere")
-        process = SPAWN.Process(
-            target=run_worker, args=(settings, tmp_path, 0, SPAWN.RawArray("b", 1), listening), daemon=True
-        )
-        process.start()
-        process.join(60)
-    assert process.exitcode == CannotStart.exit_code
-    logged = capfd.readouterr().err
-    assert "a worker cannot start: " in logged
-    assert "nowhere" in logged
-    assert "Traceback" not in logged
