@@ -86,11 +86,12 @@ def open_journal(settings: Settings, telemetry: Telemetry) -> "Journal | None":
     if settings.journal is None:
         return None
     from service.journal.observer import Journal
+    from service.journal.policy import parse_policy
     from service.journal.segments import Appender, make_folder
 
-    make_folder(settings.journal)
+    parse_policy(settings.label_policy)
     return Journal(
-        Appender(settings.journal, settings.journal_max_mb * 2**20),
+        Appender(make_folder(settings.journal), settings.journal_max_mb * 2**20),
         sample=settings.journal_sample,
         keeps=settings.journal_what,
         id_key=settings.journal_hash_ids.encode(),
@@ -121,6 +122,7 @@ class Service(Dispatcher):
         if self.journal is not None:
             observer = Both(self.journal, observer)  # the mark is that of the traces
         self.over_grpc = over_grpc(settings)
+        gate = Gate(settings.keys, settings.max_body_bytes)
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -134,10 +136,13 @@ class Service(Dispatcher):
         app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
         if settings.console:
             app.include_router(console())
+        if self.journal is not None and settings.journal is not None:
+            from service.api.labels import labels
+
+            app.include_router(labels(settings.journal, self.journal, gate))
         describe(app, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry
-        gate = Gate(settings.keys, settings.max_body_bytes)
         super().__init__(app, gate, Limits.of(settings), observer, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:

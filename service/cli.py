@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "evaluate": Command("service.commands.evaluate", "measure a head on logits and labels"),
     "score": Command("service.commands.score", "put whole files of logits through a head"),
     "export": Command("service.commands.export", "write a head file, alone or onto a classifier"),
+    "live": Command("service.commands.live", "count the labels of served answers; serve --journal starts it itself"),
     "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }
 

@@ -99,6 +99,16 @@ class Settings(BaseSettings):
         description="keep of the ids their hashes alone, made with this key; none keeps them as they came",
     )
     console: bool = Field(True, description="serve the pages of /console/")
+    journal_keep_days: int = Field(30, ge=1, description="days for which answers and their labels are kept")
+    label_policy: str = Field(
+        "arrival",
+        description="when labels count: arrival, as they come; matured:72h, in the order of the answers once those are "
+        "that old; matured:72h:default=LABEL, the same, with a label for those that have got none by then",
+    )
+    label_wait_s: float = Field(
+        600.0, gt=0, le=86_400, description="seconds that a label waits for its answer to be read from the journal"
+    )
+    ece_bound: float = Field(0.02, gt=0, lt=1, description="calibration error above which the absolute alarm goes off")
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
     access_log: bool = Field(False, description="one log line per request")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")

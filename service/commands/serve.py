@@ -5,40 +5,28 @@ import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 # numpy's BLAS would start a thread a core for products that are never large here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 from service.app import Service, create_app
+from service.commands.options import add_settings
 from service.errors import CannotStart
 from service.process.descriptors import raise_limit
+from service.process.live import live_process
 from service.process.server import Server
 from service.process.sockets import listen, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
-from service.settings import PREFIX, Settings, load
+from service.settings import Settings, load
 from service.telemetry import logs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One option a setting; what is not given comes from the environment, then from the default."""
-    for name, field in Settings.model_fields.items():
-        default = "none" if field.default in (None, "") else field.default
-        default = f"{default:g}" if isinstance(default, float) else default
-        how: dict[str, Any] = {"metavar": field.title or name.rpartition("_")[2].upper()}
-        if field.annotation is bool:
-            how = {"action": argparse.BooleanOptionalAction}
-        elif get_origin(field.annotation) is Literal:
-            how = {"choices": get_args(field.annotation)}
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            dest=name,
-            default=argparse.SUPPRESS,
-            help=f"{field.description} (default: {default}; {PREFIX}{name.upper()})",
-            **how,
-        )
+    """One option a setting."""
+    add_settings(parser, Settings.model_fields)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,13 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
         settings = settings.model_copy(update={"grpc": reserved.getsockname()[1]})
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
     announce(service, *listening.getsockname()[:2])
-    if settings.workers > 1:
-        del service  # the parent serves nothing
-        with TemporaryDirectory(prefix="calibrant-") as counts:
-            return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
-    server = Server(service)
-    server.run(sockets=[listening])
-    return 0 if server.started else CannotStart.exit_code
+    with live_process(settings):
+        if settings.workers > 1:
+            del service  # the parent serves nothing
+            with TemporaryDirectory(prefix="calibrant-") as counts:
+                return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
+        server = Server(service)
+        server.run(sockets=[listening])
+        return 0 if server.started else CannotStart.exit_code
 
 
 def announce(service: Service, host: str, port: int) -> None:

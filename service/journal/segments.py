@@ -22,24 +22,28 @@ logger = logging.getLogger(__name__)
 
 FRAME: Final = Struct("<4sIIq")
 MAGIC: Final = b"CJ01"
+SEGMENTS: Final = "segments"  # the folder, below that of the journal
 SUFFIX: Final = ".journal"
 MAX_SEGMENT: Final = 16 * 2**20  # bytes, of one that gets no further frame
 MAX_READ: Final = 8 * 2**20  # bytes of frames that are read at once
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the segments, for nobody else to read.
+def make_folder(folder: Path) -> Path:
+    """Make the folder of a journal, for nobody else to read; returns that of its segments.
 
     Raises:
         CannotStart: it cannot be made, or not be written.
     """
     option = "--journal (CALIBRANT_JOURNAL)"
+    segments = folder / SEGMENTS
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        segments.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CannotStart(f"the folder {folder} of {option} cannot be made: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(segments, os.W_OK | os.X_OK):
         raise CannotStart(f"the folder {folder} of {option} cannot be written; expected one of this user's")
+    return segments
 
 
 class Appender:

@@ -18,7 +18,7 @@ from service.journal import observer
 from service.journal.observer import Journal
 from service.journal.packing import hash_id
 from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
-from service.journal.segments import Appender, find_segments
+from service.journal.segments import SEGMENTS, Appender, find_segments
 from tests.conftest import Running, serving
 from tests.journal.reading import blocks, rows
 from tests.transports.infer import PATH
@@ -51,8 +51,8 @@ def test_each_kind_of_request_is_kept_under_the_id_that_was_answered(run: Run, t
     tensor = {"name": "logits", "shape": [1, 2], "datatype": "FP32", "data": [3, 4]}
     assert running.client.post(PATH, json={"id": "open", "inputs": [tensor]}).status_code == 200
     expected["open"] = [[3, 4]]
-    until(lambda: len(rows(tmp_path)) == len(expected))
-    assert rows(tmp_path) == expected
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == len(expected))
+    assert rows(tmp_path / SEGMENTS) == expected
 
 
 def test_a_mask_or_a_temperature_of_ones_own_sets_a_request_apart(run: Run, tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_a_mask_or_a_temperature_of_ones_own_sets_a_request_apart(run: Run, tmp_
     for i, options in enumerate(every):
         running.predict({"logits": [1, 2], **options, "id": f"a{i}"})
         running.predict({"logits": [1, 2], **options}, headers={"x-request-id": f"b{i}"})
-    until(lambda: len(rows(tmp_path)) == 10)
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == 10)
     found = {}
-    for block in blocks(tmp_path):
+    for block in blocks(tmp_path / SEGMENTS):
         assert isinstance(block, Block)
         temperatures = [np.nan] * len(block.ids) if block.temperatures is None else block.temperatures.tolist()
         for key, apart, temperature in zip(block.ids, block.apart.tolist(), temperatures, strict=True):
@@ -95,20 +95,20 @@ def test_errors_evaluations_and_families_of_many_classes_are_not_kept(
             for model in versions.values()
             if model.signature.family.chooses_one and not model.signature.averages
         }
-        until(lambda: kept <= rows(tmp_path).keys())
-    assert "sigmoid" not in rows(tmp_path)
+        until(lambda: kept <= rows(tmp_path / SEGMENTS).keys())
+    assert "sigmoid" not in rows(tmp_path / SEGMENTS)
 
 
 def test_confidence_keeps_the_best_class_and_its_probability_alone(run: Run, tmp_path: Path) -> None:
     running = run(journal=tmp_path, journal_what="confidence")
     running.predict({"logits": [[1, 2, 3], [3, 2, 1]], "id": "many"})
     running.predict({"logits": [3, 2, 1], "outputs": ["log_probabilities"], "id": "log"})
-    until(lambda: len(rows(tmp_path)) == 2)
-    assert rows(tmp_path) == {
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == 2)
+    assert rows(tmp_path / SEGMENTS) == {
         "many": [[pytest.approx(0.66524094)]] * 2,
         "log": [[pytest.approx(0.66524094)]],
     }
-    found = [block for block in blocks(tmp_path) if isinstance(block, Block)]
+    found = [block for block in blocks(tmp_path / SEGMENTS) if isinstance(block, Block)]
     assert [block.kind for block in found] == [BEST, BEST]
     assert [classes.tolist() for block in found if (classes := block.classes) is not None] == [[2, 0], [0]]
 
@@ -118,7 +118,7 @@ def test_what_an_answer_does_not_hold_or_a_prior_changed_is_counted_and_told(run
     running.predict({"logits": [[1, 2], [3, 4]], "outputs": ["prediction"]})
     running.predict({"logits": [[1, 2]], "prior": {"new": [0.5, 0.5], "old": [0.1, 0.9]}})
     running.predict({"logits": [1, 2]})
-    until(lambda: Lost(3) in blocks(tmp_path))
+    until(lambda: Lost(3) in blocks(tmp_path / SEGMENTS))
     assert "calibrant_journal_dropped_rows_total 3.0" in running.client.get("/metrics").text
     until(lambda: "calibrant_journal_rows_total 1.0" in running.client.get("/metrics").text)
 
@@ -131,9 +131,9 @@ def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
             running.predict({"logits": [1, 2]}, headers={"x-request-id": f"request-{i}"})
         journal = running.service.journal
         assert journal is not None
-        until(partial(rows, tmp_path / name))
+        until(partial(rows, tmp_path / name / SEGMENTS))
         until(lambda: not journal.buffer and journal.writing is None)  # noqa: B023 - over before the next
-        kept.append(set(rows(tmp_path / name)))
+        kept.append(set(rows(tmp_path / name / SEGMENTS)))
     assert kept[0] == kept[1]
     assert 4 < len(kept[0]) < 20
 
@@ -141,10 +141,10 @@ def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
 def test_hashed_ids_are_hashed_with_the_key(run: Run, tmp_path: Path) -> None:
     running = run(journal=tmp_path, journal_hash_ids="pepper")
     running.predict({"logits": [1, 2]}, headers={"x-request-id": "secret"})
-    until(lambda: rows(tmp_path))
-    assert list(rows(tmp_path)) == [hash_id(b"secret", b"pepper").decode()]
+    until(lambda: rows(tmp_path / SEGMENTS))
+    assert list(rows(tmp_path / SEGMENTS)) == [hash_id(b"secret", b"pepper").decode()]
     assert hash_id(b"secret", b"salt") != hash_id(b"secret", b"pepper")
-    assert all(b"secret" not in path.read_bytes() for path in find_segments(tmp_path))
+    assert all(b"secret" not in path.read_bytes() for path in find_segments(tmp_path / SEGMENTS))
 
 
 def test_a_service_that_stops_writes_what_it_has_and_one_that_rests_finishes_its_segment(
@@ -155,10 +155,10 @@ def test_a_service_that_stops_writes_what_it_has_and_one_that_rests_finishes_its
     running.predict({"logits": [1, 2]})
     journal = running.service.journal
     assert journal is not None
-    until(lambda: rows(tmp_path) and journal.appender.descriptor is None and journal.timer is None)
+    until(lambda: rows(tmp_path / SEGMENTS) and journal.appender.descriptor is None and journal.timer is None)
     running.predict({"logits": [1, 2]})
     running.server.should_exit = True
-    until(lambda: len(rows(tmp_path)) == 2)
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == 2)
 
 
 def test_without_a_journal_nothing_is_kept_and_nobody_listens_but_the_counts(run: Run) -> None:
@@ -236,5 +236,5 @@ def test_what_a_head_answers_is_kept_where_its_logits_do_not_come_with_the_reque
         signature = running.service.repository.find(name).signature
         logits = [[0.5] * (signature.classes or 3)] * (signature.members or 2)
         running.predict({"logits": [logits], "id": name}, model=name)
-    until(lambda: len(rows(tmp_path)) == len(averaging) > 0)
-    assert {block.kind for block in blocks(tmp_path) if isinstance(block, Block)} == {PROBABILITIES}
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == len(averaging) > 0)
+    assert {block.kind for block in blocks(tmp_path / SEGMENTS) if isinstance(block, Block)} == {PROBABILITIES}

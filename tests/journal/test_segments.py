@@ -151,10 +151,11 @@ def test_what_is_damaged_is_never_read_as_a_frame(tmp_path: Path, damage: Callab
 
 def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "journal"
-    make_folder(folder)
-    assert folder.stat().st_mode & 0o777 == 0o700
-    Appender(folder, MB).append(b"x", 0)
-    assert find_segments(folder)[0].stat().st_mode & 0o777 == 0o600
+    segments = make_folder(folder)
+    assert segments.parent == folder
+    assert folder.stat().st_mode & 0o777 == segments.stat().st_mode & 0o777 == 0o700
+    Appender(segments, MB).append(b"x", 0)
+    assert find_segments(segments)[0].stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,255 @@
+"""The labels of answers: POST /v1/labels, as JSON or NDJSON, and DELETE /v1/labels/{id}.
+
+Once this answers 202 a label is not lost: the live process has it in its store, or it lies in a segment that the live
+process will read.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from service.codec.predict.contract import ErrorAnswer
+from service.errors import BodyTooLarge, InvalidValue, NotJSON, NotReady
+from service.journal.channel import Unreachable, ask
+from service.journal.packing import hash_id
+from service.transports.asgi import Gone, read_body
+from service.transports.gate import Gate
+
+MOST: Final = 10_000
+NDJSON: Final = "application/x-ndjson"
+AWAY_S: Final = 1.0  # for which a live process that did not answer is not asked again
+
+
+class Label(BaseModel):
+    """What a row was."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str = Field(
+        min_length=1, max_length=256, description="Of the request: the id in its body, or its X-Request-Id."
+    )
+    row: int = Field(0, ge=0, lt=2**31, description="Which row of the request.")
+    label: Annotated[int, Field(ge=0, lt=2**31)] | Annotated[str, Field(max_length=1024)] = Field(
+        description="The class: its index, or its label."
+    )
+    at: float | None = Field(
+        None, gt=0, lt=1e11, description="When it was known, seconds since 1970; now, if not given."
+    )
+    replace: bool = Field(False, description="Take it even where another label is kept for the row.")
+
+
+class LabelsRequest(BaseModel):
+    """Labels, in any order; those of one row may come again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    labels: list[Label] = Field(max_length=MOST)
+
+
+class Unknown(BaseModel):
+    """A label without a row."""
+
+    id: str
+    row: int
+    reason: str = Field(description="What is not known: the id, which the label waits for; the row; or the class.")
+
+
+class Conflict(BaseModel):
+    """A label of a row that has another."""
+
+    id: str
+    row: int
+    kept: int = Field(description="The class that was told first, and stays.")
+
+
+class LabelsAnswer(BaseModel):
+    """What became of them."""
+
+    accepted: int = Field(description="Labels that are kept, those that had come before among them.")
+    pending: int = Field(description="Labels that wait: their answer was not read yet, or never will be.")
+    unknown: list[Unknown]
+    conflicts: list[Conflict]
+
+
+class Deleted(BaseModel):
+    """What was deleted."""
+
+    requests: int = Field(description="How many requests had this id.")
+
+
+class Keeps(Protocol):
+    """What of the journal is needed here."""
+
+    id_key: bytes
+
+    async def keep_labels(self, body: bytes) -> None:
+        """Write labels for the live process to find."""
+
+
+ONE: Final = TypeAdapter(Label)
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorAnswer, "description": "Not JSON."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+    422: {"model": ErrorAnswer, "description": "A value is wrong."},
+    503: {"model": ErrorAnswer, "description": "Neither the live process nor the disk takes them."},
+}
+BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"labels": {"type": "array", "maxItems": MOST, "items": Label.model_json_schema()}},
+                    "required": ["labels"],
+                }
+            },
+            NDJSON: {"schema": {"type": "string", "description": "A label a line."}},
+        },
+    }
+}
+
+
+def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
+    """The routes, of the journal in `folder`."""
+    router = APIRouter(prefix="/v1/labels", tags=["labels"])
+    desk = Desk(folder, journal)
+
+    @router.post("", status_code=202, summary="Tell what rows were", responses=REFUSALS, openapi_extra=BODY)
+    async def add(request: Request) -> LabelsAnswer:
+        return await desk.add(await read_labels(request, gate))
+
+    @router.delete("/{id}", summary="Delete what is kept of a request", responses={503: REFUSALS[503]})
+    async def delete(id: str) -> Deleted:  # noqa: A002 - the name in the path
+        return await desk.delete(id)
+
+    return router
+
+
+class Desk:
+    """Hands labels to the live process, or where that does not answer to the disk."""
+
+    def __init__(self, folder: Path, journal: Keeps) -> None:
+        self.folder = folder
+        self.journal = journal
+        self.away_until = 0.0
+
+    async def add(self, given: Sequence[Label]) -> LabelsAnswer:
+        """Keep labels.
+
+        Raises:
+            NotReady: nobody takes them.
+        """
+        rows = [
+            [self.key(one.id), one.row, one.label, None if one.at is None else round(1e9 * one.at), one.replace]
+            for one in given
+        ]
+        found = await self.ask({"do": "labels", "labels": rows})
+        if found is None:
+            await self.journal.keep_labels(orjson.dumps(rows))
+            return LabelsAnswer(accepted=0, pending=len(given), unknown=[], conflicts=[])
+        return LabelsAnswer(
+            accepted=found["accepted"],
+            pending=found["pending"],
+            unknown=[Unknown(id=given[i].id, row=given[i].row, reason=why) for i, why in found["unknown"]],
+            conflicts=[Conflict(id=given[i].id, row=given[i].row, kept=kept) for i, kept in found["conflicts"]],
+        )
+
+    async def delete(self, key: str) -> Deleted:
+        """Delete what is kept under an id.
+
+        Raises:
+            NotReady: the live process does not answer.
+        """
+        found = await self.ask({"do": "forget", "id": self.key(key)})
+        if found is None:
+            raise NotReady("the live process does not answer, nothing was deleted; try again in a moment")
+        return Deleted(requests=found["requests"])
+
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """What the live process answers; none where it does not, or its store is away."""
+        if time.monotonic() < self.away_until:
+            return None
+        try:
+            found = await ask(self.folder, message)
+        except Unreachable:
+            found = {"away": True}
+        if "away" in found:
+            self.away_until = time.monotonic() + AWAY_S
+            return None
+        return found
+
+    def key(self, given: str) -> str:
+        """What the journal has for an id."""
+        return hash_id(given.encode(), self.journal.id_key).decode() if self.journal.id_key else given
+
+
+async def read_labels(request: Request, gate: Gate) -> Sequence[Label]:
+    """The labels of a body.
+
+    Raises:
+        BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
+    """
+    try:
+        body = await read_body(request.receive, gate)
+    except Gone:  # nobody is there to hear it
+        raise NotJSON("the body ended early; expected labels") from None
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return await asyncio.to_thread(parse, body, lines=media_type in (NDJSON, "application/jsonl"))
+
+
+def parse(body: bytes, *, lines: bool) -> Sequence[Label]:
+    """The labels in a JSON object, or one in each of its lines."""
+    try:
+        if lines:
+            return list(parse_lines(body))
+        return LabelsRequest.model_validate_json(body).labels
+    except ValidationError as error:
+        raise refusal(error) from None
+
+
+def parse_lines(body: bytes) -> Iterator[Label]:
+    """A label a line; empty lines are passed over."""
+    found = [line for line in body.splitlines() if line.strip()]
+    if len(found) > MOST:
+        raise BodyTooLarge(f"{len(found)} labels came at once; expected at most {MOST}")
+    for i, line in enumerate(found):
+        try:
+            yield ONE.validate_json(line)
+        except ValidationError as error:
+            raise refusal(error, f"labels[{i}]") from None
+
+
+def refusal(error: ValidationError, place: str = "") -> NotJSON | InvalidValue:
+    """The error for what pydantic found first."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    for part in first["loc"]:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part in Label.model_fields or part == "labels":
+            place += f".{part}" if place else part
+    if first["type"] == "json_invalid":
+        return NotJSON(f"{place or 'the body'} is not JSON; expected an object of labels")
+    if first["type"] == "extra_forbidden":
+        known = Label.model_fields if place.startswith("labels") else LabelsRequest.model_fields
+        return InvalidValue(f"{place or 'the body'} has an unknown key; expected {', '.join(known)}")
+    expected = EXPECTED.get(place.rpartition(".")[2], "an object of id, row and label")
+    return InvalidValue(
+        f"{place or 'the body'} is {'missing' if first['type'] == 'missing' else 'wrong'}; expected {expected}"
+    )
+
+
+EXPECTED: Final = {
+    "labels": f"a list of at most {MOST} labels",
+    "id": "a string of 1 to 256 characters",
+    "row": "a whole number from 0 on",
+    "label": "the index of a class from 0 on, or its label",
+    "at": "seconds since 1970",
+    "replace": "true or false",
+}

@@ -1,0 +1,204 @@
+"""Labels counted: each once, in an order that stays, into the monitor of its model's version.
+
+The monitor's state is written with the numbers of the labels that it has counted, in one transaction. Under `arrival` a
+label counts when it comes; under `matured` in the order of the answers, once these are old enough, with a default label
+or none for those that have got none by then.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.journal.policy import Policy
+from service.journal.rows import MOST_CLASSES, Kept, row_of, unpack_log_p
+from service.journal.store import Store
+from service.live.monitor import Monitor
+from service.live.records import RECORD
+from service.live.reference import Reference
+from service.metadata import Metadata
+
+STEP: Final = 1000  # answers that mature at once
+
+
+class Counted(NamedTuple):
+    """A label with the answer that it belongs to."""
+
+    kept: Kept
+    row: int
+    label: int
+    at_ns: int
+
+
+class Counting:
+    """The monitors of a store, and who calls them."""
+
+    def __init__(self, store: Store, policy: Policy, bound: float) -> None:
+        self.store = store
+        self.policy = policy
+        self.bound = bound
+        self.monitors: dict[int, Monitor] = {}
+        self.abouts: dict[int, Metadata] = {}
+        self.changed: set[int] = set()
+
+    def forget(self) -> None:
+        """A transaction was undone: what is in memory may be ahead of the store."""
+        self.monitors.clear()
+        self.abouts.clear()
+
+    def about(self, model: int) -> Metadata | None:
+        """What the head file said of itself."""
+        if model not in self.abouts:
+            text = self.store.about(model)
+            if text is None:
+                return None
+            self.abouts[model] = Metadata.model_validate_json(text)
+        return self.abouts[model]
+
+    def monitor(self, model: int) -> Monitor:
+        """The monitor of a model, as the store has it."""
+        counted, state = self.store.state(model)
+        known = self.monitors.get(model)
+        if known is None or known.n != counted or self.store.db.shared:
+            about = self.about(model)
+            reference = Reference() if about is None else Reference.from_metadata(about)
+            if state is None:
+                known = Monitor(reference, bound=self.bound, policy=self.policy.name)
+            else:
+                known = Monitor.restore(reference, json.loads(state))
+            self.monitors[model] = known
+        return known
+
+    def save(self, model: int, monitor: Monitor) -> None:
+        """Write the state of a monitor."""
+        self.store.set_state(model, monitor.n, json.dumps(monitor.state()))
+        self.changed.add(model)
+
+    def insert(self, model: int, labels: Sequence[Counted]) -> None:
+        """Write labels that are new, numbered where they count now."""
+        if not labels:
+            return
+        numbers: list[int | None] = [None] * len(labels)
+        if self.policy.after_ns is None:
+            numbers = self.count(model, labels)
+        self.store.add_labels(
+            (one.kept.day, one.kept.seq, one.row, one.label, one.at_ns, number)
+            for one, number in zip(labels, numbers, strict=True)
+        )
+        self.changed.add(model)
+
+    def count(self, model: int, labels: Sequence[Counted]) -> list[int | None]:
+        """Count labels in this order, and return their numbers; rows without a predicted class have none."""
+        monitor = self.monitor(model)
+        rows, probabilities, counts = self.records(model, labels)
+        chosen = np.flatnonzero(counts)
+        numbers: list[int | None] = [None] * len(labels)
+        for i, at in enumerate(chosen.tolist()):
+            numbers[at] = monitor.n + i
+        rows = rows[chosen]
+        rows["index"] = np.arange(monitor.n, monitor.n + len(rows))
+        monitor.update(rows, None if probabilities is None else probabilities[chosen])
+        self.save(model, monitor)
+        return numbers
+
+    def records(
+        self, model: int, labels: Sequence[Counted]
+    ) -> tuple[NDArray[Any], NDArray[np.float64] | None, NDArray[np.bool_]]:
+        """Records `[n]`, probabilities `[n, K]` where they were kept, and whether each row has a predicted class."""
+        about = self.about(model)
+        groups = [] if about is None else [*about.calibrator.get("group_temperatures", {})]
+        rows = np.zeros(len(labels), RECORD)
+        rows["alpha"] = np.nan
+        kept_p: list[NDArray[np.float64]] = []
+        names: list[str | None] = [None] * len(labels)
+        for i, (record, (kept, row, label, at_ns)) in enumerate(zip(rows, labels, strict=True)):
+            predicted = int(np.frombuffer(kept.classes, "<i4", 1, 4 * row)[0])
+            confidence = float(np.frombuffer(kept.confidences, "<f4", 1, 4 * row)[0])
+            group = 0 if kept.groups is None else int(np.frombuffer(kept.groups, "<u2", 1, 2 * row)[0])
+            if kept.log_p is None:
+                k = about.classes if about and about.classes else 2
+                log_p, brier = spread(confidence, predicted == label, k)
+            else:
+                every = unpack_log_p(row_of(kept.log_p, kept.n, row))
+                p = np.exp(every)
+                log_p, brier = float(every[label]), float((p * p).sum() - 2 * p[label] + 1)
+                kept_p.append(p)
+            record["predicted"], record["label"], record["confidence"] = predicted, label, confidence
+            record["log_p"], record["brier"], record["apart"] = log_p, brier, kept.apart
+            record["predicted_ns"], record["labelled_ns"] = kept.at_ns, at_ns
+            names[i] = groups[group - 1] if 0 < group <= len(groups) else None
+        rows["group"] = names
+        whole = len(kept_p) == len(labels) > 0 and len({len(p) for p in kept_p}) == 1 and len(kept_p[0]) <= MOST_CLASSES
+        return rows, np.array(kept_p) if whole else None, rows["predicted"] >= 0
+
+    def replace(self, kept: Kept, row: int, label: int) -> None:
+        """Take another label for a row: the measures change, evidence stays."""
+        before, at_ns, number = self.store.label((kept.day, kept.seq, row))
+        if number is not None:
+            monitor = self.monitor(kept.model)
+            rows, _, _ = self.records(kept.model, [Counted(kept, row, one, at_ns) for one in (before, label)])
+            monitor.replace(rows[:1], rows[1:])
+            self.save(kept.model, monitor)
+        self.store.replace_label((kept.day, kept.seq, row), label)
+
+    def mature(self, now_ns: int) -> bool:
+        """Count the next answers that are old enough; whether there may be more."""
+        if self.policy.after_ns is None:
+            return False
+        more = False
+        for model in self.store.models():
+            self.store.lock(model)
+            answers = self.store.matured(model, now_ns - self.policy.after_ns, STEP)
+            if not answers:
+                continue
+            more |= len(answers) == STEP
+            self.count_matured(model, answers)
+            self.store.set_matured(model, answers[-1].day, answers[-1].seq)
+        return more
+
+    def count_matured(self, model: int, answers: Sequence[Kept]) -> None:
+        """Count the labels of answers in their order, and number them."""
+        there: dict[tuple[int, int, int], tuple[int, int]] = {}
+        for day in sorted({one.day for one in answers}):
+            for seq, row, label, at_ns in self.store.labelled(day, [one.seq for one in answers if one.day == day]):
+                there[day, seq, row] = label, at_ns
+        default = self.default(model)
+        labels: list[Counted] = []
+        given: list[bool] = []
+        for kept in answers:
+            for row in range(kept.n):
+                found = there.get((kept.day, kept.seq, row))
+                if found is not None or default is not None:
+                    label, at_ns = found or (default or 0, kept.at_ns + (self.policy.after_ns or 0))
+                    labels.append(Counted(kept, row, label, at_ns))
+                    given.append(found is not None)
+        if not labels:
+            return
+        numbers = self.count(model, labels)
+        self.store.number_labels(
+            (number, one.kept.day, one.kept.seq, one.row)
+            for number, one, came in zip(numbers, labels, given, strict=True)
+            if came
+        )
+
+    def default(self, model: int) -> int | None:
+        """The class of answers that got no label."""
+        default = self.policy.default
+        if isinstance(default, str):
+            about = self.about(model)
+            names = () if about is None else about.labels or ()
+            return names.index(default) if default in names else None
+        return default
+
+
+def spread(confidence: float, right: bool, k: int) -> tuple[float, float]:
+    """Log-probability of the label and Brier score of a row of which only the confidence was kept.
+
+    As if the other classes had equal shares of the rest.
+    """
+    rest = (1 - confidence) / max(1, k - 1)
+    of_label = confidence if right else rest
+    squares = confidence**2 + (k - 1) * rest**2
+    return float(np.log(of_label)) if of_label > 0 else -np.inf, squares - 2 * of_label + 1

@@ -1,0 +1,129 @@
+"""From segments to the store: each frame once, whatever ends the process in between."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+
+from service.journal.answers import Answers, Heads, answers_of
+from service.journal.ledger import Ledger, digest, from_json
+from service.journal.record import Block, Labels, read_blocks
+from service.journal.rows import Kept, pack_log_p
+from service.journal.segments import Frame, find_segments, read_frames, remove_finished
+from service.journal.store import Store
+
+logger = logging.getLogger(__name__)
+
+MAX_FRAMES_S: Final = 0.05  # of frames that are stored in one transaction
+
+
+class Ingest:
+    """Reads the segments of a folder into a store."""
+
+    def __init__(self, folder: Path, store: Store, heads: Heads, ledger: Ledger) -> None:
+        self.folder = folder
+        self.store = store
+        self.heads = heads
+        self.ledger = ledger
+        self.n_lost = 0  # rows that were not kept, as the server told, or as their head was not there
+
+    def read(self) -> Iterator[None]:
+        """Store what there is; a pause after every transaction, in which it may be called again."""
+        paths = find_segments(self.folder)
+        with self.ledger.transaction():
+            positions = self.store.positions()
+            for name in positions.keys() - {path.name for path in paths}:
+                self.store.forget_segment(name)
+        for path in paths:
+            position, more = self.read_some(path)
+            while more:
+                yield
+                position, more = self.read_some(path)
+            with suppress(FileNotFoundError):  # read by another call meanwhile
+                remove_finished(path, position)
+
+    def read_some(self, path: Path) -> tuple[int, bool]:
+        """Store the next frames of a segment in one transaction: how far it is read then, and if that is further."""
+        end = time.monotonic() + MAX_FRAMES_S
+        with self.ledger.transaction():
+            start = position = self.store.position(path.name)
+            try:
+                for frame in read_frames(path, position):
+                    self.store_frame(frame)
+                    position = frame.end
+                    if time.monotonic() > end:
+                        break
+            except (ValueError, FileNotFoundError) as error:
+                # once its writer is through with it, the rest of it is dropped
+                logger.debug("a segment is not read on: %s", error)
+            if position > start:
+                self.store.set_position(path.name, position)
+        return position, position > start
+
+    def store_frame(self, frame: Frame) -> None:
+        """Store a frame inside the open transaction."""
+        kept: list[Kept] = []
+        labels: list[bytes] = []
+        for block in read_blocks(frame.payload):
+            if isinstance(block, Block):
+                kept += self.keep(block, frame.at_ns)
+            elif isinstance(block, Labels):
+                labels.append(block.body)
+            else:
+                self.n_lost += block.n
+        if kept:
+            self.store.add_requests(kept[0].day, kept)
+            if self.store.n_pending():
+                self.ledger.rejoin([one.key for one in kept], frame.at_ns)
+        for body in labels:
+            self.ledger.add([from_json(values) for values in orjson.loads(body)], frame.at_ns)
+
+    def keep(self, block: Block, at_ns: int) -> list[Kept]:
+        """The requests of a block as the store keeps them."""
+        head = self.heads.find(block.model)
+        answers = None if head is None else answers_of(block, head)
+        if head is None or answers is None:
+            self.n_lost += len(block.values)
+            return []
+        model = self.store.model(block.model)
+        if self.store.about(model) is None:
+            self.store.describe(model, head.metadata.model_dump_json(exclude_none=True, exclude={"conformal"}))
+        self.store.count(model, "predictions", len(block.values))
+        return list(requests_of(block, answers, model, at_ns))
+
+
+def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Iterator[Kept]:
+    """The requests of a block, each with its rows."""
+    day = int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9)))
+    log_p, width = (None, 0) if answers.log_p is None else pack_log_p(answers.log_p)
+    classes = answers.classes.astype("<i4").tobytes()
+    confidences = answers.confidences.astype("<f4").tobytes()
+    groups = None if block.groups is None else block.groups.astype("<u2").tobytes()
+    packed = None if log_p is None else np.ascontiguousarray(log_p).tobytes()
+    at = 0
+    for key, n, apart in zip(block.ids, block.rows.tolist(), block.apart.tolist(), strict=True):
+        end = at + n
+        yield Kept(
+            digest(key),
+            day,
+            0,
+            at_ns,
+            model,
+            n,
+            apart,
+            cut(classes, at, end, 4) or b"",
+            cut(confidences, at, end, 4) or b"",
+            cut(groups, at, end, 2),
+            cut(packed, at, end, width),
+        )
+        at = end
+
+
+def cut(data: bytes | None, start: int, stop: int, width: int) -> bytes | None:
+    """The bytes of some rows."""
+    return None if data is None else data[start * width : stop * width]

@@ -1,0 +1,250 @@
+"""The live process: it reads what servers have written, owns the store, joins labels and counts them.
+
+One for a journal's folder: a second one waits until the first has ended. It ends with its parent.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from watchfiles import awatch
+
+from service.journal import channel
+from service.journal.answers import Heads
+from service.journal.counting import Counting
+from service.journal.database import Database
+from service.journal.ingest import Ingest
+from service.journal.ledger import Ledger, digest, from_json
+from service.journal.policy import ARRIVAL, Policy
+from service.journal.segments import SEGMENTS, find_segments
+from service.journal.state import read_state, write_state
+from service.journal.store import Store
+from service.live.report import report
+
+logger = logging.getLogger(__name__)
+
+LOCK: Final = "live.lock"
+STORE: Final = "store.sqlite"
+PAUSE_S: Final = 0.1  # between two looks at the segments
+SEGMENTS_S: Final = 5.0  # a segment that is finished says nothing
+RESTING_S: Final = 60.0
+AWAY_S: Final = 1.0  # until a store that was away is tried again
+PUBLISH_S: Final = 1.0
+DAY_NS: Final = 86_400 * 10**9
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the live process works.
+
+    Attributes:
+        keep_days: how long answers and labels are kept.
+        max_bytes: of the store; beyond that the oldest day goes first.
+        label_wait_s: how long a label waits for its answer to be read.
+        policy: when labels count.
+        bound: of the calibration error, for the absolute alarm.
+    """
+
+    keep_days: int = 30
+    max_bytes: int = 2**30
+    label_wait_s: float = 600.0
+    policy: Policy = ARRIVAL
+    bound: float = 0.02
+
+
+class Live:
+    """The process. Everything happens on its event loop, a transaction at a time."""
+
+    def __init__(self, folder: Path, open_database: Callable[[], Database], heads: Heads, options: Options) -> None:
+        """Open the store.
+
+        Raises:
+            the database's errors: it cannot be opened.
+        """
+        self.folder = folder
+        self.options = options
+        self.store = Store(open_database())
+        self.counting = Counting(self.store, options.policy, options.bound)
+        self.ledger = Ledger(self.store, self.counting)
+        self.ingest = Ingest(folder / SEGMENTS, self.store, heads, self.ledger)
+        self.woken = asyncio.Event()
+        self.stopping = False
+        self.published = 0.0
+        self.swept = 0.0
+        self.models: dict[str, Any] = (read_state(folder) or {}).get("models", {})
+        self.stale = True
+
+    async def run(self) -> None:
+        """Work until `stop`, and once more then."""
+        server = await channel.listen(self.folder, self.answer)
+        watch = asyncio.create_task(self.watch())
+        last = False
+        try:
+            while not last:
+                last = self.stopping
+                try:
+                    await self.work()
+                except self.store.db.errors as error:
+                    logger.warning("the store fails, segments keep what comes: %s", error)
+                    await asyncio.sleep(AWAY_S)
+                    continue
+                if last:
+                    break
+                await asyncio.sleep(PAUSE_S)
+                resting = RESTING_S if not find_segments(self.folder / SEGMENTS) else SEGMENTS_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PUBLISH_S if self.stale else resting):
+                        await self.woken.wait()
+        finally:
+            watch.cancel()
+            server.close()
+            with contextlib.suppress(*self.store.db.errors):
+                self.publish()
+            self.store.db.close()
+
+    def stop(self) -> None:
+        """Read what is there, and end."""
+        self.stopping = True
+        self.woken.set()
+
+    async def watch(self) -> None:
+        """Wake up when a segment grows."""
+        async for _ in awatch(self.folder / SEGMENTS, step=50, debounce=100, rust_timeout=60_000):
+            self.woken.set()
+
+    async def work(self) -> None:
+        """Read what there is, count what has matured, forget what is old, and tell."""
+        self.woken.clear()
+        if self.stopping:
+            self.woken.set()
+        for _ in self.ingest.read():
+            self.stale = True
+            await asyncio.sleep(0)  # a label may be waiting
+            self.tell()
+        if time.monotonic() - self.swept > RESTING_S / 2:
+            self.swept = time.monotonic()
+            self.sweep(time.time_ns())
+        while self.mature():  # noqa: ASYNC110 - nothing is waited for, others have their turn
+            await asyncio.sleep(0)
+        self.tell()
+
+    def mature(self) -> bool:
+        """Count answers that are old enough; whether there may be more."""
+        if self.options.policy.after_ns is None:
+            return False
+        with self.ledger.transaction():
+            return self.counting.mature(time.time_ns())
+
+    def sweep(self, now_ns: int) -> None:
+        """Try labels that wait again, give up on old ones, and forget the days that are over."""
+        with self.ledger.transaction():
+            self.ledger.rejoin(None, now_ns)
+            if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
+                self.stale = True
+                logger.warning("%d labels have found no answer within %g s", n, self.options.label_wait_s)
+        last = int(time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9 - 86_400 * self.options.keep_days)))
+        for day in sorted(self.store.days):
+            if day <= last or (self.store.db.used_bytes() > self.options.max_bytes and len(self.store.days) > 1):
+                with self.ledger.transaction():
+                    self.store.drop_day(day)
+                logger.info("the answers and labels of %d are no longer kept", day)
+
+    # --- what is asked and told
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a message."""
+        do = message["do"]
+        try:
+            if do == "labels":
+                return self.add_labels(message)
+            if do == "forget":
+                return {"requests": self.forget(message["id"].encode())}
+            if do == "acknowledge":
+                return self.acknowledge(message["model"], message["by"])
+        except self.store.db.errors as error:
+            logger.warning("the store fails, segments keep what comes: %s", error)
+            return {"away": str(error)}
+        return {"error": f"{do} is not something to do"}
+
+    def add_labels(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Keep labels; those of answers that were just written are no longer unknown."""
+        for _ in self.ingest.read():
+            pass
+        labels = [from_json(values) for values in message["labels"]]
+        with self.ledger.transaction():
+            outcome = self.ledger.add(labels, time.time_ns())
+        self.stale = True
+        self.woken.set()
+        return {
+            "accepted": outcome.accepted,
+            "pending": outcome.pending,
+            "unknown": list(outcome.unknown.items()),
+            "conflicts": list(outcome.conflicts.items()),
+        }
+
+    def forget(self, key: bytes) -> int:
+        """Delete what came under an id."""
+        for _ in self.ingest.read():
+            pass
+        with self.ledger.transaction():
+            return self.store.forget(digest(key))
+
+    def acknowledge(self, name: str, by: str) -> dict[str, Any]:
+        """Begin a new epoch of a model's monitor."""
+        with self.ledger.transaction():
+            numbers = {known: number for number, known in self.store.models().items()}
+            if name not in numbers:
+                return {"error": f"no label of {name} has come"}
+            self.store.lock(numbers[name])
+            monitor = self.counting.monitor(numbers[name])
+            monitor.acknowledge(by, time.time_ns())
+            self.counting.save(numbers[name], monitor)
+        self.stale = True
+        self.woken.set()
+        return {"epoch": len(monitor.epochs)}
+
+    def tell(self) -> None:
+        """Publish, not too often."""
+        self.stale |= bool(self.counting.changed)
+        if self.stale and time.monotonic() - self.published >= PUBLISH_S:
+            self.publish()
+
+    def publish(self) -> None:
+        """Write what everybody may read."""
+        changed, self.counting.changed = self.counting.changed, set()
+        with self.ledger.transaction():
+            counts, n_pending = self.store.counts(), self.store.n_pending()
+            reports = {}
+            for number, name in self.store.models().items():
+                if number in changed or (name not in self.models and self.store.state(number)[1] is not None):
+                    monitor = self.counting.monitor(number)
+                    groups = {group: report(monitor, group) for group in monitor.groups}
+                    reports[name] = {"report": report(monitor), "groups": groups}
+        for name, numbers in counts.items():
+            self.models[name] = {**self.models.get(name, {}), **numbers, **reports.get(name, {})}
+        state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
+        write_state(self.folder, {**state, "models": self.models})
+        self.published, self.stale = time.monotonic(), False
+
+
+async def hold(folder: Path) -> int:
+    """Wait until no other process has the folder, and hold it: the open file."""
+    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    waited = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not waited:
+                logger.info("another live process has %s, this one waits for it", folder)
+            waited = True
+            await asyncio.sleep(0.1)
+        else:
+            return descriptor

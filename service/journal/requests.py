@@ -1,0 +1,154 @@
+"""What the store knows of requests: how far segments are read, which models there are, and what was answered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from service.journal.database import Database
+from service.journal.rows import Kept
+
+CHUNK: Final = 500  # keys that are looked for at once
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, position BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS days (day BIGINT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS models (
+    id {serial}, name TEXT UNIQUE NOT NULL, about TEXT, state TEXT,
+    predictions BIGINT NOT NULL DEFAULT 0, labels BIGINT NOT NULL DEFAULT 0, conflicts BIGINT NOT NULL DEFAULT 0,
+    counted BIGINT NOT NULL DEFAULT 0, matured_day BIGINT NOT NULL DEFAULT 0, matured_seq BIGINT NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS pending (
+    key {bytes} NOT NULL, row BIGINT NOT NULL, label TEXT NOT NULL, labelled_ns BIGINT NOT NULL,
+    received_ns BIGINT NOT NULL, PRIMARY KEY (key, row));
+"""
+OF_A_DAY: Final = """
+CREATE TABLE IF NOT EXISTS requests_{day} (
+    seq {serial}, key {bytes} NOT NULL, at_ns BIGINT NOT NULL, model BIGINT NOT NULL, n BIGINT NOT NULL,
+    apart BIGINT NOT NULL, classes {bytes} NOT NULL, confidences {bytes} NOT NULL, groups {bytes}, log_p {bytes});
+CREATE INDEX IF NOT EXISTS requests_{day}_key ON requests_{day} (key);
+CREATE TABLE IF NOT EXISTS labels_{day} (
+    seq BIGINT NOT NULL, row BIGINT NOT NULL, label BIGINT NOT NULL, labelled_ns BIGINT NOT NULL, number BIGINT,
+    PRIMARY KEY (seq, row));
+"""
+COLUMNS: Final = "key, at_ns, model, n, apart, classes, confidences, groups, log_p"
+
+
+class Requests:
+    """Segments, models and requests in a database. Everything wants an open transaction."""
+
+    def __init__(self, db: Database) -> None:
+        """Make the tables that are not there, and learn which days are."""
+        self.db = db
+        self.days: set[int] = set()
+        with db.transaction():
+            db.make(TABLES)
+            self.look()
+
+    def look(self) -> None:
+        """Learn which days there are; a transaction that was undone may have made one."""
+        self.days = {int(day) for (day,) in self.db.rows("SELECT day FROM days")}
+
+    # --- segments
+
+    def positions(self) -> dict[str, int]:
+        """How far each segment is read, bytes."""
+        return {name: int(position) for name, position in self.db.rows("SELECT name, position FROM segments")}
+
+    def position(self, name: str) -> int:
+        """How far a segment is read, bytes."""
+        found = self.db.rows("SELECT position FROM segments WHERE name = ?", (name,))
+        return int(found[0][0]) if found else 0
+
+    def set_position(self, name: str, position: int) -> None:
+        self.db.run(
+            "INSERT INTO segments VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+            (name, position),
+        )
+
+    def forget_segment(self, name: str) -> None:
+        self.db.run("DELETE FROM segments WHERE name = ?", (name,))
+
+    # --- models
+
+    def model(self, name: str) -> int:
+        """The number of `MODEL/VERSION`, a new one where it is new."""
+        self.db.run("INSERT INTO models (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (name,))
+        return int(self.db.rows("SELECT id FROM models WHERE name = ?", (name,))[0][0])
+
+    def models(self) -> dict[int, str]:
+        """The names by number."""
+        return dict(self.db.rows("SELECT id, name FROM models ORDER BY id"))
+
+    def about(self, model: int) -> str | None:
+        """What the head file says of itself, as JSON, if a head was there when its rows came."""
+        found: str | None = self.db.rows("SELECT about FROM models WHERE id = ?", (model,))[0][0]
+        return found
+
+    def describe(self, model: int, about: str) -> None:
+        """Keep what the head file says of itself."""
+        self.db.run("UPDATE models SET about = ? WHERE id = ?", (about, model))
+
+    def count(self, model: int, what: str, n: int) -> None:
+        """Add to one of a model's counts."""
+        self.db.run(f"UPDATE models SET {what} = {what} + ? WHERE id = ?", (n, model))  # noqa: S608 - a column's name
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The counts of each model."""
+        names = ("predictions", "labels", "conflicts", "counted")
+        found = self.db.rows(f"SELECT name, {', '.join(names)} FROM models ORDER BY name")  # noqa: S608 - as above
+        return {name: dict(zip(names, map(int, values), strict=True)) for name, *values in found}
+
+    # --- requests
+
+    def add_day(self, day: int) -> None:
+        """Make the tables of a day."""
+        if day not in self.days:
+            self.db.make(OF_A_DAY.replace("{day}", str(day)))
+            self.db.run("INSERT INTO days VALUES (?) ON CONFLICT (day) DO NOTHING", (day,))
+            self.days.add(day)
+
+    def drop_day(self, day: int) -> None:
+        """Forget what was answered on a day, and its labels."""
+        self.db.run(f"DROP TABLE IF EXISTS requests_{day}")
+        self.db.run(f"DROP TABLE IF EXISTS labels_{day}")
+        self.db.run("DELETE FROM days WHERE day = ?", (day,))
+        self.days.discard(day)
+
+    def add_requests(self, day: int, kept: Iterable[Kept]) -> None:
+        """Store the requests of a day."""
+        self.add_day(day)
+        self.db.add_rows(f"requests_{day}", COLUMNS, map(values_of, kept))
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
+        """The requests of these ids; of several under one the newest day's first."""
+        found: dict[bytes, Kept] = {}
+        for day in sorted(self.days, reverse=True):
+            left = [key for key in keys if key not in found]
+            for at in range(0, len(left), CHUNK):
+                condition, values = self.db.among("key", left[at : at + CHUNK])
+                statement = f"SELECT seq, {COLUMNS} FROM requests_{day} WHERE {condition} ORDER BY seq"  # noqa: S608 - as above
+                for row in self.db.rows(statement, values):
+                    one = read_kept(day, row)
+                    found.setdefault(one.key, one)
+        return found
+
+    def forget(self, key: bytes) -> int:
+        """Delete what came under an id, its labels too; returns how many requests there were."""
+        n = 0
+        for day in self.days:
+            self.db.run(
+                f"DELETE FROM labels_{day} WHERE seq IN (SELECT seq FROM requests_{day} WHERE key = ?)",  # noqa: S608 - as above
+                (key,),
+            )
+            n += self.db.run(f"DELETE FROM requests_{day} WHERE key = ?", (key,))  # noqa: S608 - as above
+        self.db.run("DELETE FROM pending WHERE key = ?", (key,))
+        return n
+
+
+def values_of(one: Kept) -> tuple[Any, ...]:
+    """In the order of the columns."""
+    return one.key, one.at_ns, one.model, one.n, int(one.apart), one.classes, one.confidences, one.groups, one.log_p
+
+
+def read_kept(day: int, row: Sequence[Any]) -> Kept:
+    """A request of a day, from its number and the columns."""
+    seq, key, at_ns, model, n, apart, *arrays = row
+    classes, confidences, groups, log_p = (None if one is None else bytes(one) for one in arrays)
+    return Kept(bytes(key), day, seq, at_ns, model, n, bool(apart), classes or b"", confidences or b"", groups, log_p)

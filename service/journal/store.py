@@ -1,0 +1,118 @@
+"""The store of the live process: requests, and the labels that came for them.
+
+Whatever counts once is written in one transaction: requests with how far their segment is read, labels with the state
+of the monitor that has counted them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from service.journal.requests import CHUNK, COLUMNS, Requests, read_kept
+from service.journal.rows import Kept
+
+Place = tuple[int, int, int]  # day, number of the request, row
+
+
+class Store(Requests):
+    """Requests and labels."""
+
+    def lock(self, model: int) -> None:
+        """See that nobody else counts labels of a model until the transaction ends."""
+        self.db.lock(model)
+
+    def add_labels(self, labels: Iterable[tuple[int, int, int, int, int, int | None]]) -> None:
+        """Write labels that are new: day, request, row, class, when it was known, and its number if it was counted."""
+        by_day: dict[int, list[tuple[Any, ...]]] = {}
+        for day, *values in labels:
+            by_day.setdefault(day, []).append(tuple(values))
+        for day, rows in by_day.items():
+            self.db.add_rows(f"labels_{day}", "seq, row, label, labelled_ns, number", rows)
+
+    def labelled(self, day: int, numbers: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """The labels of requests of a day: request, row, class, and when it was known."""
+        found: list[tuple[int, int, int, int]] = []
+        for at in range(0, len(numbers), CHUNK):
+            condition, values = self.db.among("seq", numbers[at : at + CHUNK])
+            statement = f"SELECT seq, row, label, labelled_ns FROM labels_{day} WHERE {condition}"  # noqa: S608 - a number
+            found += self.db.rows(statement, values)
+        return found
+
+    def label(self, place: Place) -> tuple[int, int, int | None]:
+        """The class of a row, when it was known, and its number."""
+        day, seq, row = place
+        statement = f"SELECT label, labelled_ns, number FROM labels_{day} WHERE seq = ? AND row = ?"  # noqa: S608 - as above
+        ((label, labelled_ns, number),) = self.db.rows(statement, (seq, row))
+        return label, labelled_ns, number
+
+    def replace_label(self, place: Place, label: int) -> None:
+        """Take another class for a row."""
+        day, seq, row = place
+        self.db.run(f"UPDATE labels_{day} SET label = ? WHERE seq = ? AND row = ?", (label, seq, row))  # noqa: S608 - as above
+
+    def number_labels(self, numbers: Iterable[tuple[int | None, int, int, int]]) -> None:
+        """Say which numbers labels were counted under: number, day, request, row."""
+        by_day: dict[int, list[tuple[Any, ...]]] = {}
+        for number, day, seq, row in numbers:
+            by_day.setdefault(day, []).append((number, seq, row))
+        for day, rows in by_day.items():
+            self.db.run_many(f"UPDATE labels_{day} SET number = ? WHERE seq = ? AND row = ?", rows)  # noqa: S608 - as above
+
+    # --- labels that wait for their answers to be read
+
+    def put_off(self, key: bytes, row: int, label: str, labelled_ns: int, received_ns: int) -> None:
+        """Keep a label for later, unless one for the same row waits already."""
+        statement = "INSERT INTO pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, row) DO NOTHING"
+        self.db.run(statement, (key, row, label, labelled_ns, received_ns))
+
+    def pending(self, keys: Sequence[bytes] | None = None) -> list[tuple[bytes, int, str, int]]:
+        """The labels that wait, of these ids or of all: id, row, label and when it was known."""
+        columns = "SELECT key, row, label, labelled_ns FROM pending"
+        if keys is None:
+            found = self.db.rows(columns)
+        else:
+            found = []
+            for at in range(0, len(keys), CHUNK):
+                condition, values = self.db.among("key", keys[at : at + CHUNK])
+                found += self.db.rows(f"{columns} WHERE {condition}", values)
+        return [(bytes(key), row, label, labelled_ns) for key, row, label, labelled_ns in found]
+
+    def n_pending(self) -> int:
+        return int(self.db.rows("SELECT count(*) FROM pending")[0][0])
+
+    def drop_pending(self, keys: Iterable[bytes]) -> None:
+        """Forget what waits under these ids."""
+        self.db.run_many("DELETE FROM pending WHERE key = ?", ((key,) for key in keys))
+
+    def expire(self, before_ns: int) -> int:
+        """Give up on labels that came before that; returns how many."""
+        return self.db.run("DELETE FROM pending WHERE received_ns < ?", (before_ns,))
+
+    # --- what was counted
+
+    def state(self, model: int) -> tuple[int, str | None]:
+        """How many labels a model's monitor has counted, and its state."""
+        ((counted, state),) = self.db.rows("SELECT counted, state FROM models WHERE id = ?", (model,))
+        return int(counted), state
+
+    def set_state(self, model: int, counted: int, state: str) -> None:
+        self.db.run("UPDATE models SET counted = ?, state = ? WHERE id = ?", (counted, state, model))
+
+    def matured(self, model: int, until_ns: int, most: int) -> list[Kept]:
+        """The next answers of a model that are as old as that, and have not had their turn yet."""
+        ((day, seq),) = self.db.rows("SELECT matured_day, matured_seq FROM models WHERE id = ?", (model,))
+        found: list[Kept] = []
+        for one in sorted(self.days):
+            if one < day:
+                continue
+            statement = f"SELECT seq, {COLUMNS} FROM requests_{one} WHERE model = ? AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - as above
+            for row in self.db.rows(statement, (model, seq if one == day else 0, most - len(found))):
+                kept = read_kept(one, row)
+                if kept.at_ns > until_ns:  # those behind it wait with it: they have their order
+                    return found
+                found.append(kept)
+            if len(found) == most:
+                break
+        return found
+
+    def set_matured(self, model: int, day: int, seq: int) -> None:
+        self.db.run("UPDATE models SET matured_day = ?, matured_seq = ? WHERE id = ?", (day, seq, model))

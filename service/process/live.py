@@ -1,0 +1,90 @@
+"""The live process beside the server: started with it, started again when it dies, and ended with it."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from service.settings import PREFIX, Settings
+
+logger = logging.getLogger(__name__)
+
+PASSED_ON: Final = (
+    "journal",
+    "journal_keep_days",
+    "journal_max_mb",
+    "label_policy",
+    "label_wait_s",
+    "ece_bound",
+    "models",
+    "default_model",
+    "log_format",
+    "log_level",
+)
+STEADY_S: Final = 10.0  # a process that lives shorter is not started again at once
+MAX_DELAY_S: Final = 30.0
+END_S: Final = 10.0  # to read what is there, at the end
+
+
+@contextmanager
+def live_process(settings: Settings) -> Iterator["LiveProcess | None"]:
+    """The process as long as the server runs, where there is a journal."""
+    if settings.journal is None:
+        yield None
+        return
+    process = LiveProcess(settings)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+class LiveProcess:
+    """The process, and a thread that waits for its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start it."""
+        passed = {PREFIX + name.upper(): str(getattr(settings, name)) for name in PASSED_ON}
+        self.environment = {**os.environ, **passed}
+        self.stopping = threading.Event()
+        self.process = self.start()
+        self.thread = threading.Thread(target=self.watch, name="calibrant-live", daemon=True)
+        self.thread.start()
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start one; its standard input ends when this process does, whatever ends that."""
+        command = [sys.executable, "-m", "service", "live", "--follow"]
+        return subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE)  # noqa: S603 - our own
+
+    def watch(self) -> None:
+        """Start another in the place of one that has died, sooner or later."""
+        delay_s = 0.0
+        while True:
+            try:
+                code = self.process.wait(STEADY_S)
+            except subprocess.TimeoutExpired:
+                delay_s = 0.0
+                continue
+            if self.stopping.wait(delay_s):
+                return
+            logger.warning("the live process (pid %d) ended with exit code %d, another starts", self.process.pid, code)
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+            self.process = self.start()
+            delay_s = min(MAX_DELAY_S, 2 * delay_s + 1)
+
+    def stop(self) -> None:
+        """Let it read what is there, and end."""
+        self.stopping.set()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.thread.join()

@@ -1,0 +1,99 @@
+"""The live process beside the server: started, started again, and ended with it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.journal.state import read_state
+from service.process import live
+from service.process.live import live_process
+from service.settings import Settings
+from tests.conftest import ROOT
+from tests.processes import serve
+
+
+def until(condition: Callable[[], Any], patience_s: float = 30.0) -> Any:
+    """What it says once it is true of it."""
+    end = time.monotonic() + patience_s
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def published(folder: Path) -> dict[str, Any]:
+    return read_state(folder) or {}
+
+
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a short path."""
+    return tmp_path / "j"
+
+
+def test_without_a_journal_there_is_none() -> None:
+    with live_process(Settings()) as process:
+        assert process is None
+
+
+def test_one_that_dies_is_replaced_and_the_last_ends_with_the_server(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "STEADY_S", 0.2)
+    folder.mkdir()
+    (folder / "segments").mkdir()
+    with live_process(Settings(journal=folder, models=ROOT / "models")) as process:
+        assert process is not None
+        first = until(lambda: published(folder).get("pid"))
+        assert first == process.process.pid
+        os.kill(first, signal.SIGKILL)
+        second = until(lambda: published(folder).get("pid") != first and published(folder)["pid"])
+        assert process.process.pid == second
+    assert process.process.returncode == 0
+    assert f"the live process (pid {first}) ended with exit code -9, another starts" in caplog.text
+
+
+def test_one_that_cannot_start_is_tried_again_more_and_more_seldom(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("service.process.live.sys.executable", "/bin/false")
+    process = live.LiveProcess(Settings(journal=folder))
+    wait = process.stopping.wait
+
+    def count(delay_s: float) -> bool:
+        waits.append(delay_s)
+        return wait(0)
+
+    monkeypatch.setattr(process.stopping, "wait", count)
+    until(lambda: len(waits) > 8)
+    process.stop()
+    assert waits[1:8] == [1.0, 3.0, 7.0, 15.0, 30.0, 30.0, 30.0] or waits[:7] == [1.0, 3.0, 7.0, 15.0, 30.0, 30.0, 30.0]
+    assert "ended with exit code 1, another starts" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_ends_when_the_server_is_killed_and_when_it_is_stopped(folder: Path, workers: int) -> None:
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        with serve("--journal", folder, "--workers", workers) as process:
+            process.client.post("/v1/predict", json={"logits": [1, 2], "id": f"{number}"})
+            pid = until(lambda: published(folder).get("pid"))
+            assert Path(f"/proc/{pid}").exists()
+            if number == signal.SIGKILL:
+                process.popen.kill()
+                process.popen.wait()
+            else:
+                code, _ = process.end(number)
+                assert code == 0
+            until(partial(is_gone, pid))
+        (folder / "live.json").unlink()
