@@ -25,6 +25,7 @@ from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start
 from service.telemetry.observer import Both, Observer
 from service.transports.asgi import Dispatcher
+from service.transports.budget import Budget, derive_total
 from service.transports.gate import Gate
 from service.transports.handler import Handler
 from service.transports.limits import Limits
@@ -143,7 +144,8 @@ class Service(Dispatcher):
         describe(app, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry
-        super().__init__(app, gate, Limits.of(settings), observer, access_log=settings.access_log)
+        budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
+        super().__init__(app, gate, Limits.of(settings), budget, observer, access_log=settings.access_log)
 
     def load(self, path: Path) -> Head:
         """A head, as the settings want it run."""
@@ -165,6 +167,7 @@ class Service(Dispatcher):
         self.handler = Handler(
             self.repository,
             self.batcher,
+            self.budget,
             self.observer,
             default_model=settings.default_model,
             default_timeout_s=settings.default_timeout_ms / 1e3,

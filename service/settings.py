@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         0, ge=0, description="requests after which a connection is closed; 0 is any number"
     )
     max_unpacked_ratio: int = Field(200, ge=1, description="bytes that one byte of a compressed body may unpack to")
+    max_request_memory_mb: int = Field(
+        0,
+        ge=0,
+        description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
+    )
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
     watch: bool = Field(True, description="pick up new, changed and removed model files while running")
     drain_delay_s: float = Field(

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry
-from service.engine.queue import MAX_BATCH_NUMBERS, Queue
+from service.engine.queue import MAX_BATCH_NUMBERS, Queue, check_deadline
 from service.engine.refusal import ValueRefused
 from service.engine.rows import Runnable
 from service.engine.runner import Runner, batch_error, check_lengths
@@ -101,16 +101,19 @@ class Batcher:
         """Queue `rows` for `runner` and the graph outputs of `bits`; `done(entry)` follows, never from inside here.
 
         Raises:
-            QueueFull: no room among the waiting rows; nothing was queued.
+            QueueFull: no room among the waiting rows, or too many before these for their deadline; nothing was queued.
             InvalidValue: more rows than would ever find room.
             NotReady: closed, or dead.
         """
         if rows.n > self.max_queue_rows:
             raise InvalidValue(
-                f"{rows.n} rows came in one request; at most {self.max_queue_rows} can be queued", code="too_many_rows"
+                f"{rows.n} rows came in one request; at most {self.max_queue_rows} can be queued (--max-queue-rows)",
+                code="too_many_rows",
             )
         if rows.n > self.max_queue_rows - self.n_waiting or not self.alive:
             self.admit(rows.n)
+        if self.n_waiting > self.max_batch_rows:
+            check_deadline(self.queues.values(), timeout_s)
         entry = Entry(rows, bits, done, clock() + timeout_s, mark)
         if entry.deadline < self.alarm_at:
             self.set_alarm(entry.deadline)
@@ -178,7 +181,7 @@ class Batcher:
         if n_rows > self.max_queue_rows - self.n_waiting:
             raise QueueFull(
                 f"the queue is full: {self.n_waiting} of at most {self.max_queue_rows} rows are waiting; "
-                "try again in a moment"
+                "try again in a moment (--max-queue-rows)"
             )
         if not self.alive:
             raise NotReady("the service is stopping" if self.closed else "the batcher has died")

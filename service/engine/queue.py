@@ -6,7 +6,7 @@ A queue is idle, about to flush, or running; what arrives while a batch runs is 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, Protocol
@@ -16,7 +16,7 @@ from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
 from service.engine.feed import build_feed
 from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
 from service.engine.runner import Arrays, Runner, batch_error, check_lengths, run_bits
-from service.errors import DeadlinePassed, InvalidValue
+from service.errors import DeadlinePassed, InvalidValue, QueueFull
 from service.telemetry.observer import Observer
 
 clock = time.perf_counter
@@ -48,7 +48,7 @@ class Owner(Protocol):
 class Queue:
     """The entries that may share a batch, first come, first served; one batch of them runs at a time."""
 
-    __slots__ = ("batch", "flush_timer", "key", "max_rows", "n_waiting", "owner", "runner", "waiting")
+    __slots__ = ("batch", "flush_timer", "key", "max_rows", "n_waiting", "numbers_a_row", "owner", "runner", "waiting")
 
     def __init__(self, owner: Owner, key: Hashable, runner: Runner, numbers_a_row: int) -> None:
         self.owner = owner
@@ -56,6 +56,7 @@ class Queue:
         self.runner = runner
         self.waiting: deque[Entry] = deque()
         self.n_waiting = 0
+        self.numbers_a_row = numbers_a_row
         self.max_rows = max(1, min(owner.max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))
         self.batch: list[Piece] = []
         if owner.max_wait_s:
@@ -73,6 +74,12 @@ class Queue:
         owner = self.owner
         if owner.max_wait_s and self.n_waiting >= owner.max_batch_rows:
             self.hurry()
+
+    def expected_wait_s(self) -> float:
+        """What the runs of all that waits here are expected to take, seconds."""
+        n_runs, rest = divmod(self.n_waiting, self.max_rows)
+        cost_s, n_numbers = self.runner.cost_s, self.numbers_a_row
+        return n_runs * cost_s(self.max_rows * n_numbers) + (cost_s(rest * n_numbers) if rest else 0.0)
 
     def hurry(self) -> None:
         """Wait for no company any more."""
@@ -211,3 +218,18 @@ class Queue:
             self.flush_timer = self.owner.loop.call_soon(self.flush)
         else:
             self.owner.forget(self)
+
+
+def check_deadline(queues: Iterable[Queue], timeout_s: float) -> None:
+    """Pass where the runs of all that wait in `queues` are expected to be over within `timeout_s`.
+
+    Raises:
+        QueueFull: they are not.
+    """
+    wait_s = sum([queue.expected_wait_s() for queue in queues])
+    if wait_s > timeout_s:
+        raise QueueFull(
+            f"the queue takes about {wait_s:.3g} s, longer than the {timeout_s:.3g} s of the request; try again in a "
+            "moment, or allow more (--default-timeout-ms)",
+            code="deadline_too_close",
+        )

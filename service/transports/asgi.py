@@ -12,6 +12,7 @@ from typing import Any, Final
 from service.errors import AnsweredError, MethodNotAllowed, Unauthorized
 from service.telemetry.logs import log_access
 from service.telemetry.observer import Observer
+from service.transports.budget import Budget
 from service.transports.endpoints import PREDICT, Headers, Target, find_target
 from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles, Starting
@@ -28,6 +29,9 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 GUARDED: Final = (b"/v1/", b"/v2/")  # what a key is needed for; health, metrics and the docs are open
 
 
+REFUSAL: Final = "calibrant.refusal"  # in the scope: the error that our own protocol wants answered
+
+
 class Gone(Exception):
     """The client has left."""
 
@@ -38,8 +42,16 @@ class Dispatcher:
     draining: bool = False
 
     def __init__(
-        self, app: Application, gate: Gate, limits: Limits, observer: Observer, *, access_log: bool = False
+        self,
+        app: Application,
+        gate: Gate,
+        limits: Limits,
+        budget: Budget,
+        observer: Observer,
+        *,
+        access_log: bool = False,
     ) -> None:
+        self.budget = budget
         self.access_log = access_log
         self.limits = limits
         self.connections = Connections(limits)
@@ -60,11 +72,13 @@ class Dispatcher:
             send = logging_send(send, scope["method"], path)
         target = find_target(path)
         request_id, error = self.gate.check(scope["headers"], target.endpoint if target else PREDICT)
+        error = error or scope.get(REFUSAL)
         if target is not None:
             if scope["method"] != "POST":
                 error = MethodNotAllowed(f"{scope['method']} does not {target.endpoint.verb}; POST does", allow="POST")
             await self.answer(target, scope["headers"], request_id, error, receive, send)
-        elif isinstance(error, Unauthorized) and path.startswith(GUARDED):
+        elif REFUSAL in scope or (isinstance(error, Unauthorized) and path.startswith(GUARDED)):
+            assert error is not None  # noqa: S101 - for mypy
             await respond(send, error_response(error), request_id)
         else:
             marking = MarkingSend(send, request_id)

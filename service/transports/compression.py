@@ -56,19 +56,23 @@ def weight(options: bytes) -> float:
         return 1.0
 
 
-def unpack(body: bytes, how: bytes, max_bytes: int, max_ratio: int) -> bytes:
+def unpacked_bound(n_bytes: int, max_bytes: int, max_ratio: int) -> int:
+    """What a body of `n_bytes` may unpack to: `max_ratio` times as much, or a little; never more than `max_bytes`."""
+    return min(max_bytes, max(SMALL, max_ratio * n_bytes))
+
+
+def unpack(body: bytes, how: bytes, max_bytes: int) -> bytes:
     """A body unpacked.
 
     Raises:
         Malformed: it is not packed as `how` says, or breaks off.
-        BodyTooLarge: it would be larger than `max_bytes`, or than `max_ratio` times what came; a small one may be.
+        BodyTooLarge: it would be larger than `max_bytes`.
     """
-    most = min(max_bytes, max(SMALL, max_ratio * len(body)))
     wrapper = CODINGS[how]
     if wrapper == ZLIB and not (len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0):
         wrapper = BARE  # some say deflate and leave the wrapper out
     parts = []
-    left = most
+    left = max_bytes
     while body:
         stream = zlib.decompressobj(wrapper)
         try:
@@ -79,8 +83,10 @@ def unpack(body: bytes, how: bytes, max_bytes: int, max_ratio: int) -> bytes:
             ) from None
         left -= len(part)
         if left < 0:
-            option = "--max-body-bytes" if most == max_bytes else "--max-unpacked-ratio"
-            raise BodyTooLarge(f"the body unpacks to more than {most} bytes, the most that is read ({option})")
+            raise BodyTooLarge(
+                f"the body unpacks to more than {max_bytes} bytes, the most that is read "
+                "(--max-unpacked-ratio, --max-body-bytes)"
+            )
         if not stream.eof:
             raise Malformed(f"the {how.decode()} body breaks off", code="bad_encoding")
         parts.append(part)

@@ -15,7 +15,8 @@ from service.errors import AnsweredError, RunFailed
 from service.repository import Model, Repository
 from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
-from service.transports.compression import choose_coding, find_coding, pack, unpack
+from service.transports.budget import JSON_COST, METERED_FROM, NUMBER_COST, UNPACKING_COST, Budget, json_cost
+from service.transports.compression import choose_coding, find_coding, pack, unpack, unpacked_bound
 from service.transports.endpoints import PLAIN, Target
 from service.transports.response import Reply, Response, answer_response, error_response, server_timing
 from service.transports.turns import Turns
@@ -32,6 +33,7 @@ class Surroundings(Protocol):
 
     repository: Repository
     batcher: Batcher
+    budget: Budget
     observer: Observer
     turns: Turns
     default_model: str
@@ -53,10 +55,12 @@ class Exchange:
         "handler",
         "mark",
         "model",
+        "n_bytes",
         "query",
         "queue_s",
         "reply",
         "request_id",
+        "reserved",
         "run_s",
         "target",
     )
@@ -66,7 +70,9 @@ class Exchange:
         self.handler = handler
         self.target = target
         self.framing = PLAIN
-        self.body = body
+        self.body: Any = body  # bytes, or a message
+        self.n_bytes = 0  # of the body, if it is one that is metered
+        self.reserved = 0  # bytes of the budget
         self.reply: Reply | None = reply
         self.model: Model | None = None
         self.query: Query | None = None
@@ -82,6 +88,8 @@ class Exchange:
 
     def abandon(self) -> None:
         """The client has gone: its rows are dropped at their turn, and nothing is written any more."""
+        if self.reserved:
+            self.reserve(0)
         if self.reply is not None:
             self.reply = None
             if not self.concluded:
@@ -99,6 +107,9 @@ class Exchange:
         try:
             batcher = handler.batcher
             batcher.admit()
+            if self.n_bytes and self.is_json:
+                worst = JSON_COST * self.n_bytes
+                self.reserve(worst if handler.budget.has(worst) else json_cost(self.body))
             target = self.target
             model = self.model = handler.repository.find(target.model or handler.default_model, target.version)
             query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
@@ -107,6 +118,8 @@ class Exchange:
             self.decode_s = clock() - started
             arrays: Arrays = {}
             rows = query.rows
+            if self.n_bytes:
+                self.reserve(NUMBER_COST * rows.n_numbers)
             if rows.n:
                 bits = model.signature.bits(query.needs)
                 timeout_s = query.timeout_s or handler.default_timeout_s
@@ -125,6 +138,20 @@ class Exchange:
             return
         # not before the error is gone, and with it the frames that hold the body
         self.settle(response)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is JSON and nothing else."""
+        return isinstance(self.body, bytes) and self.framing.header_length is None
+
+    def reserve(self, n_bytes: int) -> None:
+        """Hold so much of the budget from now on, more or less than before; raises what it raises."""
+        more = n_bytes - self.reserved
+        if more > 0:
+            self.handler.budget.take(more)
+        elif more < 0:
+            self.handler.budget.give(-more)
+        self.reserved = n_bytes
 
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
@@ -175,13 +202,19 @@ class Exchange:
             self.begin()
         else:
             handler = self.handler
-            self.elsewhere(
-                partial(unpack, self.body, how, handler.max_body_bytes, handler.max_unpacked_ratio), self.begin_unpacked
-            )
+            most = unpacked_bound(len(self.body), handler.max_body_bytes, handler.max_unpacked_ratio)
+            try:
+                self.reserve(UNPACKING_COST * most)
+            except AnsweredError as error:
+                self.settle(self.refuse(error))
+                return
+            self.elsewhere(partial(unpack, self.body, how, most), self.begin_unpacked)
 
     def begin_unpacked(self, body: bytes) -> None:
         """Begin with a body that was packed."""
         self.body = body
+        self.n_bytes = len(body) if len(body) >= METERED_FROM else 0
+        self.reserve(0)
         self.begin()
 
     def elsewhere(self, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
@@ -205,6 +238,8 @@ class Exchange:
         """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
         reply, self.reply = self.reply, None
         self.body, self.query, self.entry = b"", None, None
+        if self.reserved:
+            self.reserve(0)
         if reply is not None:
             reply(response)
 

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import AnsweredError, BodyTooLarge
+from service.errors import AnsweredError, BodyTooLarge, QueueFull
 from service.telemetry.logs import log_access
 from service.transports.endpoints import Target, find_target
 from service.transports.handler import Begun
-from service.transports.ordinary import REST, OrdinaryProtocol, write_headers
+from service.transports.ordinary import REST, OrdinaryProtocol
 from service.transports.response import Response
+from service.transports.section import write_headers
 
 # A body this large is written beside its header section; a smaller one is cheaper joined to it.
 JOINED_BELOW: Final = 2**16
@@ -90,10 +91,20 @@ class FastProtocol(OrdinaryProtocol):
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self.mine = True
         self.parts = []
+        if error is None:
+            error = self.reserve_error()
         self.take(target, request_id, error, keep_alive)
-        if isinstance(error, BodyTooLarge):
+        if isinstance(error, (BodyTooLarge, QueueFull)):
             self.reply(self.dispatcher.refuse(error))
             self.await_body()  # to drop it
+
+    def reserve_error(self) -> AnsweredError | None:
+        """Have room for the body, or say why there is none."""
+        try:
+            self.reserve_announced()
+        except AnsweredError as error:
+            return error
+        return None
 
     def own_target(self) -> Target | None:
         """Whom the request means, if it is one for this transport."""
@@ -167,6 +178,8 @@ class FastProtocol(OrdinaryProtocol):
             transport.write(section + response.body)
         else:
             transport.writelines((section, response.body))
+        if self.reserved and not self.pipeline:
+            self.release()
         if not cycle.keep_alive:
             self.server_state.total_requests += 1
             self.close()

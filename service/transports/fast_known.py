@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.transports.budget import METERED_FROM
 from service.transports.fast import FastProtocol
 from service.transports.gate import new_request_id
 from service.transports.known import Known
@@ -32,7 +33,7 @@ class KnownProtocol(FastProtocol):
         section = data[:end]
         n_came = len(data) - end
         known = self.known.get(section)
-        if known is not None and n_came <= known.n_bytes and not self.busy():
+        if known is not None and n_came <= known.n_bytes and not self.busy() and self.fits(known.n_bytes):
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
             self.timer.stop()
             self.n_requests += 1
@@ -50,6 +51,13 @@ class KnownProtocol(FastProtocol):
         self.section, self.n_came = section, n_came
         super().data_received(data)
         self.remember()
+
+    def fits(self, n_bytes: int) -> bool:
+        """Have room for a body; without, the way through the parser says so."""
+        if n_bytes < METERED_FROM:
+            return True
+        self.n_announced = n_bytes
+        return self.reserve_error() is None
 
     def read_rest(self, data: bytes) -> None:
         """Read more of the body behind headers that are known; what is behind that is another request."""

@@ -6,6 +6,7 @@ from service.engine.batcher import MANY, Batcher
 from service.errors import NotReady
 from service.repository import Repository
 from service.telemetry.observer import Observer
+from service.transports.budget import METERED_FROM, Budget
 from service.transports.endpoints import Headers, Target, read_framing
 from service.transports.exchange import Exchange
 from service.transports.response import Reply, error_response
@@ -48,6 +49,7 @@ class Handler:
         self,
         repository: Repository,
         batcher: Batcher,
+        budget: Budget,
         observer: Observer,
         *,
         default_model: str,
@@ -57,6 +59,7 @@ class Handler:
     ) -> None:
         self.repository = repository
         self.batcher = batcher
+        self.budget = budget
         self.observer = observer
         self.default_model = default_model
         self.default_timeout_s = default_timeout_s
@@ -81,6 +84,8 @@ class Handler:
             if exchange.framing.encoding is not None:
                 exchange.unpack(exchange.framing.encoding)
                 return exchange
+        if n_bytes >= METERED_FROM:
+            exchange.n_bytes = n_bytes
         if n_bytes < OWN_TURN_FROM:
             exchange.begin(n_connections)
         else:

@@ -37,8 +37,8 @@ class Limits(NamedTuple):
         """Those of the settings."""
         return cls(**{name: getattr(settings, name) for name in cls._fields})
 
-    def check_section(self, url: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
-        """Pass a header section that came whole; `version` is that of HTTP.
+    def check_section(self, url: bytes, headers: list[tuple[bytes, bytes]], version: str) -> int:
+        """Pass a header section that came whole; `version` is that of HTTP. The bytes that it announces, 0 for unknown.
 
         Raises:
             URLTooLong, HeadersTooLarge, InvalidHost: what is wrong with it.
@@ -48,13 +48,17 @@ class Limits(NamedTuple):
             raise HeadersTooLarge(
                 f"the request has {len(headers)} headers; expected at most {self.max_headers} (--max-headers)"
             )
-        n_bytes = n_hosts = 0
+        n_bytes = n_hosts = n_announced = 0
         for name, value in headers:
             n_bytes += len(name) + len(value) + FRAMING
-            n_hosts += name == b"host"
+            if name == b"host":
+                n_hosts += 1
+            elif name == b"content-length" and value.isdigit():
+                n_announced = int(value[:18])
         self.check_header_bytes(n_bytes)
         if n_hosts != 1 and (version == "1.1" or n_hosts):
             raise InvalidHost(f"the request has {n_hosts} Host headers; expected one")
+        return n_announced
 
     def check_url(self, url: bytes) -> None:
         """Pass a URL that came whole, or as far as it came."""

@@ -173,7 +173,8 @@ def test_more_than_the_queue_holds_is_refused_and_the_rest_answered() -> None:
             until(lambda: waiting(caller) == 2)
             error = failing(lambda: caller.infer(ONE))
         assert error.code() == Code.RESOURCE_EXHAUSTED
-        assert error.details() == "the queue is full: 2 of at most 2 rows are waiting; try again in a moment"
+        why = "the queue is full: 2 of at most 2 rows are waiting; try again in a moment (--max-queue-rows)"
+        assert error.details() == why
         assert dict(error.trailing_metadata())["retry-after"] == "1"
         assert all(call.result() for call in (first, *queued))
 

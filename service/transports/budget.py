@@ -1,0 +1,86 @@
+"""The memory that requests may take: who takes a body in, decodes it or keeps an answer holds a part of it.
+
+Measured as peaks over all endpoints and encodings: a body on its way takes 4 bytes a byte; a JSON body of short
+numbers is worth up to 41 bytes a byte while it is decoded, run and encoded; and a number up to 83, however it came.
+"""
+
+import asyncio
+from typing import Final
+
+from service import memory
+from service.errors import BodyTooLarge, QueueFull
+
+METERED_FROM: Final = 4096  # bytes of a body; smaller ones are bounded by the queue and the number of connections
+ARRIVAL_COST: Final = 4  # bytes a byte of a body that arrives, and of its answer that leaves
+JSON_COST: Final = 44  # bytes a byte of JSON, whatever it holds
+NUMBER_COST: Final = 90  # bytes a number
+UNPACKING_COST: Final = 2  # bytes a byte that a body may unpack to: the parts, and the whole
+FOR_REQUESTS: Final = 0.75  # of what is free at the start
+LEAST: Final = 32 * 2**20
+SMALL: Final = 2**20  # bytes; the last quarter is for what takes no more
+MUCH: Final = 32 * 2**20  # bytes that were taken at once, after which free memory is given back
+REST_S: Final = 1.0  # after the last of many requests
+OPTION: Final = "(--max-request-memory-mb)"
+
+
+def json_cost(body: bytes) -> int:
+    """What a JSON body takes at most, by the numbers it can hold; counting them takes a millisecond a MB."""
+    return NUMBER_COST * (body.count(b",") + 1) + ARRIVAL_COST * len(body)
+
+
+def derive_total(n_processes: int) -> int:
+    """Bytes for the requests of this process, one of several, from what is free in its cgroup now."""
+    free = memory.limit_bytes() / n_processes - memory.resident_bytes()
+    return max(LEAST, int(FOR_REQUESTS * free))
+
+
+class Budget:
+    """Bytes for requests, and how many of them are taken."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.taken = 0
+        self.peak = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.taken} of {self.total} bytes taken>"
+
+    def has(self, n_bytes: int) -> bool:
+        """Whether there is room for so many bytes."""
+        room = self.total if n_bytes <= SMALL else 0.75 * self.total
+        return self.taken + n_bytes <= room
+
+    def take(self, n_bytes: int) -> None:
+        """Take so many bytes; whoever takes them gives them back.
+
+        Raises:
+            BodyTooLarge: so many are never free.
+            QueueFull: others have them.
+        """
+        if not self.has(n_bytes):
+            if n_bytes > 0.75 * self.total:
+                raise BodyTooLarge(
+                    f"the request may take {n_bytes >> 20} MB of memory, of {int(0.75 * self.total) >> 20} MB that one "
+                    f"may take; expected fewer numbers {OPTION}"
+                )
+            raise QueueFull(
+                f"the memory for requests is taken: {self.taken >> 20} of {self.total >> 20} MB; try again in a moment "
+                f"{OPTION}",
+                code="memory_full",
+            )
+        self.taken += n_bytes
+        self.peak = max(self.peak, self.taken)
+
+    def give(self, n_bytes: int) -> None:
+        """Give bytes back; after many requests, the process gives its free memory back as well."""
+        self.taken -= n_bytes
+        if not self.taken and self.peak > MUCH:
+            self.peak = 0
+            asyncio.get_running_loop().call_later(REST_S, self.rest)
+
+    def rest(self) -> None:
+        """Give free memory back, unless there is more to do."""
+        if self.taken:
+            self.peak = max(self.peak, MUCH + 1)
+        else:
+            memory.give_back()

@@ -1,0 +1,165 @@
+"""The memory for requests: who gets some, who is told to come back, and that all of it comes back."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service import memory
+from service.errors import BodyTooLarge, QueueFull
+from service.transports.budget import ARRIVAL_COST, LEAST, MUCH, NUMBER_COST, Budget, derive_total, json_cost
+from tests.api.bodies import held, until
+from tests.conftest import Running
+from tests.transports.wire import PREDICT, Wire, ids, post, wire
+
+Run = Callable[..., Running]
+MB = 2**20
+
+
+def large(n: int, name: str = "large") -> bytes:
+    """A request with about `n` bytes of short numbers."""
+    body = b'{"logits":[' + b",".join([b"1"] * (n // 2)) + b'],"id":"%s"}' % name.encode()
+    return PREDICT + b"content-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def answered(line: Wire, sent: bytes) -> tuple[int, bytes]:
+    """Status and body of the answer to a request."""
+    line.send(sent)
+    status, _, body = line.answer()
+    return status, body
+
+
+def test_what_is_taken_is_not_there_for_others_until_it_is_given_back() -> None:
+    budget = Budget(100 * MB)
+    budget.take(70 * MB)
+    with pytest.raises(QueueFull, match=r"the memory for requests is taken: 70 of 100 MB; .*--max-request-memory-mb"):
+        budget.take(10 * MB)
+    budget.take(MB)  # little still gets through
+    assert repr(budget) == f"<Budget {71 * MB} of {100 * MB} bytes taken>"
+    budget.give(60 * MB)
+    budget.take(10 * MB)
+
+
+def test_what_never_has_room_is_told_so() -> None:
+    with pytest.raises(BodyTooLarge, match=r"may take 80 MB of memory, of 75 MB that one may take"):
+        Budget(100 * MB).take(80 * MB)
+
+
+def test_the_cost_of_json_goes_by_its_numbers() -> None:
+    assert json_cost(b"[1,2,3]") == 3 * NUMBER_COST + 7 * ARRIVAL_COST
+    assert json_cost(b"[0.123456789012345]") < json_cost(b"[1,2,3,4,5,6,7,8,9]")
+
+
+def test_the_total_is_what_the_cgroup_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "memory.max"
+    monkeypatch.setattr(memory, "LIMITS", (tmp_path / "nowhere", path))
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 100 * MB)
+    path.write_text(f"{1024 * MB}\n")
+    assert derive_total(1) == 3 * 924 * MB // 4
+    assert derive_total(4) == 3 * 156 * MB // 4
+    path.write_text("1\n")
+    assert derive_total(1) == LEAST
+    path.write_text("max\n")
+    assert memory.limit_bytes() > 256 * MB
+
+
+def test_after_many_requests_free_memory_is_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.transports.budget.REST_S", 0.01)
+    given: list[bool] = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(True))
+
+    async def main() -> None:
+        budget = Budget(2 * MUCH)
+        budget.take(MB)
+        budget.give(MB)
+        await asyncio.sleep(0.05)
+        assert not given
+        budget.take(MUCH + 1)
+        budget.give(MUCH + 1)
+        budget.take(MB)  # there is more to do
+        await asyncio.sleep(0.05)
+        assert not given
+        budget.give(MB)
+        await asyncio.sleep(0.05)
+        assert given == [True]
+
+    asyncio.run(main())
+
+
+def test_a_body_for_which_there_is_no_room_is_refused_before_it_comes_and_small_ones_get_through(run: Run) -> None:
+    running = run(max_request_memory_mb=48)
+    with held(running) as hold, wire(running) as first, wire(running) as second, wire(running) as small:
+        first.send(large(700_000, "first"))
+        hold.wait()
+        assert running.service.budget.taken > 30 * MB
+        second.send(PREDICT + b"content-length: 2000000\r\n\r\n")
+        status, headers, body = second.answer()
+        assert (status, headers["retry-after"]) == (429, "1")
+        assert b'"memory_full"' in body
+        small.send(post(name="small"))
+        hold.go.set()
+        assert ids(small.answer(), first.answer()) == ["small", "first"]
+        second.send(b" " * 2_000_000)  # it is read all the same, and dropped
+        assert answered(second, post())[0] == 200
+    until(lambda: running.service.budget.taken == 0)
+
+
+def test_a_body_that_would_take_too_much_for_one_is_refused_by_its_numbers_not_by_its_bytes(run: Run) -> None:
+    running = run(max_request_memory_mb=32)
+    with wire(running) as line:
+        status, body = answered(line, large(1_000_000))
+        assert status == 413
+        assert b"the request may take 46 MB of memory, of 24 MB that one may take" in body
+        long_numbers = post("[" + ",".join(["0.12345678901234567890123456789"] * 32_000) + "]")
+        assert answered(line, long_numbers)[0] == 200
+    until(lambda: running.service.budget.taken == 0)
+
+
+def test_chunks_take_their_room_as_they_come(run: Run) -> None:
+    running = run(max_request_memory_mb=32)
+    with wire(running) as line:
+        line.send(PREDICT + b"transfer-encoding: chunked\r\n\r\n")
+        line.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        until(lambda: running.service.budget.taken > 60_000 * ARRIVAL_COST)
+        running.service.budget.taken += 31 * MB
+        for _ in range(16):
+            line.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        assert line.answer()[0] == 429
+    until(lambda: running.service.budget.taken == 31 * MB)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_whoever_leaves_gives_back_what_it_took(run: Run, whole: bool) -> None:
+    running = run()
+    sent = large(100_000)
+    with held(running) as hold, wire(running) as line:
+        line.send(sent if whole else sent[:-1])
+        until(lambda: running.service.budget.taken > 0)
+        if whole:
+            hold.wait()
+        line.connection.close()
+        until(lambda: running.service.budget.taken == 0)
+        hold.go.set()
+
+
+def test_a_body_that_unpacks_takes_its_room_first(run: Run) -> None:
+    running = run(max_request_memory_mb=32)
+    running.service.budget.taken += 31 * MB
+    answer = running.client.post(
+        "/v2/models/softmax/infer", content=b"x" * 100_000, headers={"content-encoding": "gzip"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_the_known_way_takes_its_room_too(run: Run) -> None:
+    running = run(max_request_memory_mb=48)
+    sent = large(100_000)
+    with wire(running) as line:
+        assert answered(line, sent)[0] == answered(line, sent)[0] == 200
+        until(lambda: running.service.budget.taken == 0)
+        running.service.budget.taken += 47 * MB
+        assert answered(line, sent)[0] == 429
+        running.service.budget.taken -= 47 * MB
+        assert answered(line, sent)[0] == 200
+    until(lambda: running.service.budget.taken == 0)
