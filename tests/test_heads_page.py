@@ -9,7 +9,7 @@ import pytest
 from service.calibration import sparse, temperature
 from service.datasets import files
 from service.datasets.dataset import Dataset, Floats
-from service.families import SOFTMAX, find_family
+from service.families import FAMILIES, SOFTMAX, find_family
 from service.measures.metrics import measure
 from service.measures.scores import score
 from tests.conftest import ROOT
@@ -28,6 +28,11 @@ def halves(shared: Path, name: str) -> tuple[Dataset, Dataset]:
 def softmax(data: Dataset, t: float) -> Floats:
     p, _ = SOFTMAX.distribution(np.asarray(data.logits, np.float64) / t)
     return p
+
+
+def test_every_family_has_its_line() -> None:
+    lines = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert sorted(lines) == sorted(FAMILIES)
 
 
 def test_the_table_of_fits_is_read() -> None:

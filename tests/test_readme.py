@@ -49,6 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         np.savez(folder / f"{name}.npz", logits=3 * logits, labels=labels)
     members = logits[:, None] + random.standard_normal((500, 3, 4)).astype(np.float32)
     np.savez(folder / "members.npz", logits=members, labels=labels)
+    right = logits + random.logistic(size=logits.shape) > 0
+    np.savez(folder / "tags.npz", logits=3 * logits, labels=right.astype(np.int64))
     return folder
 
 
