@@ -59,6 +59,9 @@ class Metadata(BaseModel):
     example: dict[str, Any] | None = Field(
         None, description="A row of the classifier's inputs by name, where made-up numbers or words will not do."
     )
+    class_reference: dict[str, Any] | None = Field(
+        None, description="What the fit knows of single classes, out of fold: see `live.reference`."
+    )
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
     package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.calibration import conformal, folds, groups, methods, select, temperature
+from service.calibration import classes, conformal, folds, groups, methods, select, temperature
 from service.calibration.affine import Form
 from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
@@ -43,6 +43,7 @@ class Proof:
         after: of the same rows, calibrated.
         conformal: by score.
         curve: how often the best class is right at a confidence; none with too few rows to answer any out of fold.
+        classes: what is known of single classes; none where there is no curve, or very many classes.
     """
 
     calibrator: Stages
@@ -54,6 +55,7 @@ class Proof:
     after: Scores
     conformal: dict[Score, Conformal]
     curve: ReferenceCurve | None = None
+    classes: dict[str, Any] | None = None
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Every metric before and after."""
@@ -110,12 +112,16 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     plain = Stages(family=wanted.family)
     after = collect(rows, in_order(logs))
     reference = None if where == "fitted" else curve_fit.fit(after.confidence, after.correct, after.weights)
+    known = None if reference is None or data.weights is not None else classes.fit(logs, rows.labels, reference)
+    by_class = None if known is None else {
+        **known.to_metadata(), "confusion": classes.confusion(after.predictions, rows.labels, data.n_classes)
+    }  # fmt: skip
     test = parts.get("test")
     if test is not None and test is not data:
         before, after, where = score(test, plain.predict), score(test, calibrator.predict), "test"
     else:
         before = score(rows, plain.predict)
-    return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept, reference)
+    return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept, reference, by_class)
 
 
 def cool_logits(data: Dataset) -> Dataset:

@@ -257,6 +257,7 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         masked_fit=data.mask is not None,
         conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
         reference_curve=None if proof.curve is None else proof.curve.to_metadata(),
+        class_reference=proof.classes,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

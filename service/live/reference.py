@@ -76,11 +76,13 @@ class Reference:
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> "Reference":
         """What the file of a head says."""
-        curve = metadata.reference_curve
+        curve, known = metadata.reference_curve, metadata.class_reference
         return cls(
             curve=None if curve is None else ReferenceCurve.from_metadata(curve),
             source="none" if curve is None else "fit",
+            classes=None if known is None else ClassReference.from_metadata(known),
             prior=None if metadata.prior is None else np.array(metadata.prior),
+            confusion=None if known is None else confusion_of(known),
         )
 
     def expect(self, confidence: Floats) -> tuple[Floats, Floats]:
@@ -103,3 +105,13 @@ class Reference:
         if self.curve is None:
             raise ValueError("there is no reference curve; expected one of the fit, or of the first labels")
         return self.curve
+
+
+def confusion_of(stored: dict[str, Any]) -> Floats | None:
+    """The share of rows with prediction i and label j, `[K,K]`; none where no rows are told."""
+    i, j, rows = np.array(stored.get("confusion", []), np.int64).reshape(-1, 3).T
+    if not len(rows):
+        return None
+    found = np.zeros((len(stored["bias"]),) * 2)
+    found[i, j] = rows / rows.sum()
+    return found

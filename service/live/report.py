@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import numpy as np
+
 from service.live.monitor import Monitor
 from service.live.summary import Summary
 
@@ -26,6 +28,7 @@ def report(monitor: Monitor, group: str | None = None) -> dict[str, Any]:
         "policy": monitor.policy,
         "reference": monitor.reference.source,
         "monitors": monitors(monitor, group),
+        "unarmed": unarmed(monitor),
         "epoch": len(monitor.epochs),
         "epochs": monitor.epochs,
         "warnings": warnings(monitor),
@@ -39,6 +42,14 @@ def monitors(monitor: Monitor, group: str | None = None) -> list[dict[str, Any]]
     if monitor.sets.stream.n:
         found.append(monitor.sets.report())
     return found if group is None else [one for one in found if one["scope"] == f"group {group}"]
+
+
+def unarmed(monitor: Monitor) -> list[str]:
+    """The scopes of classes that do not bet: their rows of the fit would have raised a warning, or were too few."""
+    known = monitor.reference.classes
+    if known is None:
+        return []
+    return [f"class {k}" for k in np.flatnonzero(~known.armed)] + ([] if known.bias_armed else ["class bias"])
 
 
 def warnings(monitor: Monitor) -> list[dict[str, Any]]:
