@@ -68,7 +68,7 @@ def class_steps(reference: Reference, k: int, confidence: Floats, right: Bools, 
     chosen = predicted == k
     if chosen.sum() < FEWEST_ROWS:
         return np.zeros((0, N_BETS), np.int64)
-    r, tau = reference.expect_of_class(k, confidence[chosen])
+    r, tau = reference.expect_by_class(predicted[chosen], confidence[chosen])
     return log_steps(e_values(slopes(r), r, tau, right[chosen]))
 
 

@@ -102,11 +102,13 @@ class Evidence:
         r, tau = self.reference.expect(confidence)
         logs = log_steps(e_values(slopes(r), r, tau, hit))
         yield self._all, np.ones(len(rows), bool), logs
-        for k in sorted(self._classes.keys() & set(rows["predicted"].tolist())):
-            chosen = rows["predicted"] == k
-            r, tau = self.reference.expect_of_class(k, confidence[chosen])
-            yield self._classes[k], chosen, log_steps(e_values(slopes(r), r, tau, hit[chosen]))
         known = self.reference.classes
+        if self._classes:
+            r, tau = self.reference.expect_by_class(rows["predicted"], confidence)
+            by_class = log_steps(e_values(slopes(r), r, tau, hit))
+            for k in sorted(self._classes.keys() & set(rows["predicted"].tolist())):
+                chosen = rows["predicted"] == k
+                yield self._classes[k], chosen, by_class[chosen]
         if self._bias is not None and known is not None and probabilities is not None:
             e = class_e_values(probabilities, rows["label"], known.bias, CLASS_ERRORS * known.bias_errors)
             yield self._bias, np.ones(len(rows), bool), log_steps(e)

@@ -5,8 +5,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from service.datasets.dataset import Bools, Floats
-from service.measures.curve import ReferenceCurve, log_odds
+from service.datasets.dataset import Bools, Floats, Ints
+from service.measures.curve import ReferenceCurve, jacobian, log_odds, rate
 from service.metadata import Metadata
 
 ERRORS: Final = 2.0
@@ -90,16 +90,17 @@ class Reference:
         curve = self._known()
         return curve.accuracy(confidence), ERRORS * curve.error(confidence)
 
-    def expect_of_class(self, k: int, confidence: Floats) -> tuple[Floats, Floats]:
-        """The same for answers of class k, on the curve that is moved for it."""
+    def expect_by_class(self, predicted: Ints, confidence: Floats) -> tuple[Floats, Floats]:
+        """The same on the curve that is moved for the answered class of each row, `[n]`."""
         curve, classes = self._known(), self.classes
         if classes is None:
             return self.expect(confidence)
-        moved = ReferenceCurve(curve.a, curve.b + classes.offsets[k], curve.c, curve.covariance, curve.n)
-        r = moved.accuracy(confidence)
-        slope = r * (1 - 1 / (1 + np.exp(-(curve.a * log_odds(confidence) + moved.b))))  # of r, by the offset
-        error = np.hypot(moved.error(confidence), slope * classes.offset_errors[k])
-        return r, CLASS_ERRORS * error
+        odds, offset = log_odds(confidence), classes.offsets[predicted]
+        abc = curve.a, curve.b + offset, curve.c
+        slopes = jacobian(abc, odds)  # by b it is that by the offset, too
+        variance = np.einsum("ij,jk,ik->i", slopes, np.array(curve.covariance), slopes)
+        error = np.sqrt(variance + (slopes[:, 1] * classes.offset_errors[predicted]) ** 2)
+        return rate(abc, odds), CLASS_ERRORS * error
 
     def _known(self) -> ReferenceCurve:
         if self.curve is None:

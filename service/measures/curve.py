@@ -70,13 +70,13 @@ def sigmoid(x: Any) -> Floats:
     return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(x, np.float64))))
 
 
-def rate(abc: Sequence[float] | Floats, odds: Floats) -> Floats:
-    """r at log-odds `[m]`."""
+def rate(abc: Sequence[Any] | Floats, odds: Floats) -> Floats:
+    """r at log-odds `[m]`; each of a, b and c is a number, or one for each of them."""
     a, b, c = abc
     return np.asarray(sigmoid(-c) * sigmoid(a * odds + b))
 
 
-def jacobian(abc: Sequence[float] | Floats, odds: Floats) -> Floats:
+def jacobian(abc: Sequence[Any] | Floats, odds: Floats) -> Floats:
     """The derivatives of r by a, b and c, `[m,3]`."""
     a, b, c = abc
     below = sigmoid(a * odds + b)
