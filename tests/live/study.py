@@ -21,6 +21,7 @@ from service.calibration.methods import Method
 from service.calibration.proof import Wanted, prove
 from service.datasets import files
 from service.datasets.dataset import Bools, Dataset, Floats
+from service.errors import FitError
 from service.heads.stages import Stages
 from service.live.bets import e_values, log_steps, slopes
 from service.live.reference import Reference
@@ -153,7 +154,11 @@ def main(what: str, streams: int, length: int, folder: Path | None) -> None:
             print(line(name, reference, head, parts["test"], streams, length), flush=True)  # noqa: T201
         else:
             for method in ("matrix+entropy", "temperature+top"):
-                head, reference = chain(parts["val"], method)
+                try:
+                    head, reference = chain(parts["val"], method)
+                except FitError as error:
+                    print(method, name, error, flush=True)  # noqa: T201
+                    continue
                 print(method, line(name, reference, head, parts["test"], streams, length), flush=True)  # noqa: T201
 
 
