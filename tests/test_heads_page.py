@@ -6,17 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.calibration import sparse, temperature
+from service.calibration import platt, sparse, temperature
 from service.datasets import files
 from service.datasets.dataset import Dataset, Floats
 from service.families import FAMILIES, SOFTMAX, find_family
 from service.measures.metrics import measure
+from service.measures.multilabel import MultiScores
+from service.measures.multilabel import measure as measure_labels
 from service.measures.scores import score
+from tests.calibration.multilabel import published_labels
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "heads.md").read_text()
 PUBLISHED = {"CIFAR-10": "cifar10_vgg19_bn_chenyaofo", "CIFAR-100": "cifar100_vgg19_bn_chenyaofo"}
 TABLE = re.findall(r"^\| (CIFAR-10+), VGG-19 \| (\w+) \| ([^a-z]*) \|$", PAGE, re.MULTILINE)
+
+LABELS_TABLE = re.findall(r"^\| (CIFAR-10+), VGG-19, as labels \| ([^a-z]*) \|$", PAGE, re.MULTILINE)
 
 
 def halves(shared: Path, name: str) -> tuple[Dataset, Dataset]:
@@ -36,7 +41,7 @@ def test_every_family_has_its_line() -> None:
 
 
 def test_the_table_of_fits_is_read() -> None:
-    assert len(TABLE) == 6
+    assert (len(TABLE), len(LABELS_TABLE)) == (6, 2)
 
 
 @pytest.mark.parametrize(("name", "kind", "cells"), TABLE, ids=[" ".join(line[:2]) for line in TABLE])
@@ -53,6 +58,16 @@ def test_the_table_of_fits_is_that_of_the_published_logits(shared: Path, name: s
         figures += [metrics["brier"], 100 * metrics["ece"], 100 * float(np.isinf(scores.nll).mean())]
     assert figures == pytest.approx(expected, abs=6e-3)
     assert figures[::3] == pytest.approx(expected[::3], abs=6e-5)
+
+
+@pytest.mark.parametrize(("name", "cells"), LABELS_TABLE, ids=[line[0] for line in LABELS_TABLE])
+def test_the_table_of_sigmoids_is_that_of_the_published_logits(name: str, cells: str) -> None:
+    val, test = published_labels(PUBLISHED[name])
+    lines = platt.fit(val)
+    answers = (test.logits, test.logits / platt.common_temperature(val), test.logits * lines.slope + lines.bias)
+    found = [measure_labels(MultiScores.from_scores(x, test.targets)) for x in answers]
+    expected = [f"{one['bce']:.5f}" for one in found] + [f"{100 * one['ece_macro']:.2f}" for one in found]
+    assert cells.split(" | ") == expected
 
 
 def test_a_threshold_means_what_it_says_after_a_fit(shared: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from service.families import find_family
 from tests.conftest import Running
+from tests.transports.infer import framed
 
 ROWS = [[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]]
 DIGITS = "/v1/models/digits/evaluate"
@@ -189,3 +190,38 @@ def test_only_posting_evaluates(families: Running) -> None:
     response = families.client.get("/v1/models/softmax/evaluate")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json()["error"] == "GET does not evaluate; POST does"
+
+
+def test_evaluate_is_json_alone(families: Running) -> None:
+    body, headers = framed({"logits": ROWS, "labels": [2, 0]}, np.array(ROWS, np.float32).tobytes())
+    refused = families.client.post("/v1/models/softmax/evaluate", content=body, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (415, "unsupported_media_type")
+    as_json = families.client.post(
+        "/v1/models/softmax/evaluate", content=body, headers={**headers, "content-type": "application/json"}
+    )
+    assert (as_json.status_code, as_json.json()["code"]) == (400, "not_json")
+
+
+@pytest.mark.parametrize("model", ["sigmoid", "sparsemax", "entmax15", "ensemble-probabilities"])
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"mask": [[True] * 3, [True, False, True]]}, "label_masked"),
+        ({"labels": [[0], [3]]}, "bad_label"),
+        ({"labels": None, "targets": [[0, 0, 1], [0, 2, 0]]}, "bad_target"),
+        ({"label_smoothing": 1}, "bad_label_smoothing"),
+        ({"upstream": [[1, 2, 3], [1, "a", 3]]}, "bad_upstream"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_every_family_refuses_with_the_same_codes(
+    families: Running, model: str, more: dict[str, Any], code: str
+) -> None:
+    one = model != "sigmoid"
+    logits = [[row] * 3 for row in ROWS] if model.startswith("ensemble") else ROWS
+    body: dict[str, Any] = {"logits": logits, "labels": [[2], [1]], **more}
+    if one and body["labels"] is not None:
+        body["labels"] = [label for (label,) in body["labels"]]
+    response = evaluate(families, model, **body)
+    named = None if code == "bad_label_smoothing" else 1
+    assert (response.status_code, response.json()["code"], response.json().get("row")) == (422, code, named)

@@ -1,7 +1,7 @@
 """Heads of every family over HTTP: JSON and the Open Inference Protocol, alone and beside each other."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Running
 from tests.families_made import HEADS
-from tests.transports.infer import outputs, post, tensor, wanted
+from tests.transports.infer import binary, outputs, post, tensor, wanted
 
 ROWS = np.array([[2.0, -1.0, 0.5, 3.0], [0.1, 0.2, 3.0, -2.0]])
 MEMBERS = np.array([[ROWS[0], ROWS[1], ROWS[0]], [ROWS[1], ROWS[1], ROWS[1]]])
@@ -162,3 +162,71 @@ def test_who_asks_beside_others_gets_the_bits_that_it_gets_alone(families: Runni
             return [response.content for response in await asyncio.gather(*posts)]
 
     assert asyncio.run(together()) == alone
+
+
+class Wrong(NamedTuple):
+    """What is refused alike by both protocols: rows, the fields that say more of them, the code and the row."""
+
+    code: str
+    logits: Any
+    more: dict[str, Any]
+    model: str = "softmax"
+    row: int | None = None
+
+
+PAIR = [[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]]
+EVERYWHERE = {
+    "prior of 0": Wrong("bad_prior", PAIR, {"prior": {"old": [1, 0, 1]}}),
+    "short prior": Wrong("bad_prior", PAIR, {"prior": {"old": [1, 1]}}),
+    "negative prior": Wrong("bad_prior", PAIR, {"prior": {"old": [1, 1, -1]}}),
+    "unknown prior": Wrong("bad_prior", PAIR, {"prior": {"new": [1, 1, 1]}}),
+    "prior of a sigmoid": Wrong("bad_prior", PAIR, {"prior": {"old": [0.5, 0.5, 2]}}, "sigmoid"),
+    "prior of a sparse head": Wrong("bad_prior", PAIR, {"prior": {"old": [1, 1, 1], "strength": -1}}, "entmax15"),
+    "threshold": Wrong("invalid_value", PAIR, {"abstain_below": 1.5}),
+    "temperature": Wrong("bad_temperature", PAIR, {"temperature": 0.0}, "sparsemax"),
+    "information": Wrong("unknown_output", PAIR, {"outputs": ["mutual_information"]}),
+    "members": Wrong("wrong_members", PAIR, {}, "ensemble-probabilities-weighted-a"),
+    "no members": Wrong("wrong_shape", [1.0, 2.0], {}, "ensemble-logits"),
+    "classes": Wrong("wrong_classes", PAIR, {}, "sigmoid-affine-a"),
+    "mask": Wrong("wrong_shape", PAIR, {"mask": [[True, False]]}, "sigmoid"),
+    "logit": Wrong("bad_logit", [PAIR[0], [0.0, 1e39, 1.0]], {}, "sigmoid", 1),
+    "member's logit": Wrong("bad_logit", [PAIR, [PAIR[0], [0.0, 1e39, 1.0]]], {}, "ensemble-logits", 1),
+}
+
+
+def inferred(running: Running, wrong: Wrong, *, as_bytes: bool) -> httpx.Response:
+    """The same over the Open Inference Protocol, tensors as JSON or as binary."""
+    tensors = {"logits": np.array(wrong.logits, np.float64)}
+    if "mask" in wrong.more:
+        tensors["mask"] = np.array(wrong.more["mask"])
+    kinds = {name: "BOOL" if values.dtype == np.bool_ else "FP64" for name, values in tensors.items()}
+    header: dict[str, Any] = {
+        "inputs": [
+            binary(name, kinds[name], values.shape, values.nbytes)
+            if as_bytes
+            else tensor(name, kinds[name], values.shape, data=values.tolist())
+            for name, values in tensors.items()
+        ],
+        "parameters": {name: value for name, value in wrong.more.items() if name not in ("mask", "outputs")},
+    }
+    if "outputs" in wrong.more:
+        header["outputs"] = wanted(*wrong.more["outputs"], **({"binary_data": True} if as_bytes else {}))
+    data = [values.tobytes() for values in tensors.values()] if as_bytes else []
+    return post(running, header, *data, path=f"/v2/models/{wrong.model}/infer")
+
+
+@pytest.mark.parametrize("wrong", EVERYWHERE.values(), ids=EVERYWHERE)
+def test_what_is_wrong_has_one_code_in_json_and_in_binary(families: Running, wrong: Wrong) -> None:
+    native = families.predict({"logits": wrong.logits, **wrong.more}, wrong.model)
+    answers = [native, *(inferred(families, wrong, as_bytes=as_bytes) for as_bytes in (False, True))]
+    for answer in answers:
+        assert answer.status_code == 422, answer.text
+        assert (answer.json()["code"], answer.json().get("row")) == (wrong.code, wrong.row), answer.text
+
+
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["JSON", "binary"])
+@pytest.mark.parametrize("output", ["loss", "gradient", "vjp", "metrics"])
+def test_what_evaluate_answers_is_no_output_of_the_protocol(families: Running, output: str, as_bytes: bool) -> None:
+    response = inferred(families, Wrong("unknown_output", PAIR, {"outputs": [output]}), as_bytes=as_bytes)
+    assert (response.status_code, response.json()["code"]) == (422, "unknown_output")
+    assert f"there is no output {output}; there are probabilities, " in response.json()["error"]
