@@ -98,10 +98,10 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 	--no-emit-index-url --no-header --no-annotate --quiet
 lock: .venv/developing           ## Renew the pins in requirements/.
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
-	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --group dev -o requirements/dev.txt
+	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --extra postgres --group dev -o requirements/dev.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
-	$(LOCK) --upgrade --extra grpc --extra otel --constraint requirements/dev.txt -o requirements/image.txt
-	echo onnxruntime | $(LOCK) --upgrade --extra grpc --extra otel --group cuda --excludes - --constraint requirements/image.txt -o requirements/cuda.txt
+	$(LOCK) --upgrade --extra grpc --extra otel --extra postgres --constraint requirements/dev.txt -o requirements/image.txt
+	echo onnxruntime | $(LOCK) --upgrade --extra grpc --extra otel --extra postgres --group cuda --excludes - --constraint requirements/image.txt -o requirements/cuda.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt

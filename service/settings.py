@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         title="FOLDER",
         description="folder in which answers are kept until their labels come, for POST /v1/labels and calibrant live",
     )
+    journal_store: str = Field(
+        "",
+        pattern=r"^(postgres(ql)?://.*)?$",
+        title="postgresql://...",
+        description="a database that several hosts share, in place of SQLite in the folder; needs the extra postgres",
+    )
     journal_what: Literal["logits", "confidence"] = Field(
         "logits", description="what is kept of a row: its logits, or the best class and its probability alone"
     )

@@ -1,6 +1,7 @@
 """Read the journal of `calibrant serve`, and count the labels that come; serve starts this process itself.
 
-`calibrant live label FILE` sends the labels of a file.
+`calibrant live label FILE` sends the labels of a .csv or .parquet to a running service: columns id and label, and where
+there are any row, at (seconds since 1970) and replace.
 """
 
 import argparse
@@ -9,10 +10,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from service.commands.labels import send_file
 from service.commands.options import add_settings
 from service.errors import CannotStart, UsedWrongly
 from service.journal.answers import Heads
@@ -27,6 +30,10 @@ from service.telemetry import logs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of the journal, as `serve` has them, and what to do."""
+    parser.add_argument("action", nargs="?", choices=("run", "label"), default="run", help="what to do (default: run)")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="of label: the table with the labels")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="of label: the service (default: %(default)s)")
+    parser.add_argument("--api-key", default="", metavar="KEY", help="of label: a key of the service")
     parser.add_argument("--follow", action="store_true", help="end when the standard input does, as serve wants it")
     add_settings(parser, PASSED_ON)
 
@@ -34,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Work until a signal, or the end of the standard input."""
     given = vars(arguments)
-    follow = given.pop("follow")
+    action, file, url, key, follow = (given.pop(name) for name in ("action", "file", "url", "api_key", "follow"))
+    if action == "label":
+        return send_labels(file, url, key)
     settings = load(**given)
     logs.configure(settings.log_level, settings.log_format)
     if settings.journal is None:
@@ -42,6 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
     make_folder(settings.journal)
     asyncio.run(work(settings, settings.journal, follow=follow))
     return 0
+
+
+def send_labels(file: Path | None, url: str, key: str) -> int:
+    """Send the labels of a file, and print what became of them; 1 where some were in contradiction."""
+    if file is None:
+        raise UsedWrongly("label wants a file; expected calibrant live label FILE")
+    counts = send_file(file, url, key)
+    words = "{accepted} labels accepted, {pending} pending, {unknown} unknown, {conflicts} conflicts"
+    print(words.format(**{name: counts[name] for name in ("accepted", "pending", "unknown", "conflicts")}))  # noqa: T201 - the terminal is where this belongs
+    return int(counts["conflicts"] > 0)
 
 
 async def work(settings: Settings, folder: Path, *, follow: bool) -> None:
@@ -55,10 +74,11 @@ async def work(settings: Settings, folder: Path, *, follow: bool) -> None:
         bound=settings.ece_bound,
     )
     heads = Heads(settings.models, settings.default_model)
+    database = database_of(settings, folder)
     try:
-        live = Live(folder, lambda: Database(folder / STORE), heads, options)
-    except Database.errors as error:
-        raise CannotStart(f"the store {folder / STORE} cannot be opened: {error}") from error
+        live = Live(folder, database, heads, options)
+    except Exception as error:  # of the database, whichever it is
+        raise CannotStart(f"the store cannot be opened: {error}") from error
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, live.stop)
     # Ctrl-C reaches the server and this process at once: what the server writes last is still to be read
@@ -69,6 +89,24 @@ async def work(settings: Settings, folder: Path, *, follow: bool) -> None:
         await live.run()
     finally:
         os.close(held)
+
+
+def database_of(settings: Settings, folder: Path) -> Callable[[], Database]:
+    """Opens the database of the settings.
+
+    Raises:
+        CannotStart: the extra that it needs is not installed.
+    """
+    address = settings.journal_store
+    if not address:
+        return lambda: Database(folder / STORE)
+    try:
+        from service.journal.postgres import Postgres
+    except ImportError as error:
+        raise CannotStart(
+            f"--journal-store needs the extra postgres, {error.name} is missing: pip install 'calibrant[postgres]'"
+        ) from error
+    return lambda: Postgres(address)
 
 
 def wait_for_end(loop: asyncio.AbstractEventLoop, live: Live) -> None:

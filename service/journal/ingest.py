@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -37,15 +37,22 @@ class Ingest:
         paths = find_segments(self.folder)
         with self.ledger.transaction():
             positions = self.store.positions()
-            for name in positions.keys() - {path.name for path in paths}:
-                self.store.forget_segment(name)
+            if not self.store.db.shared:  # where others read segments, too, these may be theirs
+                self.forget(positions.keys() - {path.name for path in paths})
         for path in paths:
             position, more = self.read_some(path)
             while more:
                 yield
                 position, more = self.read_some(path)
             with suppress(FileNotFoundError):  # read by another call meanwhile
-                remove_finished(path, position)
+                if remove_finished(path, position):
+                    with self.ledger.transaction():
+                        self.forget([path.name])
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget how far segments were read that are gone."""
+        for name in names:
+            self.store.forget_segment(name)
 
     def read_some(self, path: Path) -> tuple[int, bool]:
         """Store the next frames of a segment in one transaction: how far it is read then, and if that is further."""

@@ -70,6 +70,8 @@ class Ledger:
         """One of the store's; where it is undone, what is in memory is read again."""
         try:
             with self.store.db.transaction():
+                if self.store.db.shared:
+                    self.store.look()
                 yield
         except BaseException:
             self.counting.forget()

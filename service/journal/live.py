@@ -144,6 +144,7 @@ class Live:
 
     def sweep(self, now_ns: int) -> None:
         """Try labels that wait again, give up on old ones, and forget the days that are over."""
+        self.stale |= self.store.db.shared  # others may have counted
         with self.ledger.transaction():
             self.ledger.rejoin(None, now_ns)
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
@@ -223,7 +224,8 @@ class Live:
             counts, n_pending = self.store.counts(), self.store.n_pending()
             reports = {}
             for number, name in self.store.models().items():
-                if number in changed or (name not in self.models and self.store.state(number)[1] is not None):
+                told = self.models.get(name, {}).get("counted", 0)
+                if number in changed or counts[name]["counted"] != told:
                     monitor = self.counting.monitor(number)
                     groups = {group: report(monitor, group) for group in monitor.groups}
                     reports[name] = {"report": report(monitor), "groups": groups}

@@ -17,6 +17,7 @@ PASSED_ON: Final = (
     "journal",
     "journal_keep_days",
     "journal_max_mb",
+    "journal_store",
     "label_policy",
     "label_wait_s",
     "ece_bound",

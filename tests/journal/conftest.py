@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from service.journal.counting import Counting
 from service.journal.database import Database
 from service.journal.ledger import Ledger, digest
 from service.journal.policy import ARRIVAL, Policy
+from service.journal.postgres import Postgres
 from service.journal.rows import Kept, pack_log_p
 from service.journal.store import Store
+from tests.journal.server import Server
 
 NOW: int = 1_790_000_000 * 10**9  # 2026-09-21 13:33:20 UTC
 DAY_NS = 86_400 * 10**9
@@ -74,16 +77,28 @@ class Books:
             return number
 
 
-@pytest.fixture
-def open_database(tmp_path: Path) -> Iterator[Callable[[], Database]]:
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Database]]:
     """Opens the same database each time."""
     opened: list[Database] = []
+    if request.param == "SQLite":
+        open_one: Callable[[], Database] = partial(Database, tmp_path / "store.sqlite")
+    else:
+        open_one = partial(Postgres, request.getfixturevalue("postgres").new_database())
 
-    def open_one() -> Database:
-        opened.append(Database(tmp_path / "store.sqlite"))
+    def open_another() -> Database:
+        opened.append(open_one())
         return opened[-1]
 
-    yield open_one
+    yield open_another
     for one in opened:
         one.close()
 

@@ -23,10 +23,12 @@ from service.journal.database import Database
 from service.journal.ledger import Label
 from service.journal.live import STORE, Live, Options, hold
 from service.journal.policy import Policy
+from service.journal.postgres import Postgres
 from service.journal.record import LOGITS, pack_block, pack_labels
 from service.journal.segments import SEGMENTS, Appender, make_folder
 from service.journal.state import read_state
 from tests.conftest import ROOT
+from tests.journal.server import Server
 from tests.process.test_live import published, until
 from tests.processes import Process, serve
 
@@ -48,8 +50,13 @@ def digits(folder: Path) -> dict[str, Any]:
     return found
 
 
-def open_live(folder: Path, **options: Any) -> Live:
-    return Live(folder, lambda: Database(folder / STORE), Heads(ROOT / "models", "softmax"), Options(**options))
+def open_live(folder: Path, open_database: Callable[[], Database] | None = None, **options: Any) -> Live:
+    return Live(
+        folder,
+        open_database or partial(Database, folder / STORE),
+        Heads(ROOT / "models", "softmax"),
+        Options(**options),
+    )
 
 
 def block(*names: str) -> bytes:
@@ -148,40 +155,50 @@ def free_port() -> int:
         return port
 
 
-def start(folder: Path, port: int) -> Process:
-    process = Process("--journal", folder, "--port", port)
+def start(folder: Path, port: int, *options: str) -> Process:
+    process = Process("--journal", folder, "--port", port, *options)
     process.wait()
     return process
 
 
-def test_no_label_that_was_answered_202_is_lost_and_none_counted_twice(folder: Path) -> None:
+@pytest.mark.parametrize("store", ["SQLite", "PostgreSQL"])
+def test_no_label_that_was_answered_202_is_lost_and_none_counted_twice(
+    folder: Path, store: str, request: pytest.FixtureRequest
+) -> None:
     dice = random.Random(7)
     port = free_port()
-    process = start(folder, port)
+    database: Server | None = request.getfixturevalue("postgres") if store == "PostgreSQL" else None
+    address = "" if database is None else database.new_database()
+    options = () if database is None else ("--journal-store", address)
+    process = start(folder, port, *options)
     traffic = Traffic(port)
     try:
         for kill in range(N_KILLS):
             time.sleep(dice.uniform(0.1, 1.5))
-            if kill % 2:
+            if kill % 3 == 1:
                 traffic.server_away.set()
                 process.client.close()
                 process.popen.kill()
                 process.popen.communicate()
-                process = start(folder, port)
+                process = start(folder, port, *options)
                 traffic.server_away.clear()
+            elif kill % 3 == 2 and database is not None:
+                database.kill()
+                time.sleep(dice.uniform(0, 1))
+                database.start()
             else:
                 os.kill(until(partial(live_pid, process.popen.pid)), signal.SIGKILL)
         time.sleep(1)
         traffic.stop()
         keys = sorted(traffic.told)
-        until(lambda: at_rest(folder, len(keys)), 60)
+        until(lambda: at_rest(folder, len(keys)), 90)
     finally:
         traffic.stop()
         process.client.close()
         process.end(signal.SIGTERM)
     assert traffic.refused == []
     assert len(keys) > N_KILLS
-    check_books(folder, keys)
+    check_books(open_live(folder, partial(Postgres, address) if address else None), keys)
 
 
 def live_pid(parent: int) -> int | None:
@@ -202,9 +219,8 @@ def at_rest(folder: Path, n_keys: int) -> bool:
     return bool(state) and digits(folder).get("labels", 0) + state["pending"] >= 3 * n_keys
 
 
-def check_books(folder: Path, keys: list[str]) -> None:
+def check_books(live: Live, keys: list[str]) -> None:
     """Every label that was answered is there once, and numbered without a gap."""
-    live = open_live(folder)
     try:
         with live.ledger.transaction():
             store = live.store

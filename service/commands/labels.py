@@ -1,0 +1,116 @@
+"""The labels of a file, sent to a running service a few thousand at a time."""
+
+import json
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from service.errors import CommandError, DataError
+
+AT_ONCE: Final = 10_000
+COLUMNS: Final = ("id", "label", "row", "at", "replace")
+TIMEOUT_S: Final = 60.0
+TRUE: Final = {"true": True, "false": False, "1": True, "0": False}
+
+
+class NotTaken(CommandError):
+    """The service did not take the labels."""
+
+
+def send_file(path: Path, url: str, key: str) -> Counter[str]:
+    """Send every label of a file, and return what became of them; sent again, they are accepted again.
+
+    Raises:
+        DataError: the file does not read, with the row.
+        NotTaken: the service is not there, or refuses.
+    """
+    counts: Counter[str] = Counter()
+    for some in read_labels(path):
+        answer = post(f"{url.rstrip('/')}/v1/labels", {"labels": some}, key)
+        counts["accepted"] += answer["accepted"]
+        counts["pending"] += answer["pending"]
+        counts["unknown"] += max(0, len(answer["unknown"]) - answer["pending"])  # what waits is among them
+        counts["conflicts"] += len(answer["conflicts"])
+    return counts
+
+
+def read_labels(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The labels of a table, `AT_ONCE` at a time."""
+    from service.datasets.tables import open_table
+
+    table = open_table(path)
+    if missing := {"id", "label"} - {*table.names}:
+        raise DataError(
+            f"{path.name} has no column {min(missing)}; expected id and label, and row, at and replace if any"
+        )
+    names = tuple(name for name in COLUMNS if name in table.names)
+    start = 0
+    for piece in table.pieces(AT_ONCE, names):
+        rows = piece.to_pylist()
+        yield [read_label(row, start + i) for i, row in enumerate(rows)]
+        start += len(rows)
+
+
+def read_label(cells: dict[str, Any], row: int) -> dict[str, Any]:
+    """A row of a table as a label; text that is a whole number is the index of a class.
+
+    Raises:
+        DataError: a cell that means nothing, with its row.
+    """
+    found: dict[str, Any] = {}
+    for name, cell in cells.items():
+        text = str(cell).strip() if cell is not None else ""
+        if text:
+            found[name] = read_cell(name, cell, text, row)
+    for name in ("id", "label"):
+        if name not in found:
+            raise DataError(f"row {row}, column {name}: the cell is empty; expected a value", row=row)
+    return found
+
+
+def read_cell(name: str, cell: Any, text: str, row: int) -> Any:
+    try:
+        match name:
+            case "id":
+                return text
+            case "label":
+                return int(text) if text.isdecimal() else text
+            case "row":
+                return int(text)
+            case "at":
+                return cell.timestamp() if hasattr(cell, "timestamp") else float(text)
+        return TRUE[text.lower()]
+    except (ValueError, KeyError):
+        expected = {"row": "a whole number", "at": "seconds since 1970"}.get(name, "true or false")
+        raise DataError(f"row {row}, column {name}: {text!r}; expected {expected}", row=row) from None
+
+
+def post(url: str, document: Any, key: str) -> dict[str, Any]:
+    """The answer of the service.
+
+    Raises:
+        NotTaken: it is not there, or refuses.
+    """
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+    if not url.startswith(("http://", "https://")):
+        raise NotTaken(f"--url is {url!r}; expected http:// or https://")
+    request = urllib.request.Request(url, json.dumps(document).encode(), headers)  # noqa: S310 - checked above
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        raise NotTaken(f"the service refuses the labels: {sentence_of(error)}") from error
+    except OSError as error:
+        raise NotTaken(f"the service at {url} does not answer ({error}); expected calibrant serve --journal") from error
+
+
+def sentence_of(error: urllib.error.HTTPError) -> str:
+    """What an answer says of its error."""
+    try:
+        return str(json.load(error)["error"])
+    except (ValueError, KeyError):
+        return f"status {error.code}"
