@@ -1,23 +1,26 @@
 """The memory that requests may take: who takes a body in, decodes it or keeps an answer holds a part of it.
 
-Measured as peaks over all endpoints and encodings: a body on its way takes 4 bytes a byte; a JSON body of short
-numbers is worth up to 41 bytes a byte while it is decoded, run and encoded; and a number up to 83, however it came.
+Measured as peaks over all endpoints and encodings: a body on its way takes 2 bytes a byte, its parts and the whole;
+while it is decoded, run and encoded, JSON of short numbers takes up to 41 bytes a byte, and a number, however it came,
+up to 83.
 """
 
 import asyncio
 from typing import Final
 
 from service import memory
-from service.errors import BodyTooLarge, QueueFull
+from service.errors import AnsweredError, BodyTooLarge, QueueFull
 
 METERED_FROM: Final = 4096  # bytes of a body; smaller ones are bounded by the queue and the number of connections
-ARRIVAL_COST: Final = 4  # bytes a byte of a body that arrives, and of its answer that leaves
+ARRIVAL_COST: Final = 2  # bytes a byte of a body that arrives
 JSON_COST: Final = 44  # bytes a byte of JSON, whatever it holds
 NUMBER_COST: Final = 90  # bytes a number
 UNPACKING_COST: Final = 2  # bytes a byte that a body may unpack to: the parts, and the whole
 FOR_REQUESTS: Final = 0.75  # of what is free at the start
 LEAST: Final = 32 * 2**20
 SMALL: Final = 2**20  # bytes; the last quarter is for what takes no more
+LARGE_SHARE: Final = 0.75
+ARRIVING_SHARE: Final = 0.5
 MUCH: Final = 32 * 2**20  # bytes that were taken at once, after which free memory is given back
 REST_S: Final = 1.0  # after the last of many requests
 OPTION: Final = "(--max-request-memory-mb)"
@@ -25,7 +28,7 @@ OPTION: Final = "(--max-request-memory-mb)"
 
 def json_cost(body: bytes) -> int:
     """What a JSON body takes at most, by the numbers it can hold; counting them takes a millisecond a MB."""
-    return NUMBER_COST * (body.count(b",") + 1) + ARRIVAL_COST * len(body)
+    return NUMBER_COST * (body.count(b",") + 1)
 
 
 def derive_total(n_processes: int) -> int:
@@ -35,11 +38,12 @@ def derive_total(n_processes: int) -> int:
 
 
 class Budget:
-    """Bytes for requests, and how many of them are taken."""
+    """Bytes for requests, and how many are taken; at most half by bodies that arrive, so that some can be run."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.taken = 0
+        self.arriving = 0  # of those taken
         self.peak = 0
 
     def __repr__(self) -> str:
@@ -47,8 +51,7 @@ class Budget:
 
     def has(self, n_bytes: int) -> bool:
         """Whether there is room for so many bytes."""
-        room = self.total if n_bytes <= SMALL else 0.75 * self.total
-        return self.taken + n_bytes <= room
+        return self.taken + n_bytes <= (self.total if n_bytes <= SMALL else LARGE_SHARE * self.total)
 
     def take(self, n_bytes: int) -> None:
         """Take so many bytes; whoever takes them gives them back.
@@ -58,18 +61,34 @@ class Budget:
             QueueFull: others have them.
         """
         if not self.has(n_bytes):
-            if n_bytes > 0.75 * self.total:
-                raise BodyTooLarge(
-                    f"the request may take {n_bytes >> 20} MB of memory, of {int(0.75 * self.total) >> 20} MB that one "
-                    f"may take; expected fewer numbers {OPTION}"
-                )
-            raise QueueFull(
-                f"the memory for requests is taken: {self.taken >> 20} of {self.total >> 20} MB; try again in a moment "
-                f"{OPTION}",
-                code="memory_full",
-            )
+            raise self.error(n_bytes, LARGE_SHARE)
+        self.hold(n_bytes)
+
+    def take_arriving(self, n_bytes: int) -> None:
+        """Take bytes for a body that arrives; raises as `take`."""
+        if not self.has(n_bytes) or (n_bytes > SMALL and self.arriving + n_bytes > ARRIVING_SHARE * self.total):
+            raise self.error(n_bytes, ARRIVING_SHARE)
+        self.arriving += n_bytes
+        self.hold(n_bytes)
+
+    def hold(self, n_bytes: int) -> None:
+        """Take bytes that are held already, whether there is room or not."""
         self.taken += n_bytes
         self.peak = max(self.peak, self.taken)
+
+    def error(self, n_bytes: int, share: float) -> AnsweredError:
+        """Why there is no room, where one request may take a share of all."""
+        most = int(share * self.total)
+        if n_bytes > most:
+            return BodyTooLarge(
+                f"the request may take {n_bytes >> 20} MB of memory, of {most >> 20} MB that one may take; expected a "
+                f"smaller one {OPTION}"
+            )
+        return QueueFull(
+            f"the memory for requests is taken, {self.taken >> 20} of {self.total >> 20} MB; "
+            f"try again in a moment {OPTION}",
+            code="memory_full",
+        )
 
     def give(self, n_bytes: int) -> None:
         """Give bytes back; after many requests, the process gives its free memory back as well."""

@@ -24,7 +24,8 @@ class Connection(HttpToolsProtocol):
         assert isinstance(dispatcher, Dispatcher)  # noqa: S101 - the server was wired wrongly otherwise
         self.dispatcher = dispatcher
         self.limits = dispatcher.limits
-        self.reserved = 0  # bytes of the budget, for what arrives and what leaves
+        self.arriving = 0  # bytes of the budget, for bodies on their way
+        self.leaving = 0  # and for answers that wait for their reader
         self.running: Any = None  # uvicorn's cycle that is being answered; `self.cycle` may be of a request behind it
         self.n_unsent = 0  # bytes that wait for a client that does not read
         self.timer = Timer(self.loop, self.expire)
@@ -59,7 +60,8 @@ class Connection(HttpToolsProtocol):
         """The client has gone."""
         super().connection_lost(exc)
         self.forget_cycles()
-        self.release()  # uvicorn has made writing possible again
+        self.release()
+        self.release_leaving()
         self.dispatcher.connections.leave(self.address)
         self.timer.cancel()
         self.send_timer.cancel()
@@ -78,15 +80,15 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read."""
         super().pause_writing()
-        self.n_unsent = self.transport.get_write_buffer_size()
+        self.n_unsent = self.leaving = self.transport.get_write_buffer_size()
+        self.dispatcher.budget.hold(self.leaving)
         self.send_timer.set(WINDOW_S)
 
     def resume_writing(self) -> None:
         """The client reads again."""
         super().resume_writing()
         self.send_timer.stop()
-        if not self.busy():
-            self.release()
+        self.release_leaving()
 
     def check_reader(self) -> None:
         """Cut off a client that reads too slowly."""
@@ -105,14 +107,19 @@ class Connection(HttpToolsProtocol):
             BodyTooLarge: there never is.
         """
         if n_bytes >= METERED_FROM:
-            self.dispatcher.budget.take(ARRIVAL_COST * n_bytes)
-            self.reserved += ARRIVAL_COST * n_bytes
+            self.dispatcher.budget.take_arriving(ARRIVAL_COST * n_bytes)
+            self.arriving += ARRIVAL_COST * n_bytes
+
+    def release_leaving(self) -> None:
+        """Give the room for what has left back."""
+        n_bytes, self.leaving = self.leaving, 0
+        self.dispatcher.budget.give(n_bytes)
 
     def release(self) -> None:
-        """Give the room back, unless an answer waits in it for its reader."""
-        if self.reserved and not self.flow.write_paused:
-            self.dispatcher.budget.give(self.reserved)
-            self.reserved = 0
+        """Give the room for what has arrived back."""
+        n_bytes, self.arriving = self.arriving, 0
+        self.dispatcher.budget.arriving -= n_bytes
+        self.dispatcher.budget.give(n_bytes)
 
     def busy(self) -> bool:
         """Whether an answer is owed."""

@@ -178,7 +178,7 @@ class FastProtocol(OrdinaryProtocol):
             transport.write(section + response.body)
         else:
             transport.writelines((section, response.body))
-        if self.reserved and not self.pipeline:
+        if self.arriving and not self.pipeline:
             self.release()
         if not cycle.keep_alive:
             self.server_state.total_requests += 1
