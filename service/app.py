@@ -134,12 +134,14 @@ class Service(Dispatcher):
         )
         app.include_router(operations(self))
         app.include_router(protocol(self))
-        app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers))
+        app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers, settings.journal))
         if settings.console:
             app.include_router(console())
         if self.journal is not None and settings.journal is not None:
+            from service.api.calibration import calibration
             from service.api.labels import labels
 
+            app.include_router(calibration(self, settings.journal))
             app.include_router(labels(settings.journal, self.journal, gate))
         describe(app, guarded=bool(settings.keys))
         translate(app)

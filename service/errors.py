@@ -103,6 +103,12 @@ class NoReport(NotFound):
     code = "no_report"
 
 
+class UnknownGroup(NotFound):
+    """No label of this group was counted."""
+
+    code = "unknown_group"
+
+
 class UnknownVersion(NotFound):
     """The model has no such version."""
 

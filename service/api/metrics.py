@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -16,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 
 from service import __version__
+from service.api.live_metrics import live_metrics
 from service.readiness import State, is_ready
 from service.repository import Model
 from service.telemetry.counts import NO_MODEL, Telemetry, Totals
@@ -27,8 +29,9 @@ MODEL: Final = ("model", "version")
 class Collector:
     """Turns totals and the state of the service into metric families, when asked."""
 
-    def __init__(self, state: State, telemetry: Telemetry, max_queue_rows: int) -> None:
+    def __init__(self, state: State, telemetry: Telemetry, max_queue_rows: int, journal: Path | None = None) -> None:
         self.state = state
+        self.journal = journal
         self.telemetry = telemetry
         self.max_queue_rows = max_queue_rows
 
@@ -40,6 +43,10 @@ class Collector:
         models = [model for versions in self.state.repository.models.values() for model in versions.values()]
         yield from calibration(models)
         yield from processes(totals.pids)
+        if self.journal is not None:
+            from service.journal.state import read_state
+
+            yield from live_metrics(read_state(self.journal) or {})
 
     def gauges(self, totals: Totals) -> Iterator[Metric]:
         """What is so now."""
@@ -144,11 +151,11 @@ def buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return list(zip([*bounds, "+Inf"], histogram.counts.cumsum().tolist(), strict=True))
 
 
-def metrics(state: State, telemetry: Telemetry, max_queue_rows: int) -> APIRouter:
-    """The route; `max_queue_rows` is that of all processes together."""
+def metrics(state: State, telemetry: Telemetry, max_queue_rows: int, journal: Path | None = None) -> APIRouter:
+    """The route; `max_queue_rows` is that of all processes together, `journal` the folder of one."""
     router = APIRouter(tags=["operations"])
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(state, telemetry, max_queue_rows))
+    registry.register(Collector(state, telemetry, max_queue_rows, journal))
 
     @router.get(
         "/metrics",

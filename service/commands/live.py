@@ -1,7 +1,7 @@
 """Read the journal of `calibrant serve`, and count the labels that come; serve starts this process itself.
 
 `calibrant live label FILE` sends the labels of a .csv or .parquet to a running service: columns id and label, and where
-there are any row, at (seconds since 1970) and replace.
+there are any row, at (seconds since 1970) and replace. `calibrant live status` shows what labels say of each version.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from service.commands.labels import send_file
+from service.commands.live_status import show
 from service.commands.options import add_settings
 from service.errors import CannotStart, UsedWrongly
 from service.journal.answers import Heads
@@ -23,6 +24,7 @@ from service.journal.database import Database
 from service.journal.live import STORE, Live, Options, hold
 from service.journal.policy import parse_policy
 from service.journal.segments import make_folder
+from service.journal.state import NAME, read_state
 from service.process.live import PASSED_ON
 from service.settings import Settings, load
 from service.telemetry import logs
@@ -30,7 +32,13 @@ from service.telemetry import logs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of the journal, as `serve` has them, and what to do."""
-    parser.add_argument("action", nargs="?", choices=("run", "label"), default="run", help="what to do (default: run)")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("work", "label", "status"),
+        default="work",
+        help="what to do (default: %(default)s)",
+    )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="of label: the table with the labels")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of label: the service (default: %(default)s)")
     parser.add_argument("--api-key", default="", metavar="KEY", help="of label: a key of the service")
@@ -39,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Work until a signal, or the end of the standard input."""
+    """Work until a signal, or the end of the standard input; or show what was told last."""
     given = vars(arguments)
     action, file, url, key, follow = (given.pop(name) for name in ("action", "file", "url", "api_key", "follow"))
     if action == "label":
@@ -48,6 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
     logs.configure(settings.log_level, settings.log_format)
     if settings.journal is None:
         raise UsedWrongly("there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it")
+    if action == "status":
+        show_status(settings.journal)
+        return 0
     make_folder(settings.journal)
     asyncio.run(work(settings, settings.journal, follow=follow))
     return 0
@@ -61,6 +72,18 @@ def send_labels(file: Path | None, url: str, key: str) -> int:
     words = "{accepted} labels accepted, {pending} pending, {unknown} unknown, {conflicts} conflicts"
     print(words.format(**{name: counts[name] for name in ("accepted", "pending", "unknown", "conflicts")}))  # noqa: T201 - the terminal is where this belongs
     return int(counts["conflicts"] > 0)
+
+
+def show_status(folder: Path) -> None:
+    """Print what the live process told last.
+
+    Raises:
+        UsedWrongly: it has never told anything.
+    """
+    told = read_state(folder)
+    if told is None:
+        raise UsedWrongly(f"there is no {NAME} in {folder}; expected the journal of a service that runs, or has run")
+    show(told)
 
 
 async def work(settings: Settings, folder: Path, *, follow: bool) -> None:

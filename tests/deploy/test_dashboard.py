@@ -17,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from service.api.live_metrics import live_metrics
 from service.telemetry.tally import WARNINGS
 from tests.conftest import ROOT, Running
 from tests.deploy.conftest import Tool
 from tests.deploy.queries import ALERTS, Asked, Prometheus, alerts, dashboard, filled, panels, rules, watching
+from tests.live.made import drawn, told
 from tests.telemetry.test_counts import workers
 
 GRAFANA = Path(__file__).with_name("grafana")
@@ -52,9 +54,10 @@ def missing(queries: Iterable[Asked], samples: list[dict[str, str]]) -> list[str
 @pytest.fixture
 def samples(running: Running) -> list[dict[str, str]]:
     """The names and labels of all that a service with its shipped models says, and the rules make of it."""
-    told = text_string_to_metric_families(running.client.get("/metrics").text)
+    served = text_string_to_metric_families(running.client.get("/metrics").text)
+    of_labels = live_metrics(told(drawn(200, 0)))  # what a service with a journal says on top
     recorded = [{"__name__": rule["record"], "code": code} for rule in rules() if "record" in rule for code in WARNINGS]
-    said = [{"__name__": sample.name, **sample.labels} for family in told for sample in family.samples]
+    said = [{"__name__": sample.name, **sample.labels} for family in (*served, *of_labels) for sample in family.samples]
     return [*said, *recorded, *OF_PROMETHEUS]
 
 

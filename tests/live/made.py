@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Floats
 from service.live.bets import e_values, log_steps, slopes
+from service.live.monitor import Monitor
 from service.live.records import RECORD, Records
 from service.live.reference import Reference
+from service.live.report import report
+from service.live.shares import class_shares
 from service.live.stream import BLOCK, Stream
 from service.measures.curve import ReferenceCurve
 
@@ -52,3 +55,18 @@ def path(confidence: Floats, right: NDArray[Any], tau: float = 0.0, block: int =
         found.append(stream.add(logs[start : start + block]))
         stream.close(start + block, 0, fewest=block)
     return np.concatenate(found)
+
+
+def told(rows: Records, version: str = "digits/1", reference: Reference = FITTED) -> dict[str, Any]:
+    """What the live process tells after these labels."""
+    monitor = Monitor(reference)
+    monitor.update(rows)
+    found = {
+        "predictions": 2 * len(rows),
+        "labels": len(rows),
+        "conflicts": 1,
+        "report": report(monitor),
+        "groups": {name: report(monitor, name) for name in monitor.groups},
+        "shares": class_shares(np.full((10, 2), 0.5), Reference(prior=np.array([0.5, 0.5]))),
+    }
+    return {"at_ns": 5 * SECOND, "pending": 0, "lost": 0, "models": {version: found}}

@@ -1,0 +1,85 @@
+"""`calibrant live status`: what labels say of each version, in the terminal."""
+
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from service.live.latch import ALARM, WARNING
+
+BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+MOST_GROUPS: Final = 20
+"""Monitors of groups that are shown, those with the most evidence."""
+
+
+def show(told: dict[str, Any], console: Console | None = None) -> None:
+    """Each version that labels came for, or answers; `told` is what the live process tells."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    models = told.get("models", {})
+    if not models:
+        console.print("nothing was answered yet")
+    for name, found in sorted(models.items()):
+        console.print(f"{name}: {found.get('predictions', 0):,} predictions, {waiting(found)}", markup=False)
+        if found.get("report"):
+            show_report(found["report"], console)
+        shares = found.get("shares") or {}
+        if "expected_accuracy" in shares:
+            console.print(f"  expected accuracy of {shares['rows']:,} recent rows {shares['expected_accuracy']:.4f}")
+        for one in [*(found.get("report") or {}).get("warnings", []), *shares.get("warnings", [])]:
+            console.print(f"  warning: {one['message']}", markup=False)
+
+
+def waiting(found: dict[str, Any]) -> str:
+    """The labels that were counted, and what else came."""
+    labels = (found.get("report") or {}).get("labels", 0)
+    conflicts = found.get("conflicts", 0)
+    return f"{labels:,} labels" + (f", {conflicts:,} in conflict with another" if conflicts else "")
+
+
+def show_report(report: dict[str, Any], console: Console) -> None:
+    """Measures, the diagram, and a line for each monitor."""
+    if report["labels"]:
+        ece, gap, lag = report["ece"], report["gap"], report["lag_s"]["p50"]
+        nll = "infinite" if report["nll"] is None else f"{report['nll']:.4f}"
+        console.print(
+            f"  accuracy {report['accuracy']:.4f}, nll {nll}, brier {report['brier']:.4f}, "
+            f"ece {ece['debiased']:.4f} ({ece['low']:.4f} to {ece['high']:.4f}), "
+            f"gap {gap['value']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f}), labels after {duration(lag)}"
+        )
+        for what in ("confidence", "accuracy"):
+            bars = "".join(BLOCKS[round(8 * one[what])] for one in report["bins"])
+            console.print(f"  {what:10} {bars}")
+    console.print(monitor_table(report["monitors"]))
+
+
+def monitor_table(monitors: list[dict[str, Any]]) -> Table:
+    """The monitors; of many groups those with the most evidence."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name, justify in (("  monitor", "left"), ("null", "left"), ("e", "right"), ("max e", "right"),
+                          ("labels", "right"), ("says", "left")):  # fmt: skip
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    groups = sorted((one for one in monitors if one["scope"].startswith("group ")), key=lambda one: -one["max_e"])
+    others = [one for one in monitors if not one["scope"].startswith("group ")]
+    for one in [*others, *groups[:MOST_GROUPS]]:
+        e = f"{one['e']:.3g}", f"{one['max_e']:.3g}", f"{one['n']:,}"
+        table.add_row(f"  {one['scope']}", one["null"], *e, verdict(one))
+    return table
+
+
+def verdict(one: dict[str, Any]) -> str:
+    """What a monitor says, in a few words."""
+    if one["alarm"]:
+        return f"ALARM at label {one['alarm_at']:,}, since label {one['since']:,}"
+    if one["warning"]:
+        return f"warning: {WARNING:g} reached, {ALARM:g} is an alarm"
+    return ""
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds, in the unit that suits them."""
+    if seconds is None:
+        return "an unknown time"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"

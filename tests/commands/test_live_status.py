@@ -1,0 +1,70 @@
+"""`calibrant live status`: what is shown of the labels."""
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from service.cli import main
+from service.commands.live_status import MOST_GROUPS, duration, show
+from service.journal.state import write_state
+from tests.live.made import drawn, told
+
+
+def shown(state: dict[str, Any]) -> str:
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    show(state, console)
+    return str(console.file.getvalue())  # type: ignore[attr-defined] # of StringIO
+
+
+def test_measures_the_diagram_and_the_alarm_are_shown() -> None:
+    text = shown(told(drawn(2000, 0, sharper=1.6)))
+    assert "digits/1: 4,000 predictions, 2,000 labels, 1 in conflict with another" in text
+    assert "accuracy 0.8" in text
+    assert re.search(r"labels after (9\.\d|1\d) s", text)
+    assert "▇" in text
+    assert "ALARM at label" in text
+    assert "expected accuracy of 10 recent rows 0.5000" in text
+
+
+def test_a_calm_version_says_nothing_beside_its_monitors() -> None:
+    text = shown(told(drawn(300, 0)))
+    assert "ALARM" not in text
+    assert "warning" not in text
+    assert "ece<=0.02" in text
+
+
+def test_a_warning_is_shown_before_the_alarm() -> None:
+    state = told(drawn(300, 0))
+    state["models"]["digits/1"]["report"]["monitors"][0] |= {"warning": True}
+    state["models"]["digits/1"]["report"]["warnings"] = [{"code": "informative_delay", "message": "Early labels."}]
+    assert "warning: 20 reached, 100 is an alarm" in shown(state)
+    assert "warning: Early labels." in shown(state)
+
+
+def test_of_many_groups_those_with_the_most_evidence_are_shown() -> None:
+    rows = drawn(3000, 0)
+    rows["group"] = [f"g{i % 40:02}" for i in range(3000)]
+    rows["label"][rows["group"] == "g33"] = 1
+    text = shown(told(rows))
+    assert text.count("group g") == MOST_GROUPS
+    assert text.index("group g33") < min(text.index(f"group g{other}") for other in ("1", "2") if f"g{other}" in text)
+
+
+def test_the_command_reads_the_folder_of_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "status", "--journal", str(tmp_path)]) == 2
+    assert "there is no live.json" in capsys.readouterr().err
+    write_state(tmp_path, {"at_ns": 0, "models": {}})
+    assert main(["live", "status", "--journal", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "nothing was answered yet\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "an unknown time"), (0.5, "0.5 s"), (90, "90 s"), (150, "2.5 min"), (7200, "2.0 h"), (604800, "7.0 d")],
+)
+def test_durations_have_the_unit_that_suits_them(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
