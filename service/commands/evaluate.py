@@ -1,4 +1,4 @@
-"""Measure a head on logits and labels: what it answers by default, run as serving runs it.
+"""Measure a head on logits, or a classifier's inputs, and labels: what it answers by default, run as serving runs it.
 
 The numbers are those that `POST /v1/models/{model}/evaluate` answers of the same rows, and more.
 
@@ -27,7 +27,9 @@ Value = TypeVar("Value")
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of `calibrant evaluate`."""
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="a head file")
-    parser.add_argument("--data", type=Path, required=True, help="logits and labels: .npz, .npy, .csv or .parquet")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="logits or inputs, and labels: .npz, .npy, .csv or .parquet"
+    )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
     parser.add_argument("--group", metavar="NAME", help="array or column of groups, for a head that has them")
     parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
@@ -46,8 +48,6 @@ def run(arguments: Namespace) -> int:
     from service.engine.head import Head
 
     head = Head(arguments.model)
-    if head.signature.takes != "logits":
-        raise DataError("this head stands behind a classifier; expected one that takes logits")
     found = evaluate_labels(head, arguments) if head.signature.family.chooses_one else evaluate_matrix(head, arguments)
     if arguments.json:
         print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - what was asked for
@@ -65,19 +65,25 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
     from service.measures.scores import collect
 
     signature = head.signature
-    parts = files.load(
-        arguments.data,
-        arguments.labels,
-        from_probabilities=arguments.from_probabilities,
-        group=arguments.group,
-        named=None if signature.labels is None else tuple(signature.labels),
-    )
-    part, data = list(parts.items())[-1]
+    named = None if signature.labels is None else tuple(signature.labels)
+    scored = signature.takes == "inputs"
+    if scored:
+        part, arrays, _ = score_inputs(head, arguments, ("scores",))
+        data = files.dataset(arrays, arguments.group, named, from_probabilities=False)
+    else:
+        parts = files.load(
+            arguments.data,
+            arguments.labels,
+            from_probabilities=arguments.from_probabilities,
+            group=arguments.group,
+            named=named,
+        )
+        part, data = list(parts.items())[-1]
     if signature.averages != (data.n_members is not None):
         members = "members" if signature.averages else "no members"
         raise DataError(f"the logits are {list(data.logits.shape)}, the head averages {members}; expected the same")
     check_classes(head, data.n_classes)
-    found = collect(data, answers(head, data.group_names))
+    found = collect(data, answers(head, data.group_names, scored=scored))
     return Evaluation(
         part,
         data.n_rows,
@@ -95,20 +101,22 @@ def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
     from service.datasets import multilabel
     from service.measures.multilabel import intervals, measure
 
-    labels = head.signature.labels
+    named = None if head.signature.labels is None else tuple(head.signature.labels)
     if arguments.group is not None:
         raise UsedWrongly(f"--group is of softmax alone; the family is {head.signature.family.name}")
     if head.signature.averages:
         raise DataError("the head averages members; expected one that takes [rows, classes]")
-    parts = multilabel.load(
-        arguments.data,
-        arguments.labels,
-        from_probabilities=arguments.from_probabilities,
-        named=None if labels is None else tuple(labels),
-    )
-    part, data = list(parts.items())[-1]
+    outputs = None
+    if head.signature.takes == "inputs":
+        part, arrays, outputs = score_inputs(head, arguments, ("scores", "prediction"))
+        data = multilabel.read_part(arrays, named, from_probabilities=False)
+    else:
+        parts = multilabel.load(
+            arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, named=named
+        )
+        part, data = list(parts.items())[-1]
     check_classes(head, data.n_classes)
-    found = label_scores(head, data)
+    found = label_scores(head, data, outputs)
     return Evaluation(
         part,
         data.n_rows,
@@ -117,6 +125,28 @@ def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
         lambda: with_loss(intervals(found)),
         lambda: terminal.label_reliability(found.points()),
     )
+
+
+def score_inputs(
+    head: "Head", arguments: Namespace, outputs: tuple[str, ...]
+) -> "tuple[str, dict[str, Any], dict[str, Any]]":
+    """The last part of the data, inputs of the classifier that the head stands behind, and what the head makes of it.
+
+    Returns:
+        The part's name, its arrays with the head's scores as `logits`, and the outputs of the graph.
+    """
+    from service.calibration.predictor import run_inputs
+    from service.commands import terminal
+    from service.datasets import inputs
+
+    if arguments.from_probabilities or arguments.labels is not None:
+        raise UsedWrongly("this head stands behind a classifier; expected its inputs with labels in one file, --data")
+    own = head.signature.inputs
+    part, rows = list(inputs.load(arguments.data, own, arguments.group).items())[-1]
+    with terminal.progress(inputs.n_batches({name: rows[name] for name in own})) as tell:
+        found = run_inputs(head, rows, arguments.group, outputs, tell)
+    beside = {name: values for name, values in rows.items() if name not in own}
+    return part, {**beside, "logits": found["scores"]}, found
 
 
 def with_loss(metrics: Mapping[str, Value]) -> dict[str, Value]:

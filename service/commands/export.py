@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.commands import families
+from service.commands import classifiers, families
 from service.commands.class_names import read_classes, read_text
 from service.errors import CannotStart, UsedWrongly
 from service.metadata import Metadata
@@ -49,8 +49,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="K numbers added to the logits, .npy or text (default: none)",
     )
     families.add_arguments(parser)
-    parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
-    parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
+    classifiers.add_arguments(parser)
+    parser.add_argument(
+        "--from-probabilities",
+        action="store_true",
+        help="the classifier has no logits, only probabilities: put their logarithm into the graph",
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -62,10 +66,11 @@ def run(arguments: Namespace) -> int:
     """
     if find_spec("onnx") is None:
         raise CannotStart("the package onnx is not installed: pip install 'calibrant[calibration]'")
-    if (arguments.onto is None) != (arguments.output is None):
-        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
+    classifiers.check_arguments(arguments)
+    if arguments.from_probabilities and arguments.onto is None:
+        raise UsedWrongly("--from-probabilities is about a classifier; expected --onto FILE beside it")
     # onnx comes with these
-    from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.attach import attach_chosen
     from service.heads.build import build
     from service.heads.publish import publish, write
     from service.heads.stages import Stages
@@ -87,8 +92,8 @@ def run(arguments: Namespace) -> int:
     if arguments.onto is None:
         model = build(stages, metadata.classes, metadata)
     else:
-        model = attach(arguments.onto, arguments.output, stages, metadata)
-        refuse_fixed_batch(model)
+        rows = next(iter(classifiers.load_inputs(arguments).values()), None)
+        model = attach_chosen(classifiers.choose_logits(arguments, parameters.family, rows), stages, metadata)
     if parameters.family.name not in ("softmax", "sigmoid") and arguments.temperature == 1:
         print(WARNING.format(family=parameters.family.name), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
     path = publish(model, arguments.models, arguments.name) if arguments.to is None else write(model, arguments.to)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -96,6 +96,34 @@ def read_parameters(family: str, path: Path | None) -> Parameters:
         to_tuple(vectors["prior"]),
         "average" in given,
     )
+
+
+def check_fit(parameters: Parameters, arguments: Namespace) -> None:
+    """Refuse what a fit of this family cannot heed.
+
+    Raises:
+        UsedWrongly: parameters that a fit finds itself, or options that are a softmax's.
+    """
+    for key in ("scale", "bias", "prior"):
+        if getattr(parameters, key) is not None:
+            raise UsedWrongly(
+                f"--parameters has {key}, which a fit finds itself; expected alpha, thresholds, average or weights"
+            )
+    family = parameters.family
+    if family.name == "softmax":
+        return
+    many = not family.chooses_one
+    methods = ("auto", "temperature", *(("vector",) if many else ()))
+    for option, given, where in (
+        ("--group", arguments.group is not None, "of softmax alone"),
+        ("--laplace", bool(arguments.laplace), "of softmax alone"),
+        (f"--method {arguments.method}", arguments.method not in methods, "of softmax alone"),
+        (f"--sets {arguments.sets}", many and arguments.sets != "all", "where one class is right"),
+        ("--randomised", many and arguments.randomised, "where one class is right"),
+        ("an average of members", many and parameters.members is not None, "where one class is right"),
+    ):
+        if given:
+            raise UsedWrongly(f"{option} is {where}; the family is {family.name}")
 
 
 def parse_parameters(path: Path) -> dict[str, Any]:

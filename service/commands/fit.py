@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.commands import families
+from service.commands import classifiers, families
 from service.commands.existing import REPORTS, existing_files, has_own_report, refuse_another_report
 from service.errors import CannotStart, DataError, UsedWrongly
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from service.commands.outcome import Outcome
     from service.datasets.dataset import Dataset
     from service.families import Family
+    from service.heads.choice import Chosen
+    from service.heads.trial import Arrays
     from service.metadata import Metadata
 
 
@@ -41,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of `calibrant fit`."""
     from service.calibration.methods import METHODS
 
-    parser.add_argument("--data", type=Path, required=True, help="logits and labels: .npz, .npy, .csv or .parquet")
+    parser.add_argument("--data", type=Path, help="logits and labels: .npz, .npy, .csv or .parquet")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
@@ -75,8 +77,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--randomised", action="store_true", help="prediction sets draw lots: exact coverage")
     parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
-    parser.add_argument("--onto", type=Path, metavar="FILE", help="an ONNX classifier to put the head behind")
-    parser.add_argument("--output", metavar="NAME", help="the output of the classifier that holds the logits")
+    classifiers.add_arguments(parser)
     parser.add_argument("--no-report", dest="report", action="store_false", help="write no report beside the head")
 
 
@@ -90,24 +91,25 @@ def run(arguments: Namespace) -> int:
     """
     if missing := [name for name in ("onnx", "scipy", "threadpoolctl") if find_spec(name) is None]:
         raise CannotStart(f"the package {missing[0]} is not installed: pip install 'calibrant[calibration]'")
-    if (arguments.onto is None) != (arguments.output is None):
-        raise UsedWrongly("--onto and --output belong together: the classifier and its output that holds the logits")
-    if arguments.sets == "group" and arguments.group is None:
-        raise UsedWrongly("--sets group wants groups: name them with --group")
+    parameters = read_parameters(arguments)
     before = [] if arguments.to is None else existing_files(arguments.to)
     if arguments.report and before:
         refuse_another_report(arguments.to, before)
-    parameters = families.read_parameters(arguments.family, arguments.parameters)
-    check_family(parameters, arguments)
     from service.commands import multilabel, terminal
     from service.commands.class_names import read_classes
 
     _, named = read_classes(None if arguments.classes is None else str(arguments.classes))
     fit_labels = fit if parameters.family.chooses_one else multilabel.fit
-    with terminal.progress(steps(arguments)) as tell:
-        outcome = fit_labels(arguments, parameters, named, tell)
+    rows = classifiers.load_inputs(arguments)
+    chosen = None
+    if arguments.onto is not None:
+        chosen = classifiers.choose_logits(arguments, parameters.family, next(iter(rows.values()), None))
+    with terminal.progress(steps(arguments) + classifiers.n_batches(rows, chosen)) as tell:
+        tell("reading")
+        answers = None if chosen is None or not rows else classifiers.run_parts(arguments, chosen, rows, tell)
+        outcome = fit_labels(arguments, parameters, named, answers, tell)
         tell("writing")
-        path = write(outcome, arguments)
+        path = write(outcome, arguments, chosen)
         if arguments.report:
             tell("the report")
             outcome.write_report(path)
@@ -117,24 +119,50 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
+def read_parameters(arguments: Namespace) -> families.Parameters:
+    """What the head is to be made with.
+
+    Raises:
+        UsedWrongly: options that cannot be meant together.
+        CannotStart: a file that cannot be read.
+    """
+    classifiers.check_arguments(arguments)
+    if arguments.data is None and arguments.inputs is None:
+        raise UsedWrongly("there are no data; expected --data FILE, or --onto FILE with --inputs FILE")
+    if arguments.sets == "group" and arguments.group is None:
+        raise UsedWrongly("--sets group wants groups: name them with --group")
+    parameters = families.read_parameters(arguments.family, arguments.parameters)
+    families.check_fit(parameters, arguments)
+    return parameters
+
+
 def fit(
-    arguments: Namespace, parameters: families.Parameters, named: "tuple[str, ...] | None", tell: "Progress"
+    arguments: Namespace,
+    parameters: families.Parameters,
+    named: "tuple[str, ...] | None",
+    answers: "dict[str, Arrays] | None",
+    tell: "Progress",
 ) -> "Outcome":
-    """Calibrate on labels that name one class a row."""
+    """Calibrate on labels that name one class a row; `answers` of a classifier go before the data, by part."""
     from service.calibration.proof import prove
     from service.calibration.report import write_report
     from service.commands import terminal
     from service.commands.outcome import Outcome
     from service.datasets import files
 
-    tell("reading")
-    parts = files.load(
-        arguments.data,
-        arguments.labels,
-        from_probabilities=arguments.from_probabilities,
-        group=arguments.group,
-        named=named,
-    )
+    if answers is None:
+        parts = files.load(
+            arguments.data,
+            arguments.labels,
+            from_probabilities=arguments.from_probabilities,
+            group=arguments.group,
+            named=named,
+        )
+    else:
+        parts = {
+            name: files.dataset(part, arguments.group, named, from_probabilities=False)
+            for name, part in answers.items()
+        }
     compared = None
     if next(iter(parts.values())).n_members is not None or parameters.members is not None:
         tell("the members")
@@ -152,34 +180,6 @@ def fit(
         terminal.show(path, proof, intervals, replaced=replaced)
 
     return Outcome(calibrator, story, lambda path: write_report(path, proof, story, intervals), show)
-
-
-def check_family(parameters: families.Parameters, arguments: Namespace) -> None:
-    """Refuse what a fit of this family cannot heed.
-
-    Raises:
-        UsedWrongly: parameters that a fit finds itself, or options that are a softmax's.
-    """
-    for key in ("scale", "bias", "prior"):
-        if getattr(parameters, key) is not None:
-            raise UsedWrongly(
-                f"--parameters has {key}, which a fit finds itself; expected alpha, thresholds, average or weights"
-            )
-    family = parameters.family
-    if family.name == "softmax":
-        return
-    many = not family.chooses_one
-    methods = ("auto", "temperature", *(("vector",) if many else ()))
-    for option, given, where in (
-        ("--group", arguments.group is not None, "of softmax alone"),
-        ("--laplace", bool(arguments.laplace), "of softmax alone"),
-        (f"--method {arguments.method}", arguments.method not in methods, "of softmax alone"),
-        (f"--sets {arguments.sets}", many and arguments.sets != "all", "where one class is right"),
-        ("--randomised", many and arguments.randomised, "where one class is right"),
-        ("an average of members", many and parameters.members is not None, "where one class is right"),
-    ):
-        if given:
-            raise UsedWrongly(f"{option} is {where}; the family is {family.name}")
 
 
 def average_members(
@@ -253,7 +253,7 @@ def metadata(proof: "Proof", arguments: Namespace) -> "Metadata":
         calibrator=calibrator,
         metrics=proof.metrics(),
         n_rows=data.n_rows,
-        data_sha256=checksum(arguments.data),
+        data_sha256=checksum(arguments.inputs or arguments.data),
         masked_fit=data.mask is not None,
         conformal={"default": "lac", **{name: one.to_metadata() for name, one in proof.conformal.items()}},
         reference_curve=None if proof.curve is None else proof.curve.to_metadata(),
@@ -268,18 +268,17 @@ def class_frequencies(data: "Dataset") -> "NDArray[np.float64]":
     return np.asarray(counts / counts.sum())
 
 
-def write(outcome: "Outcome", arguments: Namespace) -> Path:
+def write(outcome: "Outcome", arguments: Namespace, chosen: "Chosen | None") -> Path:
     """Build, check and write the head; return where it is."""
-    from service.heads.attach import attach, refuse_fixed_batch
+    from service.heads.attach import attach_chosen
     from service.heads.build import build
     from service.heads.publish import publish
     from service.heads.publish import write as write_file
 
-    if arguments.onto is None:
+    if chosen is None:
         model = build(outcome.calibrator, outcome.story.classes, outcome.story)
     else:
-        model = attach(arguments.onto, arguments.output, outcome.calibrator, outcome.story)
-        refuse_fixed_batch(model)
+        model = attach_chosen(chosen, outcome.calibrator, outcome.story)
     if arguments.to is not None:
         return write_file(model, arguments.to)
     return publish(model, arguments.models, arguments.name)

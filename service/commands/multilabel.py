@@ -13,22 +13,31 @@ from service.commands import terminal
 from service.commands.families import Parameters
 from service.commands.outcome import Outcome
 from service.datasets import multilabel
+from service.datasets.inputs import Arrays
 from service.errors import UsedWrongly
 from service.metadata import Metadata
 
 
-def fit(arguments: Namespace, parameters: Parameters, named: tuple[str, ...] | None, tell: Progress) -> Outcome:
-    """Calibrate on labels of which any number may be right.
+def fit(
+    arguments: Namespace,
+    parameters: Parameters,
+    named: tuple[str, ...] | None,
+    answers: dict[str, Arrays] | None,
+    tell: Progress,
+) -> Outcome:
+    """Calibrate on labels of which any number may be right; `answers` of a classifier go before the data, by part.
 
     Raises:
         UsedWrongly: another number of thresholds than classes.
         DataError: not logits and a matrix of labels.
         FitError: labels that say nothing.
     """
-    tell("reading")
-    parts = multilabel.load(
-        arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, named=named
-    )
+    if answers is None:
+        parts = multilabel.load(
+            arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, named=named
+        )
+    else:
+        parts = {name: multilabel.read_part(part, named, from_probabilities=False) for name, part in answers.items()}
     k = next(iter(parts.values())).n_classes
     if parameters.thresholds is not None and len(parameters.thresholds) != k:
         n = len(parameters.thresholds)
@@ -62,7 +71,7 @@ def metadata(proof: MultiProof, parameters: Parameters, arguments: Namespace) ->
         calibrator=calibrator,
         metrics=proof.metrics(),
         n_rows=data.n_rows,
-        data_sha256=checksum(arguments.data),
+        data_sha256=checksum(arguments.inputs or arguments.data),
         masked_fit=data.mask is not None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -112,7 +112,7 @@ def load(
         DataError: not there, not readable, or not such rows.
     """
     parts = files.split_parts(read_arrays(path, labels))
-    return {name: read_part(arrays, named, from_probabilities) for name, arrays in parts.items()}
+    return {name: read_part(arrays, named, from_probabilities=from_probabilities) for name, arrays in parts.items()}
 
 
 def read_arrays(path: Path, labels: Path | None) -> files.Arrays:
@@ -141,7 +141,7 @@ def from_columns(columns: files.Arrays) -> files.Arrays:
     return found | {name: columns[column] for column, name in files.COLUMNS.items() if column in columns}
 
 
-def read_part(arrays: Mapping[str, Any], named: tuple[str, ...] | None, from_probabilities: bool) -> MultiLabel:
+def read_part(arrays: Mapping[str, Any], named: tuple[str, ...] | None, *, from_probabilities: bool) -> MultiLabel:
     """Arrays by name as rows."""
     if missing := {"logits", "labels"} - arrays.keys():
         raise DataError(f"{' and '.join(sorted(missing))} missing, found {', '.join(arrays) or 'nothing'}")

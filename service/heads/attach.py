@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
 
-from service.errors import CannotStart, HeadError, UsedWrongly
+from service.errors import HeadError, UsedWrongly
 from service.heads import surgery
 from service.heads.build import append, check_metadata, set_metadata
+from service.heads.choice import Chosen
+from service.heads.classifier import load, uniform
 from service.heads.fold import fold
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.reading import HEAD
@@ -27,16 +28,10 @@ class Shape(NamedTuple):
     k: Dim
 
 
-def refuse_fixed_batch(model: ModelProto) -> None:
-    """Raise HeadError for a model that takes one number of rows only: it could not be served."""
-    given = {initializer.name for initializer in model.graph.initializer}
-    for entry in model.graph.input:
-        dims = entry.type.tensor_type.shape.dim
-        if entry.name not in given and dims and dims[0].dim_value:
-            raise HeadError(
-                f"the classifier's input {entry.name} has a batch dimension fixed at {dims[0].dim_value}: "
-                "export the classifier again with a dynamic first dimension"
-            )
+def attach_chosen(chosen: Chosen, stages: Stages, metadata: Metadata) -> ModelProto:
+    """Put the head behind a classifier whose logits were looked at; see `attach`."""
+    metadata = metadata.model_copy(update={"example": chosen.example})
+    return attach(chosen.model, chosen.output, stages, metadata)
 
 
 def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata: Metadata) -> ModelProto:
@@ -51,7 +46,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
         HeadError: the classifier is not ONNX, or not one that a head can stand behind.
         UsedWrongly: no such output, one that holds no logits, or K contradicts the labels or the parameters.
     """
-    model = to_current_opset(classifier if isinstance(classifier, ModelProto) else load(classifier))
+    model = to_current_opset(uniform(classifier) if isinstance(classifier, ModelProto) else load(classifier))
     shape = shape_of(model, output, metadata.classes)
     classes = shape.k if isinstance(shape.k, int) else None
     rest = fold(model, output, stages)
@@ -71,29 +66,13 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
     return set_metadata(model, metadata.model_copy(update={"takes": "inputs", "masks_first": False}))
 
 
-def load(path: Path) -> ModelProto:
-    """Read a classifier, with the data beside it where it has some."""
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except OSError as error:
-        raise CannotStart(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise HeadError(f"{path} is not an ONNX model: {surgery.first_line(error)}") from error
-    return model
-
-
 def to_current_opset(model: ModelProto) -> ModelProto:
     """Copy the classifier, in an opset that the head's operators are in."""
     copy = ModelProto()
     copy.CopyFrom(model)
-    if copy.ir_version < 4:  # where every weight had to be an input too
-        surgery.drop_inputs(copy.graph, {tensor.name for tensor in copy.graph.initializer})
-    opset = max((entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    opset = next(entry.version for entry in copy.opset_import if not entry.domain)
     copy.ir_version = max(copy.ir_version, IR_VERSION)
-    if opset == 0:
-        copy.opset_import.append(onnx.helper.make_opsetid("", OPSET))
-    elif opset < OPSET:
+    if opset < OPSET:
         try:
             copy = version_converter.convert_version(copy, OPSET)
         except Exception as error:  # the converter raises what it likes
@@ -114,9 +93,6 @@ def shape_of(model: ModelProto, output: str, classes: int | None) -> Shape:
     tensor_type = tensor.type.tensor_type
     if tensor_type.elem_type not in FLOATS or len(tensor_type.shape.dim) != 2:
         raise UsedWrongly(f"the output {output} is {type_text(tensor)}; expected logits: floats of the shape [N, K]")
-    for node in model.graph.node:
-        if output in node.output and node.op_type == "Softmax":
-            raise UsedWrongly(f"the output {output} comes out of a Softmax; expected logits: try {node.input[0]}")
     n, k = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor_type.shape.dim)
     if isinstance(k, int) and classes not in (None, k):
         raise UsedWrongly(f"the output {output} has {k} classes; expected {classes} as the labels or the bias have")

@@ -11,6 +11,7 @@ from typing import Final
 import onnx
 from onnx import ModelProto, helper
 
+from service.engine.head import Head
 from service.errors import CannotStart, HeadError, UsedWrongly
 from service.heads.build import short_graph
 from service.heads.reference import check
@@ -80,7 +81,7 @@ def claim_version(folder: Path) -> Path:
 
 
 def serialize(model: ModelProto) -> bytes:
-    """Serialize a model that is valid ONNX and computes what it should; the same model, the same bytes."""
+    """Serialize a model that is valid, computes what it should, and can be served; the same model, the same bytes."""
     if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         raise HeadError(f"the model has {model.ByteSize()} bytes, one ONNX file holds less than 2 GB")
     try:
@@ -90,6 +91,7 @@ def serialize(model: ModelProto) -> bytes:
     check(model)
     add_short_graph(model)
     content: bytes = model.SerializeToString(deterministic=True)
+    Head(Path("the head"), content=content)  # what serving would refuse is refused here, before anything is written
     return content
 
 

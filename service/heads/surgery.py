@@ -56,8 +56,7 @@ def keep_outputs(graph: GraphProto, names: Collection[str]) -> None:
     del graph.output[:]
     graph.output.extend(kept)
     prune(graph)
-    needed = {name for node in graph.node for name in uses(node)}
-    drop_inputs(graph, {entry.name for entry in graph.input} - needed)
+    drop_unused_inputs(graph)
 
 
 def bypass(graph: GraphProto, passing: Mapping[str, int]) -> None:
@@ -70,6 +69,17 @@ def bypass(graph: GraphProto, passing: Mapping[str, int]) -> None:
         made, read = node.output[0], node.input[passing[node.output[0]]]
         graph.node.remove(node)
         rename(graph, {read: made} if made in outputs else {made: read})
+
+
+def drop_unused_inputs(graph: GraphProto) -> None:
+    """Drop the inputs that no node reads."""
+    needed = {name for node in graph.node for name in uses(node)}
+    drop_inputs(graph, {entry.name for entry in graph.input} - needed)
+
+
+def producers(graph: GraphProto) -> dict[str, NodeProto]:
+    """The node that makes each tensor."""
+    return {name: node for node in graph.node for name in node.output}
 
 
 def drop_inputs(graph: GraphProto, names: set[str]) -> None:

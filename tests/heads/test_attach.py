@@ -180,11 +180,6 @@ def test_weights_beside_the_file_are_taken_in(tmp_path: Path) -> None:
             r"label is INT64 \[batch\]; expected logits: floats of the shape",
         ),
         (classifiers.convolution(), "pooled", r"pooled is FLOAT \[batch, 3, 1, 1\]; expected logits"),
-        (
-            classifiers.ending_in_softmax(),
-            "probabilities",
-            "comes out of a Softmax; expected logits: try wide",
-        ),
     ],
 )
 def test_an_output_that_holds_no_logits_is_refused(classifier: ModelProto, output: str, sentence: str) -> None:
