@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel check check-deploy bench load pictures lock kserve manifests ray rpc clean
+.PHONY: install help serve test test-wheel check check-deploy bench load pictures lock kserve exporters manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -36,6 +36,15 @@ rpc: service/rpc/messages.desc   ## Compile the messages over gRPC from their .p
 service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.proto
 	$(MAKE) kserve
 	.venv/kserve/bin/python -m grpc_tools.protoc --proto_path=$(@D) --descriptor_set_out=$@ $(^F)
+
+# torch by itself and by number: its build without CUDA is not where the others are, and has other hashes
+.venv/exporters/ready: requirements/exporters.txt
+	test -x .venv/exporters/bin/python || $(PYTHON) -m venv .venv/exporters
+	.venv/exporters/bin/python -m pip --disable-pip-version-check install --quiet torch==2.13.0
+	.venv/exporters/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	touch $@
+
+exporters: .venv/exporters/ready ## Install what makes ONNX classifiers, for the tests that serve these.
 
 # what `serve run deploy.ray.app:app` needs
 .venv/ray/ready: requirements/ray.txt
@@ -103,6 +112,7 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(LOCK) --upgrade --extra grpc --extra otel --extra postgres --constraint requirements/dev.txt -o requirements/image.txt
 	echo onnxruntime | $(LOCK) --upgrade --extra grpc --extra otel --extra postgres --group cuda --excludes - --constraint requirements/image.txt -o requirements/cuda.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
+	echo torch | $(subst pyproject.toml,,$(LOCK)) --upgrade --group exporters --excludes - -o requirements/exporters.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
