@@ -50,6 +50,7 @@ class Model:
             "family": self.signature.family.name,
             "takes": self.signature.takes,
             "classes": self.signature.classes,
+            "method": self.signature.method,
             "temperature": self.signature.temperature,
             "provider": self.head.provider,
         }

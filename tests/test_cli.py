@@ -239,7 +239,7 @@ def test_sigterm_first_says_not_ready_where_a_delay_is_asked_for() -> None:
 
 def test_the_start_prints_what_is_served_where_and_a_request_that_works() -> None:
     with serve(CALIBRANT_LOG_LEVEL="warning") as process:
-        assert re.search(r"softmax +1 +any +1 +cpu", process.printed)
+        assert re.search(r"softmax +1 +any +none +1 +cpu", process.printed)
         assert f"{process.url}/docs" in process.printed
         url, body = re.findall(r"curl -s (\S+) -d '([^']+)'", process.printed)[0]
         answer = process.client.post(url, content=body).json()

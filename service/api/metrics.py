@@ -85,7 +85,7 @@ def calibration(models: Iterable[Model]) -> Iterator[Metric]:
             "model": model.name,
             "version": model.version,
             "provider": model.head.provider,
-            "calibrator": str(metadata.calibrator.get("method", "none")),
+            "calibrator": model.signature.method,
             "calibrator_version": metadata.package_version,
             "created": metadata.created or "",
             "service_version": __version__,

@@ -33,6 +33,7 @@ class ModelSummary(BaseModel):
     family: str = Field(description="What is computed, such as `softmax`.")
     takes: str = Field(description="What a request brings: `logits`, or the `inputs` of an attached classifier.")
     classes: int | None = Field(description="K; null where any number is served.")
+    method: str = Field(description="How it was calibrated, such as `temperature` or `vector`; `none` if it was not.")
     temperature: float
     provider: str = Field(description="Where it runs: cpu or cuda.")
 

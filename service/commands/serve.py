@@ -52,11 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def announce(service: Service, host: str, port: int) -> None:
     """Say what is served and where, with one request to try."""
-    rows = [("model", "version", "classes", "temperature", "provider")]
+    rows = [("model", "version", "classes", "method", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
-            classes = "any" if model.signature.classes is None else str(model.signature.classes)
-            rows.append((model.name, model.version, classes, f"{model.signature.temperature:.4g}", model.head.provider))
+            about = model.signature
+            classes = "any" if about.classes is None else str(about.classes)
+            temperature = f"{about.temperature:.4g}"
+            rows.append((model.name, model.version, classes, about.method, temperature, model.head.provider))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print_line("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -46,6 +46,7 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
         classes=class_count(session, metadata),
         labels=metadata.labels,
         temperature=metadata.temperature,
+        method=str(metadata.calibrator.get("method", "none")),
         groups={name: i for i, name in enumerate(by_group, start=1)},
         group_temperatures=(metadata.temperature, *by_group.values()),
         averages=metadata.ensemble is not None,

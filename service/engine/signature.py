@@ -27,6 +27,7 @@ class Signature:
         classes: K, or none where any number is served.
         labels: class labels by index, or none.
         temperature: the T > 0 inside the head.
+        method: how it was calibrated, as `calibrant fit --method` calls it, or `none`.
         groups: group name to index; 0 is for rows of no group that the head knows.
         group_temperatures: the T of each group, by index.
         averages: it averages the members of an ensemble, whose logits come as `[N, M, K]`.
@@ -47,6 +48,7 @@ class Signature:
     classes: int | None = None
     labels: Sequence[str] | None = None
     temperature: float = 1.0
+    method: str = "none"
     groups: Mapping[str, int] = field(default_factory=dict)
     group_temperatures: Sequence[float] = (1.0,)
     averages: bool = False

@@ -41,6 +41,7 @@ def test_the_models_are_listed_with_their_bounds(running: Running) -> None:
         "family": "softmax",
         "takes": "logits",
         "classes": None,
+        "method": "none",
         "temperature": 1.0,
         "provider": "cpu",
     }

@@ -134,7 +134,7 @@ def test_what_the_calibration_has_to_say_stands_in_the_parameters(caller: Caller
     logits: Given = ("logits", "FP32", [[0.25, 0.75], [1, 0]])
     found = caller.infer(request(logits, ("mask", "BOOL", [[True, True], [False, False]]))).message.parameters
     said = {key: getattr(value, value.WhichOneof("parameter_choice")) for key, value in found.items()}
-    assert said == {"temperature": 1.0, "no_class_allowed": "1", "looks_like_probabilities": True}
+    assert said == {"method": "none", "temperature": 1.0, "no_class_allowed": "1", "looks_like_probabilities": True}
 
 
 def test_the_id_comes_back(caller: Caller) -> None:

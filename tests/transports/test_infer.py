@@ -130,7 +130,7 @@ def test_the_id_comes_back_only_if_one_came(running: Running) -> None:
 def test_a_temperature_may_be_a_parameter_as_a_number_or_as_a_string(running: Running, value: Any) -> None:
     ask = {"inputs": [tensor("logits", "FP32", [3, 5], data=ROWS.tolist())], "parameters": {"temperature": value}}
     response = post(running, ask)
-    assert response.json()["parameters"] == {"temperature": float(value)}
+    assert response.json()["parameters"] == {"method": "none", "temperature": float(value)}
     assert_same(outputs(response), native(running, logits=ROWS.tolist(), temperature=float(value)))
 
 
@@ -146,7 +146,7 @@ def test_what_the_calibration_has_to_say_stands_in_the_parameters(running: Runni
         tensor("mask", "BOOL", [2, 2], data=[True, True, False, False]),
     ]
     said = post(running, {"inputs": inputs}).json()["parameters"]
-    assert said == {"temperature": 1.0, "no_class_allowed": "1", "looks_like_probabilities": True}
+    assert said == {"method": "none", "temperature": 1.0, "no_class_allowed": "1", "looks_like_probabilities": True}
 
 
 def test_null_is_a_class_without_a_score_both_ways(running: Running) -> None:

@@ -51,8 +51,8 @@ def test_every_transport_answers_with_the_same_bytes(everywhere: list[Running], 
 
 def test_the_first_request_of_the_readme_has_its_answer(running: Running) -> None:
     body = answer(running, logits=[2.0, 1.0, 0.1])
-    assert list(body) == ["model", "version", "temperature", "probabilities"]
-    assert (body["model"], body["version"], body["temperature"]) == ("softmax", "1", 1.0)
+    assert list(body) == ["model", "version", "method", "temperature", "probabilities"]
+    assert (body["model"], body["version"], body["method"], body["temperature"]) == ("softmax", "1", "none", 1.0)
     assert np.allclose(body["probabilities"], [0.6590011, 0.2424330, 0.0985659], atol=1e-7)
 
 
@@ -79,7 +79,7 @@ def test_the_answer_has_the_rank_of_the_logits(running: Running, logits: Any) ->
 
 def test_only_what_was_asked_for_is_answered_in_the_order_asked(running: Running) -> None:
     asked = ["entropy", "log_probabilities", "prediction"]
-    assert list(answer(running, logits=[1, 2], outputs=asked))[3:] == asked
+    assert list(answer(running, logits=[1, 2], outputs=asked))[4:] == asked
 
 
 def test_one_class_is_certain(running: Running) -> None:

@@ -113,6 +113,7 @@ class InferAnswer(BaseModel):
     id: str | None = None
     parameters: dict[str, str | float | bool] | None = Field(
         None,
-        description="What the calibration has to say: `temperature`, `no_class_allowed`, `looks_like_probabilities`.",
+        description="What the calibration has to say: `method`, `temperature`, `no_class_allowed`, "
+        "`looks_like_probabilities`.",
     )
     outputs: list[InferredOutput]

@@ -95,15 +95,14 @@ def response_header(query: Inference, outputs: list[dict[str, Any]], model: Sign
         answer["id"] = query.id
     rows = query.rows
     given = rows.temperature
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = {"method": model.method}
     if not isinstance(given, np.ndarray) and query.groups is None:  # a parameter is one value
         parameters["temperature"] = model.temperature if given is None else given
     if rows.empty:
         parameters["no_class_allowed"] = ", ".join(map(str, rows.empty))
     if rows.looks_like_probabilities:
         parameters["looks_like_probabilities"] = True
-    if parameters:
-        answer["parameters"] = parameters
+    answer["parameters"] = parameters
     answer["outputs"] = outputs
     return answer
 

@@ -190,6 +190,7 @@ class PredictAnswer(BaseModel):
                 {
                     "model": "softmax",
                     "version": "1",
+                    "method": "none",
                     "temperature": 1.0,
                     "probabilities": [0.6590011, 0.24243297, 0.09856589],
                 }
@@ -200,6 +201,7 @@ class PredictAnswer(BaseModel):
     model: str
     version: str
     id: str | None = None
+    method: str = Field(description="How the head was calibrated, such as `temperature`; `none` if it was not.")
     temperature: float | list[float]
     probabilities: Numbers = None
     log_probabilities: Numbers = None

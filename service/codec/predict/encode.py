@@ -36,6 +36,7 @@ def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, A
     answer: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
         answer["id"] = query.id
+    answer["method"] = model.method
     answer["temperature"] = answer_temperature(query, model)
     family = model.family
     arrays = complete(query, arrays, model)
@@ -63,7 +64,7 @@ def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, A
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
     """The same for a plain query, out of what is written once for all rows of a batch."""
-    before = answer_prefix(model.name, model.version)
+    before = answer_prefix(model.name, model.version, model.method)
     temperature = query.rows.temperature
     written = orjson.dumps(model.temperature if temperature is None else temperature)
     if query.lists_temperature:
@@ -73,9 +74,9 @@ def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
 
 
 @lru_cache
-def answer_prefix(name: str, version: str) -> bytes:
+def answer_prefix(name: str, version: str, method: str) -> bytes:
     """How an answer of this version begins, up to its temperature."""
-    return orjson.dumps({"model": name, "version": version})[:-1] + b',"temperature":'
+    return orjson.dumps({"model": name, "version": version, "method": method})[:-1] + b',"temperature":'
 
 
 def probability_texts(arrays: Arrays) -> list[bytes]:
