@@ -11,6 +11,7 @@ from service.engine.session import InferenceSession
 from service.engine.signature import Signature
 from service.errors import HeadError, UsedWrongly
 from service.families import find_family
+from service.families.outputs import CLASSIFIER_LOGITS
 from service.metadata import Metadata
 
 DTYPES: Final[Mapping[str, type[np.generic]]] = {
@@ -58,6 +59,7 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
         has_gradient=metadata.ensemble is None and not MIXING & metadata.calibrator.keys(),
         masks_first=metadata.masks_first,
         conformal=read_conformal(metadata),
+        shows_logits=any(output.name == CLASSIFIER_LOGITS for output in session.get_outputs()),
     )
 
 

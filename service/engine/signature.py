@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.conformal import Conformal
 from service.engine.rows import Input
 from service.families import SOFTMAX, Family
-from service.families.outputs import graph_bits
+from service.families.outputs import CLASSIFIER_BIT, graph_bits
 
 LOGITS: Mapping[str, Input] = {"logits": (np.float32, (None,))}
 
@@ -38,6 +38,7 @@ class Signature:
         has_gradient: the calibrator does no more to a logit than that, and add a number: the gradient is known.
         masks_first: the graph applies the mask to the logits themselves.
         conformal: the scores for prediction sets, or none.
+        shows_logits: the graph shows the logits of the classifier that it stands behind, to be looked at.
     """
 
     name: str = ""
@@ -59,6 +60,7 @@ class Signature:
     has_gradient: bool = True
     masks_first: bool = True
     conformal: Conformal | None = None
+    shows_logits: bool = False
 
     @property
     def members(self) -> int | None:
@@ -74,9 +76,10 @@ class Signature:
         return np.where(x > -np.inf, np.log((1 - self.laplace) * p + share), log_p)
 
     def bits(self, outputs: tuple[str, ...]) -> int:
-        """The graph outputs that `outputs` are made of, as bits.
+        """The graph outputs that `outputs` are made of, as bits, and the classifier's logits.
 
         Raises:
             InvalidValue: the head does not have one of them.
         """
-        return graph_bits(outputs, self.family, self.averages)
+        bits = graph_bits(outputs, self.family, self.averages)
+        return bits | CLASSIFIER_BIT if self.shows_logits else bits

@@ -21,6 +21,9 @@ PER_CLASS: Final = frozenset({"probabilities", "log_probabilities"})  # the othe
 # The outputs of a head's graph, in the order of their bits.
 GRAPH_OUTPUTS: Final = ("probabilities", "log_probabilities", "scores", "logsumexp", "mutual_information")
 OF_MEMBERS: Final = "mutual_information"
+CLASSIFIER_LOGITS: Final = "calibrant/logits"
+"""One more, of a head behind a classifier: the logits, float32 `[N, K]`, that a request cannot ask for."""
+CLASSIFIER_BIT: Final = 1 << len(GRAPH_OUTPUTS)
 
 
 @lru_cache(maxsize=256)
@@ -46,8 +49,8 @@ def graph_bits(outputs: tuple[str, ...], family: Family = SOFTMAX, averages: boo
 
 @cache
 def graph_outputs(bits: int) -> tuple[str, ...]:
-    """The names behind the bits of `graph_bits`."""
-    return tuple(name for i, name in enumerate(GRAPH_OUTPUTS) if bits >> i & 1)
+    """The names behind the bits of `graph_bits`, and behind `CLASSIFIER_BIT`."""
+    return tuple(name for i, name in enumerate((*GRAPH_OUTPUTS, CLASSIFIER_LOGITS)) if bits >> i & 1)
 
 
 @cache

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto, version_converter
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper, version_converter
 
 from service.errors import HeadError, UsedWrongly
 from service.heads import surgery
@@ -39,7 +39,8 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
 
     A centred scale or matrix goes into the classifier's last layer where it can: see `fold`. The inputs are the
     classifier's, as they were, and the head's `mask` and `temperature`; the outputs are
-    the head's alone. `output` may also name a tensor inside, such as what goes into a final Softmax.
+    the head's, and the logits, which serving looks at. `output` may also name a tensor inside, such as what goes into a
+    final Softmax.
 
     Raises:
         CannotStart: the file cannot be read.
@@ -62,6 +63,7 @@ def attach(classifier: ModelProto | Path, output: str, stages: Stages, metadata:
     graph = Graph(HEAD)
     logits = graph.add("Cast", inner.get(output, output), name="logits", to=TensorProto.FLOAT)
     append(graph, logits, rest, *shape)
+    graph.outputs.append(helper.make_tensor_value_info(logits, TensorProto.FLOAT, shape))
     surgery.extend(model.graph, graph)
     return set_metadata(model, metadata.model_copy(update={"takes": "inputs", "masks_first": False}))
 

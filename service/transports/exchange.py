@@ -10,8 +10,9 @@ from typing import Any, Final, Protocol
 from service.codec.query import Query
 from service.engine.batcher import MANY, Batcher
 from service.engine.entry import Entry
-from service.engine.rows import Arrays
+from service.engine.rows import Arrays, looks_like_probabilities
 from service.errors import AnsweredError, RunFailed
+from service.families.outputs import CLASSIFIER_LOGITS
 from service.repository import Model, Repository
 from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
@@ -170,6 +171,8 @@ class Exchange:
             return
         start = clock()
         try:
+            if CLASSIFIER_LOGITS in arrays:
+                query.rows.looks_like_probabilities = looks_like_probabilities(arrays[CLASSIFIER_LOGITS])
             body, n_header = self.target.endpoint.encode(query, arrays, model.signature)
         except Exception:
             self.settle(self.fail("an answer could not be encoded"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from service.errors import CannotStart, HeadError, UsedWrongly
+from service.families.outputs import CLASSIFIER_LOGITS
 from service.heads.attach import attach
 from service.heads.publish import write
 from service.heads.reading import read_stages
@@ -19,7 +20,7 @@ from service.metadata import Metadata
 from tests.heads import classifiers
 from tests.heads.running import run, session
 
-OUTPUTS = ["probabilities", "log_probabilities", "logsumexp", "scores"]
+OUTPUTS = ["probabilities", "log_probabilities", "logsumexp", "scores", CLASSIFIER_LOGITS]
 X = np.random.default_rng(1).normal(size=(5, 6)).astype(np.float32)
 LOGITS = X @ classifiers.WEIGHTS + classifiers.BIAS
 MASK = np.random.default_rng(2).random((5, 3)) < 0.7

@@ -72,6 +72,26 @@ def test_an_eighth_of_many_calls_is_refused_and_their_neighbours_are_answered(
     assert len([record for record in caplog.records if "refuses the values" in record.getMessage()]) == 1
 
 
+def test_a_classifier_whose_logits_are_probabilities_is_warned_of_and_counted(tmp_path: Path) -> None:
+    """As logits in a request are, where one got behind a softmax all the same; in a batch that is cut, too."""
+    for name, output in (("twice", "probabilities"), ("once", "wide")):
+        place = tmp_path / name / "1" / "model.onnx"
+        place.parent.mkdir(parents=True)
+        write(attach(classifiers.ending_in_softmax(), output, Stages(), Metadata()), place)
+    x = np.random.default_rng(0).normal(size=(9, 6)).tolist()
+    with serving(models=tmp_path, default_model="once", max_batch_rows=4) as running:
+        answers = {name: running.predict({"inputs": {"x": x}}, name).json() for name in ("twice", "once")}
+        header = {"inputs": [tensor("x", "FP32", [1, 6], data=x[0])]}
+        said = post(running, header, path="/v2/models/twice/infer").json()["parameters"]
+        metrics = running.client.get("/metrics").text
+    assert "warnings" not in answers["once"]
+    (warning,) = answers["twice"]["warnings"]
+    assert (warning["code"], warning["rows"]) == ("looks_like_probabilities", [*range(9)])
+    assert said["looks_like_probabilities"] is True
+    counted = [line for line in metrics.splitlines() if "looks_like_probabilities" in line and 'model="twice"' in line]
+    assert [line.split()[-1] for line in counted if "_total" in line] == ["2.0"]
+
+
 def test_strings_are_answered_in_json_and_as_bytes(tmp_path: Path) -> None:
     """A classifier that knows two words, over both protocols."""
     node = helper.make_node(
