@@ -1,7 +1,7 @@
 """Whether the service is ready, and what that depends on."""
 
 from collections.abc import Callable, MutableSequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from service.engine.batcher import Batcher
 from service.errors import NotReady
@@ -41,17 +41,26 @@ def is_ready(state: State) -> bool:
     return True
 
 
+STARTING: Final = 0
+READY: Final = 1
+STOPPED: Final = 2  # after it was ready
+
+
 class Readiness:
-    """A byte for each process behind the port: ready or not. One process has one of its own."""
+    """A byte for each process behind the port: starting, ready or stopped. One process has one of its own."""
 
     def __init__(self, ready: MutableSequence[int] | None = None, slot: int = 0) -> None:
-        self.ready = [0] if ready is None else ready
+        self.ready = [STARTING] if ready is None else ready
         self.slot = slot
 
     def __call__(self) -> bool:
         """Whether all are ready."""
-        return all(self.ready)
+        return all(state == READY for state in self.ready)
+
+    def is_ready(self, slot: int) -> bool:
+        """Whether the process of this slot is."""
+        return self.ready[slot] == READY
 
     def set(self, ready: bool) -> None:
         """Say it of this process."""
-        self.ready[self.slot] = ready
+        self.ready[self.slot] = READY if ready else STOPPED

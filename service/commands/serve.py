@@ -17,7 +17,7 @@ from service.errors import CannotStart
 from service.process.descriptors import raise_limit
 from service.process.live import live_process
 from service.process.server import Server
-from service.process.sockets import listen, reserve
+from service.process.sockets import listen_each, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
 from service.settings import Settings, load
@@ -33,20 +33,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
-    raise_limit(settings.max_connections)
-    listening = listen(settings.host, settings.port)
+    raise_limit(settings.max_connections, settings.workers)
+    listening = listen_each(settings.host, settings.port, settings.workers)
     if settings.grpc is not None:
         reserved = reserve(settings.host, settings.grpc)
         settings = settings.model_copy(update={"grpc": reserved.getsockname()[1]})
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
-    announce(service, *listening.getsockname()[:2])
+    announce(service, *listening[0].getsockname()[:2])
     with live_process(settings):
         if settings.workers > 1:
             del service  # the parent serves nothing
             with TemporaryDirectory(prefix="calibrant-") as counts:
                 return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
         server = Server(service)
-        server.run(sockets=[listening])
+        server.run(sockets=listening)
         return 0 if server.started else CannotStart.exit_code
 
 

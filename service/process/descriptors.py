@@ -9,10 +9,13 @@ logger = logging.getLogger(__name__)
 OWN: Final = 256  # that the service needs beside its connections
 
 
-def raise_limit(max_connections: int) -> None:
-    """Let so many connections be open, as far as the hard limit goes; the log says where that is too few."""
+def raise_limit(max_connections: int, n_workers: int = 1) -> None:
+    """Let so many connections be open, as far as the hard limit goes; the log says where that is too few.
+
+    Each of the workers holds the listening sockets of all, twice where it listens in another's place.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = max_connections + OWN
+    needed = max_connections + OWN + 2 * (n_workers - 1)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)

@@ -1,7 +1,7 @@
 """Several processes behind one port: the parent starts them, replaces one that dies, and stops them all.
 
-They share the listening socket and a byte each that says whether they are ready, so that any of them can answer for
-all in `/readyz`. Nothing here knows what a worker does.
+All hold the sockets of all, or the one, and a byte each that says whether they are ready, so that any of them can
+answer for all in `/readyz`, and take over for one that is not. Nothing here knows what a worker does.
 """
 
 import logging
@@ -9,25 +9,26 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any, Final
 
 from service.errors import CannotStart
+from service.readiness import READY, STARTING
 
 logger = logging.getLogger(__name__)
 
 SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads and locks half way
 
-Work = Callable[[int, Any, socket.socket], None]  # slot, ready bytes, socket; returns when it was told to stop
+Work = Callable[[int, Any, Sequence[socket.socket]], None]  # slot, bytes, sockets; returns when it was told to stop
 
 
 class Workers:
     """The processes, and the only place that knows which of them live."""
 
-    def __init__(self, n: int, work: Work, listening: socket.socket) -> None:
+    def __init__(self, n: int, work: Work, listening: Sequence[socket.socket]) -> None:
         self.work = work
         self.listening = listening
         self.ready = SPAWN.RawArray("b", n)
@@ -35,7 +36,7 @@ class Workers:
         self.stopping = False
 
     def __repr__(self) -> str:
-        return f"<Workers {sum(self.ready)} of {len(self.ready)} ready>"
+        return f"<Workers {list(self.ready).count(READY)} of {len(self.ready)} ready>"
 
     def run(self) -> int:
         """Keep them all running until a signal, and return the exit code.
@@ -55,6 +56,8 @@ class Workers:
             for slot, process in enumerate(self.processes):
                 if process.sentinel in died and not self.stopping:
                     self.replace(slot)
+        for listening in self.listening:  # the workers hold them until they stop listening
+            listening.close()
         for process in self.processes:
             process.join()
         return 0
@@ -69,10 +72,10 @@ class Workers:
         """Start another in the place of one that has died."""
         process = self.processes[slot]
         process.join()
-        if not self.ready[slot]:  # another would fare no better
+        if self.ready[slot] == STARTING:  # another would fare no better
             self.stop(signal.SIGTERM, None)
             raise CannotStart(f"a worker ended with exit code {process.exitcode} before it was ready: see the log")
-        self.ready[slot] = 0
+        self.ready[slot] = STARTING
         logger.warning(
             "worker %d (pid %s) ended with exit code %s, another starts", slot, process.pid, process.exitcode
         )

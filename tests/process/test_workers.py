@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,19 +17,20 @@ import httpx
 import pytest
 
 from service.process.workers import Workers
+from service.readiness import READY, STOPPED
 from tests.conftest import ROOT
 from tests.processes import environment
 
 
 class Command:
-    """`calibrant serve --workers 2`, running."""
+    """`calibrant serve --workers N`, running."""
 
-    def __init__(self, models: Path, log: Path) -> None:
+    def __init__(self, models: Path, log: Path, workers: int = 2) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
-        arguments = ["serve", "--workers", "2", "--port", str(self.port), "--models", str(models)]
+        arguments = ["serve", "--workers", str(workers), "--port", str(self.port), "--models", str(models)]
         with log.open("w") as stderr:
             command = [sys.executable, "-m", "service", *arguments]
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=stderr, stdout=subprocess.DEVNULL)
@@ -89,10 +90,11 @@ def test_a_dead_worker_is_replaced_and_not_ready_says_so_meanwhile(command: Comm
 BROKEN = """
 import socket, sys
 from service.process.workers import Workers
+from service.readiness import READY, STOPPED
 def work(slot, ready, listening):
     sys.exit(7)
 if __name__ == "__main__":
-    Workers(2, work, socket.socket()).run()
+    Workers(2, work, [socket.socket()]).run()
 """
 
 
@@ -148,15 +150,15 @@ def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_lo
         assert command.process.wait(30) == 0
 
 
-def ignore(slot: int, ready: Any, listening: socket.socket) -> None:
+def ignore(slot: int, ready: Any, listening: Sequence[socket.socket]) -> None:
     """The work of a worker that is never started."""
 
 
 def test_workers_say_in_their_repr_how_many_are_ready() -> None:
     with socket.socket() as listening:
-        workers = Workers(3, ignore, listening)
+        workers = Workers(3, ignore, [listening])
         assert repr(workers) == "<Workers 0 of 3 ready>"
-        workers.ready[1] = 1
+        workers.ready[1:] = [READY, STOPPED]
         assert repr(workers) == "<Workers 1 of 3 ready>"
 
 
@@ -164,7 +166,7 @@ def test_a_signal_is_passed_on_to_those_that_live_and_to_no_other_process(monkey
     sent: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
     with socket.socket() as listening:
-        workers = Workers(3, ignore, listening)
+        workers = Workers(3, ignore, [listening])
         for pid, lives in ((11, True), (12, False), (13, True)):
             workers.processes.append(cast(Any, SimpleNamespace(pid=pid, is_alive=lambda lives=lives: lives)))
         workers.stop(signal.SIGTERM, None)
