@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from service.commands import data_options
 from service.errors import CannotStart, DataError, UsedWrongly
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--data", type=Path, required=True, help="logits or inputs, and labels: .npz, .npy, .csv or .parquet"
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
+    data_options.add_arguments(parser)
     parser.add_argument("--group", metavar="NAME", help="array or column of groups, for a head that has them")
     parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
@@ -68,6 +70,7 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
     named = None if signature.labels is None else tuple(signature.labels)
     scored = signature.takes == "inputs"
     if scored:
+        data_options.refuse(arguments, "a head behind a classifier")
         part, arrays, _ = score_inputs(head, arguments, ("scores",))
         data = files.dataset(arrays, arguments.group, named, from_probabilities=False)
     else:
@@ -77,6 +80,7 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
             from_probabilities=arguments.from_probabilities,
             group=arguments.group,
             named=named,
+            **data_options.chosen(arguments),
         )
         part, data = list(parts.items())[-1]
     if signature.averages != (data.n_members is not None):
@@ -102,6 +106,7 @@ def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
     from service.measures.multilabel import intervals, measure
 
     named = None if head.signature.labels is None else tuple(head.signature.labels)
+    data_options.refuse(arguments, head.signature.family.name)
     if arguments.group is not None:
         raise UsedWrongly(f"--group is of softmax alone; the family is {head.signature.family.name}")
     if head.signature.averages:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.commands import classifiers, families
+from service.commands import classifiers, data_options, families
 from service.commands.existing import REPORTS, existing_files, has_own_report, refuse_another_report
 from service.errors import CannotStart, DataError, UsedWrongly
 
@@ -45,6 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     parser.add_argument("--data", type=Path, help="logits and labels: .npz, .npy, .csv or .parquet")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
+    data_options.add_arguments(parser)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
     where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
@@ -157,6 +158,7 @@ def fit(
             from_probabilities=arguments.from_probabilities,
             group=arguments.group,
             named=named,
+            **data_options.chosen(arguments),
         )
     else:
         parts = {

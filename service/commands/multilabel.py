@@ -9,7 +9,7 @@ import numpy as np
 from service.calibration.multilabel import HALF, METHODS, MultiProof, prove
 from service.calibration.multilabel_report import write_report
 from service.calibration.proof import Progress, checksum
-from service.commands import terminal
+from service.commands import data_options, terminal
 from service.commands.families import Parameters
 from service.commands.outcome import Outcome
 from service.datasets import multilabel
@@ -28,10 +28,11 @@ def fit(
     """Calibrate on labels of which any number may be right; `answers` of a classifier go before the data, by part.
 
     Raises:
-        UsedWrongly: another number of thresholds than classes.
+        UsedWrongly: another number of thresholds than classes, or options for one label a row.
         DataError: not logits and a matrix of labels.
         FitError: labels that say nothing.
     """
+    data_options.refuse(arguments, parameters.family.name)
     if answers is None:
         parts = multilabel.load(
             arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, named=named

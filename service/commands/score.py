@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from service.commands import model_files
+from service.commands import data_options, model_files
 from service.errors import CannotStart, DataError, UsedWrongly
 
 if TYPE_CHECKING:
@@ -41,11 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--format", choices=("parquet", "csv"), help="of the parts in a folder (default: parquet)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument(
-        "--logits", metavar="A,B,C|'PREFIX*'", help="the columns of the logits (default: those named as the classes)"
-    )
+    data_options.add_arguments(parser)
     parser.add_argument("--group", metavar="NAME", help="the column of groups, for a head that has them")
-    parser.add_argument("--missing-is-masked", action="store_true", help="an empty cell or NaN masks the class")
     parser.add_argument(
         "--outputs", default="probabilities", help="what to answer, between commas (default: %(default)s)"
     )
@@ -117,9 +114,8 @@ def read_options(arguments: Namespace) -> "Options":
     return Options(
         model=model_files.find_file(arguments.model, arguments.models),
         request=request,
-        logits=arguments.logits,
         group=arguments.group,
-        missing_is_masked=arguments.missing_is_masked,
+        **data_options.chosen(arguments),
         format=form,
         lists=lists,
         prefix=arguments.prefix,

@@ -14,6 +14,7 @@ from service.errors import DataError
 
 LOGITS: Final = "logits"  # a column of lists
 PREFIX: Final = "logit_"
+LABELS: Final = ("label", "labels")  # columns; a class that they name is one
 HINT: Final = "expected the logits named: --logits A,B,C, or --logits 'PREFIX*'"
 NO_CLASS: Final = re.compile(r"|(.*[_ ])?(id|idx|index|fold|row|date|time|timestamp)|unnamed.*", re.IGNORECASE)
 MOST_NAMES: Final = 5
@@ -40,7 +41,7 @@ def choose_columns(
 
     Args:
         names: of all columns.
-        sample: reads the first rows, for the case that the names do not say enough.
+        sample: reads the first rows, for the case that the names do not say enough; the labels do, if they are names.
         wanted: what `--logits` says: names between commas, or a prefix and an asterisk.
         classes: the classes' names in their order, if they are known.
         others: columns that are known to be something else.
@@ -60,7 +61,9 @@ def choose_columns(
         return in_order(prefixed, PREFIX)
     if sorted(free) == sorted(map(str, range(len(free)))):
         return in_order(free, "")
-    check_plain(free, sample())
+    rows = sample()
+    certain = {str(label) for name in LABELS if name in others and name in rows for label in rows[name]}
+    check_plain(free, rows, certain)
     return Choice(tuple(free), tuple(free))
 
 
@@ -104,24 +107,25 @@ def in_order(columns: Sequence[str], prefix: str) -> Choice:
     return Choice(tuple(prefix + name for name in own), tuple(own))
 
 
-def check_plain(free: Sequence[str], sample: Sample) -> None:
-    """Refuse columns one of which could be something else than a class.
+def check_plain(free: Sequence[str], sample: Sample, certain: Collection[str]) -> None:
+    """Refuse columns one of which could be something else than a class; `certain` are none of those.
 
     Raises:
         DataError: it has such a name, or is a count of the rows, or is whole where others are not, or is not numbers.
     """
     whole = []
     for name in free:
-        if NO_CLASS.fullmatch(name):
+        if NO_CLASS.fullmatch(name) and name not in certain:
             raise unclear(name, "by its name it could be something else than a class")
         values = as_numbers(name, sample[name])
         known = values[np.isfinite(values)]
-        if len(known) > 1 and (np.diff(known) == 1).all():
+        if len(known) > 2 and (np.diff(known) == 1).all() and name not in certain:
             raise unclear(name, "it counts the rows, as an index does")
         if len(known) and (known == np.floor(known)).all():
             whole.append(name)
-    if 0 < len(whole) < len(free):
-        raise unclear(whole[0], "it holds whole numbers, others do not")
+    unsure = [name for name in whole if name not in certain]
+    if unsure and len(whole) < len(free):
+        raise unclear(unsure[0], "it holds whole numbers, others do not")
 
 
 def as_numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -131,7 +135,7 @@ def as_numbers(name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     found = np.full(len(values), np.nan)
     for row, cell in enumerate(values):
         try:
-            if cell is not None and cell != "":
+            if cell is not None and str(cell).strip():
                 found[row] = float(cell)
         except (TypeError, ValueError) as error:
             raise DataError(

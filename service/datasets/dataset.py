@@ -200,9 +200,11 @@ def check_chunk(chunk: Chunk, start: int, names: tuple[str, ...] | None) -> None
         bad &= mask
     if bad.any():
         row, class_ = map(int, np.argwhere(bad)[0])
-        what = "NaN" if np.isnan(logits[row, class_]) else "+inf"
+        missing = np.isnan(logits[row, class_])
+        what = "missing or NaN" if missing else "+inf"
+        hint = ", or --missing-is-masked" if missing else ""
         raise DataError(
-            f"row {start + row}, class {class_}: the logit is {what}; expected a number or -inf",
+            f"row {start + row}, class {_name(class_, names)}: the logit is {what}; expected a number or -inf{hint}",
             row=start + row,
         )
     if np.isneginf(logits[own]).any():

@@ -1,12 +1,9 @@
 """Files to datasets: .npz, a pair of .npy, .csv, .parquet. What a dataset must be stands in `dataset`.
 
-A table has a column `label`, optionally `weight` and one of groups, and a column per class, named after the class or
-`logit_` and the class; an empty cell is a class that may not be chosen. A table with a column `split` and an .npz
-with the prefixes `val_` and `test_` hold two datasets: fitted on the first, measured on the second.
+A table with a column `split` and an .npz with the prefixes `val_` and `test_` hold two datasets: fitted on the first,
+measured on the second. What the columns of a table mean stands in `table_arrays`.
 """
 
-import csv
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,19 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets import npz
-from service.datasets.dataset import Dataset
+from service.datasets.dataset import Dataset, check_mask
+from service.datasets.table_arrays import Arrays, read_table, two_classes
 from service.errors import DataError
 
-Arrays = Mapping[str, NDArray[Any]]
-
 PARTS: Final = ("val", "test")
-COLUMNS: Final = {
-    "label": "labels",
-    "labels": "labels",
-    "weight": "weights",
-    "group": "groups",
-    "split": "split",
-}
 
 
 def load(
@@ -36,22 +25,30 @@ def load(
     from_probabilities: bool = False,
     group: str | None = None,
     named: tuple[str, ...] | None = None,
+    logits: str | None = None,
+    missing_is_masked: bool = False,
+    binary: bool = False,
 ) -> dict[str, Dataset]:
     """The parts of a file: `{"val": ..., "test": ...}` where it has two, else `{"all": ...}`.
 
     `labels` is the second of a pair of .npy files. `from_probabilities` takes the logarithm of the numbers.
     `group` names the array or the column that holds each row's group. `named` are the classes' names in the order of
-    the logits, in place of the data's own; labels may be of either.
+    the logits, in place of the data's own; labels may be of either. `logits` names their array or their columns.
+    `missing_is_masked`: an empty cell or NaN is a class that may not be chosen. `binary`: the logits are one number a
+    row, for the second of two classes.
 
     Raises:
         DataError: not there, not readable, or not a dataset; with the row where it can be named.
     """
-    parts = split_parts(read_arrays(path, labels, group))
-    return {name: dataset(part, group, named, from_probabilities=from_probabilities) for name, part in parts.items()}
+    read = {"logits": logits, "binary": binary, "named": named}
+    found = {}
+    for name, part in split_parts(read_arrays(path, labels, group, **read)).items():
+        arrays = prepare(part, logits, missing_is_masked=missing_is_masked, binary=binary)
+        found[name] = dataset(arrays, group, named, from_probabilities=from_probabilities)
+    return found
 
 
-def read_arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
-    """The arrays of a file by name, whatever its format."""
+def read_arrays(path: Path, labels: Path | None, group: str | None, **columns: Any) -> Arrays:
     for needed in (path, labels):
         if needed is not None and not needed.is_file():
             raise DataError(f"there is no file {needed}")
@@ -62,10 +59,8 @@ def read_arrays(path: Path, labels: Path | None, group: str | None) -> Arrays:
             if labels is None:
                 raise DataError(f"{path.name} holds logits only; expected the labels as a second .npy: --labels FILE")
             return {"logits": npy(path), "labels": npy(labels)}
-        case ".csv":
-            return from_columns(read_columns(path), group)
-        case ".parquet":
-            return _parquet(path, group)
+        case ".csv" | ".parquet":
+            return read_table(path, group, **columns)
     raise DataError(f"{path.name}: expected a file .npz, .npy, .csv or .parquet")
 
 
@@ -76,72 +71,14 @@ def npy(path: Path) -> NDArray[Any]:
         raise DataError(f"{path.name} does not read as .npy: {error}") from error
 
 
-def read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a .csv file, as text, or of a .parquet file."""
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        if any(len(row) != len(header) for row in rows):
-            row = next(i for i, row in enumerate(rows) if len(row) != len(header))
-            raise DataError(f"row {row}: {len(rows[row])} cells, the header has {len(header)}", row=row)
-        columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-        return dict(zip(header, map(np.array, columns), strict=True))
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise DataError("reading .parquet needs pyarrow: pip install 'calibrant[tables]'") from error
-    table = parquet.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names}
-
-
-def _parquet(path: Path, group: str | None) -> Arrays:
-    columns = read_columns(path)
-    if "logits" in columns:
-        return from_columns({name: c for name, c in columns.items() if name != "logits"}, group) | {
-            "logits": np.stack(list(columns["logits"]))
-        }
-    return from_columns(columns, group)
-
-
-def from_columns(columns: Arrays, group: str | None) -> dict[str, NDArray[Any]]:
-    if group is not None and group not in columns:
-        raise DataError(f"there is no array or column {group!r}, found {', '.join(columns)}")
-    names = COLUMNS if group is None else COLUMNS | {group: group}
-    known = {names[name]: column for name, column in columns.items() if name in names}
-    classes = {name: column for name, column in columns.items() if name not in names}
-    if classes:
-        called = [name.removeprefix("logit_") for name in classes]
-        logits = np.stack([numbers(name, column) for name, column in classes.items()], axis=1)
-        known |= {"logits": logits, "classes": np.array(called)}
-        if np.isnan(logits).any():
-            known["mask"] = ~np.isnan(logits)
-    if "weights" in known:
-        known["weights"] = numbers("weight", known["weights"])
-    return known
-
-
-def numbers(name: str, column: NDArray[Any]) -> NDArray[Any]:
-    if column.dtype.kind in "fiub":
-        return column.astype(np.float64)
-    values = np.empty(len(column))
-    for row, cell in enumerate(column):
-        try:
-            values[row] = float(cell) if cell not in ("", None) else np.nan
-        except ValueError as error:
-            raise DataError(f"row {row}, column {name}: {str(cell)!r} is not a number", row=row) from error
-        if str(cell).strip().lower() == "nan":
-            raise DataError(f"row {row}, column {name}: the logit is NaN; expected a number or -inf", row=row)
-    return values
-
-
 def split_parts(arrays: Arrays) -> dict[str, Arrays]:
     if "split" in arrays:
-        split = arrays["split"]
-        if not np.isin(split, PARTS).all() or not all((split == part).any() for part in PARTS):
-            raise DataError(f"the column split holds {sorted(set(map(str, split)))[:5]}; expected val and test")
+        column = arrays["split"]
+        if not np.isin(column, PARTS).all() or not all((column == part).any() for part in PARTS):
+            raise DataError(f"the column split holds {sorted(set(map(str, column)))[:5]}; expected val and test")
         rows = {name: a for name, a in arrays.items() if name not in ("split", "classes")}
         shared = {name: a for name, a in arrays.items() if name == "classes"}
-        return {part: {name: a[split == part] for name, a in rows.items()} | shared for part in PARTS}
+        return {part: {name: a[column == part] for name, a in rows.items()} | shared for part in PARTS}
     if any(name.startswith("val_") for name in arrays):
         shared = {name: a for name, a in arrays.items() if not name.startswith(("val_", "test_"))}
         found = [part for part in PARTS if any(name.startswith(f"{part}_") for name in arrays)]
@@ -151,6 +88,26 @@ def split_parts(arrays: Arrays) -> dict[str, Arrays]:
 
 def _own(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def prepare(arrays: Arrays, logits: str | None, *, missing_is_masked: bool, binary: bool) -> Arrays:
+    """The arrays with `logits` under that name, `[n,2]` if they are binary, and a mask where a number is missing."""
+    if logits is not None and logits in arrays:
+        arrays = {**arrays, "logits": arrays[logits]}
+    values = arrays.get("logits", np.empty((0, 2)))
+    if binary:
+        values = two_classes(values)
+    elif values.ndim == 1 or values.shape[1:] == (1,):
+        raise DataError(
+            f"logits are one number a row, {list(values.shape)}; expected [rows, classes], or --binary where they are "
+            "a decision_function's for the second of two classes"
+        )
+    if missing_is_masked and values.dtype.kind == "f" and (missing := np.isnan(values)).any():
+        known = ~missing if values.ndim == 2 else ~missing.any(axis=1)
+        given = check_mask(arrays["mask"], *known.shape) if "mask" in arrays else np.True_
+        arrays = {**arrays, "mask": np.asarray(known & given)}
+        values = np.where(missing, values.dtype.type(0), values)
+    return {**arrays, "logits": values} if "logits" in arrays else arrays
 
 
 def dataset(arrays: Arrays, group: str | None, named: tuple[str, ...] | None, *, from_probabilities: bool) -> Dataset:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets import files, npz
+from service.datasets import files, npz, table_arrays
 from service.datasets.multilabel import LABEL
 from service.engine.rows import Input
 from service.errors import DataError
@@ -35,7 +35,7 @@ def load(path: Path, inputs: Mapping[str, Input], group: str | None = None) -> d
         case ".npz":
             arrays: Arrays = npz.arrays(path)
         case ".csv" | ".parquet":
-            arrays = from_columns(files.read_columns(path), inputs, group)
+            arrays = from_columns(table_arrays.read_table_columns(path), inputs, group)
         case _:
             raise DataError(f"{path.name}: expected inputs in a file .npz, .csv or .parquet")
     return {name: checked(part, inputs) for name, part in files.split_parts(arrays).items()}
@@ -43,11 +43,11 @@ def load(path: Path, inputs: Mapping[str, Input], group: str | None = None) -> d
 
 def from_columns(columns: Arrays, inputs: Mapping[str, Input], group: str | None) -> dict[str, NDArray[Any]]:
     """The inputs out of a table's columns, and what else it has under the names of arrays."""
-    names = files.COLUMNS if group is None else files.COLUMNS | {group: group}
+    names = table_arrays.COLUMNS if group is None else table_arrays.COLUMNS | {group: group}
     found = {names[name]: column for name, column in columns.items() if name in names}
     targets = [name for name in columns if name.startswith(LABEL) and name not in inputs]
     if targets:
-        found["labels"] = np.stack([files.numbers(name, columns[name]) for name in targets], axis=1)
+        found["labels"] = np.stack([table_arrays.numbers(name, columns[name]) for name in targets], axis=1)
         found["classes"] = np.array([name.removeprefix(LABEL) for name in targets])
     free = [name for name in columns if name not in names and name not in targets]
     for name, (dtype, shape) in inputs.items():
@@ -61,11 +61,12 @@ def from_columns(columns: Arrays, inputs: Mapping[str, Input], group: str | None
                 f"{name}_0 and so on"
             )
         read = [
-            columns[one].astype(object) if dtype is np.object_ else files.numbers(one, columns[one]) for one in mine
+            columns[one].astype(object) if dtype is np.object_ else table_arrays.numbers(one, columns[one])
+            for one in mine
         ]
         found[name] = np.stack(read, axis=1) if shape else read[0]
     if "weights" in found:
-        found["weights"] = files.numbers("weight", found["weights"])
+        found["weights"] = table_arrays.numbers("weight", found["weights"])
     return found
 
 

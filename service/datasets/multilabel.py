@@ -13,8 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets import files
+from service.datasets import files, table_arrays
 from service.datasets.dataset import Bools, check_mask, usable_classes
+from service.datasets.table_arrays import Arrays
 from service.errors import DataError
 
 LOGIT, LABEL = "logit_", "label_"
@@ -115,14 +116,14 @@ def load(
     return {name: read_part(arrays, named, from_probabilities=from_probabilities) for name, arrays in parts.items()}
 
 
-def read_arrays(path: Path, labels: Path | None) -> files.Arrays:
+def read_arrays(path: Path, labels: Path | None) -> Arrays:
     """The arrays of a file by name, whatever its format."""
     if path.suffix in (".csv", ".parquet") and path.is_file():
-        return from_columns(files.read_columns(path))
+        return from_columns(table_arrays.read_table_columns(path))
     return files.read_arrays(path, labels, None)
 
 
-def from_columns(columns: files.Arrays) -> files.Arrays:
+def from_columns(columns: Arrays) -> Arrays:
     """Pairs of columns as two matrices; an empty logit is a class that may not be chosen."""
     if {"logits", "labels"} <= columns.keys():
         return {**columns, **{name: np.stack(list(columns[name])) for name in ("logits", "labels")}}
@@ -132,13 +133,13 @@ def from_columns(columns: files.Arrays) -> files.Arrays:
         lacking = f"there is no {LABEL}{missing[0]}" if names else f"found {', '.join(columns)}"
         raise DataError(f"expected a column {LOGIT}NAME and a column {LABEL}NAME for each class; {lacking}")
     logits, targets = (
-        np.stack([files.numbers(prefix + name, columns[prefix + name]) for name in names], axis=1)
+        np.stack([table_arrays.numbers(prefix + name, columns[prefix + name]) for name in names], axis=1)
         for prefix in (LOGIT, LABEL)
     )
     found: dict[str, NDArray[Any]] = {"logits": logits, "labels": targets, "classes": np.array(names)}
     if np.isnan(logits).any():
         found["mask"] = ~np.isnan(logits)
-    return found | {name: columns[column] for column, name in files.COLUMNS.items() if column in columns}
+    return found | {name: columns[column] for column, name in table_arrays.COLUMNS.items() if column in columns}
 
 
 def read_part(arrays: Mapping[str, Any], named: tuple[str, ...] | None, *, from_probabilities: bool) -> MultiLabel:

@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import DataError
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
 
-try:
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
-except ImportError as error:
-    raise DataError("reading tables needs pyarrow: pip install 'calibrant[tables]'") from error
+from service.errors import DataError
 
 CSV_BLOCK: Final = 2**20  # bytes
 BUFFER: Final = 2**17  # bytes a column of a .parquet; without buffers a whole row group is in memory

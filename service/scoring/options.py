@@ -18,6 +18,7 @@ class Options:
         logits: the columns of the logits, as `datasets.columns` reads them; none where their names say it.
         group: the column of groups.
         missing_is_masked: an empty cell or NaN is a class that may not be chosen, instead of an error.
+        binary: the logits are one number a row, for the second of two classes.
         format: what is written.
         lists: a list a row, instead of a column for each class and each of the best classes.
         prefix: before the name of every column that is answered.
@@ -28,6 +29,7 @@ class Options:
     logits: str | None = None
     group: str | None = None
     missing_is_masked: bool = False
+    binary: bool = False
     format: Format = "parquet"
     lists: bool = True
     prefix: str = ""

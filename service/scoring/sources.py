@@ -13,6 +13,7 @@ from service.datasets import npz
 from service.datasets.arrow import as_floats, is_number, read_columns, read_lists
 from service.datasets.columns import choose_columns
 from service.datasets.dataset import check_mask, give_back
+from service.datasets.table_arrays import two_classes
 from service.datasets.tables import Parquet, Piece, Table, open_table
 from service.engine.signature import Signature
 from service.errors import DataError
@@ -82,12 +83,15 @@ class TableSource:
         self.path = path
         self.table: Table = open_table(path)
         self.n_rows = self.table.n_rows
-        self.group = options.group
+        self.group, self.binary = options.group, options.binary
         names = self.table.names
         if self.group is not None and self.group not in names:
             raise DataError(f"there is no column {self.group!r}, found {', '.join(names)}")
         known = [name for name in names if name in (*OTHERS, self.group)]
-        chosen = choose_columns(names, self.read_sample, wanted=options.logits, classes=model.labels, others=known)
+        classes = None if self.binary else model.labels  # they are two, and the column is one
+        chosen = choose_columns(names, self.read_sample, wanted=options.logits, classes=classes, others=known)
+        if not chosen.columns:
+            raise DataError(f"{path.name} has no column of logits, found {', '.join(names) or 'nothing'}")
         self.logits = chosen.columns
         self.lists = len(self.logits) == 1 and not is_number(self.table.schema.field(self.logits[0]).type)
         self.columns = self.logits
@@ -97,8 +101,10 @@ class TableSource:
             shape = (0,) if first is None else read_lists(first, self.logits[0]).shape[1:]
             self.width = int(np.prod(shape))
             self.columns = tuple(map(str, range(shape[-1])))
-        elif chosen.classes is not None and model.labels is not None:
-            check_order(chosen.classes, model.labels)
+        elif chosen.classes is not None and classes is not None:
+            check_order(chosen.classes, classes)
+        if self.binary:
+            self.columns *= 2
         taken = {*self.logits, *(["mask"] if self.lists and "mask" in names else [])}
         self.rest = tuple(name for name in names if name not in taken)
         self.masks = "mask" in taken
@@ -146,6 +152,7 @@ class TableSource:
         logits = read_lists(piece, self.logits[0]) if self.lists else read_columns(piece, self.logits, start)
         mask = check_mask(read_lists(piece, "mask"), *logits.shape[:: logits.ndim - 1]) if self.masks else None
         groups = None if self.group is None else piece.column(self.group).cast(pa.string()).to_pylist()
+        logits = two_classes(logits) if self.binary else logits
         return Block(start, logits, mask, groups, {name: piece.column(name) for name in self.rest})
 
 
@@ -165,7 +172,7 @@ class NpzSource:
         name = options.logits or "logits"
         if name not in arrays:
             raise DataError(f"{path.name} has no array {name!r}, found {', '.join(arrays)}; expected --logits NAME")
-        logits = arrays[name]
+        logits = two_classes(arrays[name]) if options.binary else arrays[name]
         if logits.ndim not in (2, 3) or logits.dtype.kind not in "fiu":
             raise DataError(f"logits are {logits.dtype} {list(logits.shape)}; expected floats [rows, classes]")
         self.logits = logits

@@ -137,7 +137,7 @@ def test_a_member_s_bad_logit_is_named_by_its_row() -> None:
     data = members(20)
     logits = data.logits.copy()
     logits[7, 1, 2] = np.nan
-    with pytest.raises(DataError, match="row 7, class 2: the logit is NaN"):
+    with pytest.raises(DataError, match="row 7, class 2: the logit is missing or NaN"):
         Dataset.from_arrays(logits, data.labels)
     with pytest.raises(DataError, match="expected floats"):
         Dataset.from_arrays(np.zeros((3, 0, 4), np.float32), np.zeros(3, int))

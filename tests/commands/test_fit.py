@@ -224,7 +224,7 @@ def test_from_probabilities_takes_their_logarithms_and_says_so(tmp_path: Path) -
         (lambda d: replace(d, labels=np.random.default_rng(0).permutation(d.labels)), 1, "the labels look shuffled"),
         (lambda d: replace(d, labels=np.full(400, 2)), 1, "every label is 2"),
         (lambda d: replace(d, labels=d.logits.argmax(axis=1)), 1, "every row is right"),
-        (lambda d: replace(d, logits=np.where(d.logits > 3, np.nan, d.logits)), 2, "the logit is NaN"),
+        (lambda d: replace(d, logits=np.where(d.logits > 3, np.nan, d.logits)), 2, "the logit is missing or NaN"),
         (lambda d: replace(d, labels=d.labels + 1), 2, "expected an index from 0 to 4"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ def rows(n: int = 6, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("what", "at", "value", "sentence"),
     [
-        ("logits", (4, 1), np.nan, "row 4, class 1: the logit is NaN"),
+        ("logits", (4, 1), np.nan, "row 4, class 1: the logit is missing or NaN"),
         ("logits", (2, 0), np.inf, r"row 2, class 0: the logit is \+inf"),
         ("logits", (5, 2), -np.inf, "row 5: the label 2 has the logit -inf"),
         ("labels", 3, 3, "row 3: the label is 3; expected an index from 0 to 2"),

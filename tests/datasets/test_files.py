@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from service.datasets import files
 from service.errors import DataError
 from tests.calibration.conftest import drawn
+from tests.scoring.files import save
 
 
 def write(path: Path, **arrays: Any) -> Path:
@@ -84,9 +86,9 @@ def test_a_csv_has_a_column_for_each_class(tmp_path: Path) -> None:
     assert data.group_names == ("a", "b")
 
 
-def test_an_empty_cell_is_a_masked_class(tmp_path: Path) -> None:
+def test_an_empty_cell_is_a_masked_class_where_that_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("label,a,b,c\n0,1,,2\n2,1,0,2\n")
-    data = files.load(tmp_path / "t.csv")["all"]
+    data = files.load(tmp_path / "t.csv", missing_is_masked=True)["all"]
     assert data.mask is not None
     assert data.mask.tolist() == [[True, False, True], [True, True, True]]
 
@@ -98,18 +100,27 @@ def test_a_cell_that_is_no_number_is_named(tmp_path: Path) -> None:
 
 
 def test_a_parquet_reads_as_its_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    table = pyarrow.table({"label": ["a", "b"], "a": [1.0, 0.0], "b": [0.5, 2.0]})
-    parquet.write_table(table, tmp_path / "t.parquet")
-    data = files.load(tmp_path / "t.parquet")["all"]
-    assert data.logits.tolist() == [[1, 0.5], [0, 2]]
-    assert data.labels.tolist() == [0, 1]
+    table = pa.table({"label": ["a", "b"], "a": [1.0, 0.0], "b": [0.5, 2.0]})
+    for suffix in ("parquet", "csv"):
+        data = files.load(save(tmp_path / f"t.{suffix}", table))["all"]
+        assert data.logits.tolist() == [[1, 0.5], [0, 2]]
+        assert data.labels.tolist() == [0, 1]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[..., Path]:
+    """Make a .parquet of some columns."""
+
+    def make(**columns: Any) -> Path:
+        save(tmp_path / "t.parquet", pa.table(columns))
+        return tmp_path / "t.parquet"
+
+    return make
 
 
 def test_a_parquet_has_a_column_for_each_class_as_a_csv_has(parquet: Callable[..., Path]) -> None:
-    columns = {"logit_cat": np.array([1.5, np.nan]), "logit_dog": np.array([2, 3]), "weight": np.array([1, 2])}
-    data = files.load(parquet(label=np.array(["dog", "dog"], object), **columns))["all"]
+    columns = {"logit_cat": [1.5, None], "logit_dog": [2, 3], "weight": [1, 2]}
+    data = files.load(parquet(label=["dog", "dog"], **columns), missing_is_masked=True)["all"]
     assert data.class_names == ("cat", "dog")
     assert data.labels.tolist() == [1, 1]
     assert data.logits[:, 1].tolist() == [2, 3]
@@ -120,9 +131,8 @@ def test_a_parquet_has_a_column_for_each_class_as_a_csv_has(parquet: Callable[..
 
 
 def test_a_parquet_may_have_the_logits_as_one_column_of_lists(parquet: Callable[..., Path]) -> None:
-    logits = np.empty(2, object)
-    logits[:] = [np.array([1.0, 2.0], np.float32), np.array([3.0, 4.0], np.float32)]
-    path = parquet(logits=logits, label=np.array([0, 1]), tenant=np.array(["a", "b"], object))
+    logits = pa.array([[1.0, 2.0], [3.0, 4.0]], pa.list_(pa.float32()))
+    path = parquet(logits=logits, label=[0, 1], tenant=["a", "b"])
     data = files.load(path, group="tenant")["all"]
     assert data.logits.tolist() == [[1, 2], [3, 4]]
     assert data.logits.dtype == np.float32
@@ -133,7 +143,7 @@ def test_a_parquet_may_have_the_logits_as_one_column_of_lists(parquet: Callable[
 def test_without_pyarrow_a_parquet_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'calibrant\[tables\]'"):
+    with pytest.raises(DataError, match=r"reading tables needs pyarrow: pip install 'calibrant\[tables\]'"):
         files.load(tmp_path / "t.parquet")
 
 
@@ -173,10 +183,11 @@ def test_a_csv_without_a_class_has_no_logits(tmp_path: Path, text: str, missing:
         files.load(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("cell", ["nan", "NaN", " NAN "])
-def test_a_nan_in_a_cell_is_no_class_that_may_not_be_chosen(tmp_path: Path, cell: str) -> None:
+@pytest.mark.parametrize("cell", ["nan", "NaN", " NAN ", "", "  "])
+def test_a_missing_number_is_named_with_its_row_and_its_column(tmp_path: Path, cell: str) -> None:
     (tmp_path / "t.csv").write_text(f"label,a,b\n0,1,2\n1,{cell},2\n")
-    with pytest.raises(DataError, match="row 1, column a: the logit is NaN; expected a number or -inf") as error:
+    sentence = r"row 1, class 0 \(a\): the logit is missing or NaN; expected a number or -inf, or --missing-is-masked"
+    with pytest.raises(DataError, match=sentence) as error:
         files.load(tmp_path / "t.csv")
     assert error.value.row == 1
 
@@ -303,7 +314,17 @@ def test_an_unknown_label_is_named_with_its_row(
         files.load(path, named=named)
 
 
-def test_names_in_another_order_than_the_columns_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("label,cat,dog,eel\ncat,1,2,4\n")
-    with pytest.raises(DataError, match="class 1 is dog in the data, but eel in the names given"):
+def test_columns_are_put_into_the_order_of_the_names_that_are_given(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("label,cat,dog,eel\ncat,1,2,4\neel,1,2,4\n")
+    data = files.load(tmp_path / "t.csv", named=("cat", "eel", "dog"))["all"]
+    assert data.logits.tolist() == [[1, 4, 2], [1, 4, 2]]
+    assert data.labels.tolist() == [0, 1]
+    (tmp_path / "t.csv").write_text("label,cat,dog,eel\n0,1,2,4\n1,1,2,4\n")
+    with pytest.raises(DataError, match="the labels are numbers, and the columns not in the order of the classes"):
         files.load(tmp_path / "t.csv", named=("cat", "eel", "dog"))
+
+
+def test_names_in_another_order_than_the_data_s_own_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.npz", logits=np.eye(3) * 4, labels=np.arange(3), classes=np.array(["cat", "dog", "eel"]))
+    with pytest.raises(DataError, match="class 1 is dog in the data, but eel in the names given"):
+        files.load(path, named=("cat", "eel", "dog"))

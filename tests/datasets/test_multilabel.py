@@ -1,11 +1,12 @@
 """Files of logits and a matrix of labels, and what is refused of them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from service.datasets import multilabel
 from service.datasets.multilabel import MultiLabel
@@ -43,23 +44,11 @@ def test_a_table_has_two_columns_a_class(tmp_path: Path) -> None:
     assert parts["test"].logits.tolist() == [[1, 2]]
 
 
-def test_a_parquet_has_columns_or_lists(parquet: Callable[..., Path]) -> None:
+def test_a_parquet_has_columns_or_lists(tmp_path: Path) -> None:
     columns = {f"logit_{k}": LOGITS[:, k] for k in range(3)} | {f"label_{k}": LABELS[:, k] for k in range(3)}
-    lists = {name: np.empty(2, object) for name in ("logits", "labels")}
-    lists["logits"][:], lists["labels"][:] = list(LOGITS), list(LABELS)
-    for table in (columns, lists):
-        data = multilabel.load(parquet(**table))["all"]
-        assert np.array_equal(data.logits, LOGITS)
-        assert data.targets.tolist() == LABELS.astype(bool).tolist()
-
-
-def test_a_parquet_that_pyarrow_wrote_reads_as_its_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    writer = pytest.importorskip("pyarrow.parquet")
-    columns = {f"logit_{k}": LOGITS[:, k] for k in range(3)} | {f"label_{k}": LABELS[:, k] for k in range(3)}
-    writer.write_table(pyarrow.table(columns), tmp_path / "columns.parquet")
+    parquet.write_table(pa.table(columns), tmp_path / "columns.parquet")
     lists = {"logits": LOGITS.tolist(), "labels": LABELS.tolist()}
-    writer.write_table(pyarrow.table(lists), tmp_path / "lists.parquet")
+    parquet.write_table(pa.table(lists), tmp_path / "lists.parquet")
     for name in ("columns", "lists"):
         data = multilabel.load(tmp_path / f"{name}.parquet")["all"]
         assert np.array_equal(data.logits, LOGITS)

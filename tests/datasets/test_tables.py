@@ -1,6 +1,5 @@
 """Tables in pieces, the same of a .csv and of a .parquet."""
 
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,10 +88,3 @@ def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_csv_of_a_header_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n")
     assert list(open_table(tmp_path / "t.csv").pieces(10)) == []
-
-
-def test_without_pyarrow_the_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "service.datasets.tables")
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'calibrant\[tables\]'"):
-        __import__("service.datasets.tables")

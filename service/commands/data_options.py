@@ -1,0 +1,46 @@
+"""Which numbers of a file are the logits: options that `fit`, `evaluate` and `score` share."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from service.errors import UsedWrongly
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument(
+        "--logits",
+        metavar="A,B,C|'PREFIX*'",
+        help="the columns of the logits, or their array in an .npz (default: those named as the classes)",
+    )
+    parser.add_argument(
+        "--missing-is-masked",
+        action="store_true",
+        help="an empty cell, null or NaN is a class that may not be chosen (default: it is an error)",
+    )
+    parser.add_argument(
+        "--binary",
+        action="store_true",
+        help="the logits are one number a row, for the second of two classes, as scikit-learn's decision_function has "
+        "them: they are read as [0, z], and so a request must say them",
+    )
+
+
+def refuse(arguments: Namespace, family: str) -> None:
+    """Refuse them where a family's data are read otherwise.
+
+    Raises:
+        UsedWrongly: one of them is given.
+    """
+    for name, given in chosen(arguments).items():
+        if given:
+            raise UsedWrongly(f"--{name.replace('_', '-')} is for one label a row; the family is {family}")
+
+
+def chosen(arguments: Namespace) -> dict[str, Any]:
+    """What they say, as keywords."""
+    return {
+        "logits": arguments.logits,
+        "missing_is_masked": arguments.missing_is_masked,
+        "binary": arguments.binary,
+    }
