@@ -1,7 +1,7 @@
 """The command `calibrant`: names the sub-commands and turns errors into one sentence and an exit code.
 
 A sub-command is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported only when it is called.
-Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start.
+Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start, 4 a requirement that is not kept.
 """
 
 import argparse

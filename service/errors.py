@@ -21,7 +21,8 @@ CalibrantError
 └── CommandError            the command line's: one sentence and an exit code
     ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
     ├── FitError            1  labels that say nothing, a fit that runs away
-    └── CannotStart         3  HeadError: a file that is not a head
+    ├── CannotStart         3  HeadError: a file that is not a head
+    └── RequirementFailed   4  a metric that is not what was required
 
 Every message says what was wrong and what was expected.
 """
@@ -255,6 +256,12 @@ class CannotStart(CommandError):
     """The command was right, the surroundings are not: a missing folder, a port in use, no such provider."""
 
     exit_code = 3
+
+
+class RequirementFailed(CommandError):
+    """Everything went well, and a metric is not within the bounds that were required."""
+
+    exit_code = 4
 
 
 class HeadError(CannotStart):

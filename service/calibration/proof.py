@@ -19,6 +19,7 @@ from service.errors import FitError
 from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
 from service.measures import curve_fit
+from service.measures.comparison import count_changes
 from service.measures.curve import ReferenceCurve
 from service.measures.metrics import intervals, measure
 from service.measures.scores import Scores, collect, in_order, score
@@ -67,10 +68,7 @@ class Proof:
 
     def changes(self) -> dict[str, int]:
         """How many of the measured rows get another prediction, and how many of these become right and wrong."""
-        changed = self.before.predictions != self.after.predictions
-        was, now = self.before.correct[changed], self.after.correct[changed]
-        rows = {"measured": len(changed), "changed": changed.sum(), "became_right": (now & ~was).sum()}
-        return {name: int(n) for name, n in (rows | {"became_wrong": (was & ~now).sum()}).items()}
+        return count_changes(self.before, self.after)
 
 
 @dataclass(frozen=True)

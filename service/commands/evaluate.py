@@ -3,7 +3,10 @@
 The numbers are those that `POST /v1/models/{model}/evaluate` answers of the same rows, and more.
 
 For example:
-  calibrant evaluate --model models/digits/1/model.onnx --data test.npz
+  calibrant evaluate --model digits --data test.npz
+  calibrant evaluate --model new.onnx --baseline digits --data test.npz --require 'nll<=baseline' --require 'ece<0.03'
+
+Exit code 4 where a requirement is not kept. A baseline is measured on the same rows.
 """
 
 import json
@@ -16,18 +19,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from service.commands import data_options
+from service.commands import data_options, gate, model_files, requirements
 from service.errors import CannotStart, DataError, UsedWrongly
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from service.engine.head import Head
+    from service.measures.comparison import Measured
 
 Value = TypeVar("Value")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of `calibrant evaluate`."""
-    parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="a head file")
+    model_files.add_arguments(parser)
+    gate.add_arguments(parser)
+    parser.add_argument("--alpha", type=float, default=0.1, help="of the prediction sets' coverage (default: 0.1)")
     parser.add_argument(
         "--data", type=Path, required=True, help="logits or inputs, and labels: .npz, .npy, .csv or .parquet"
     )
@@ -39,23 +47,42 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Run the head over the test rows, or over all, and print its metrics.
+    """Run the head over the test rows, or over all, print its metrics, and hold them against what is required.
 
     Raises:
+        UsedWrongly: a requirement that is none.
         DataError: data that cannot be read, or that the head does not take.
         CannotStart: a package is not installed, or the file is not a head.
+        RequirementFailed: a metric is not within its bound.
     """
     if find_spec("scipy") is None:
         raise CannotStart("the package scipy is not installed: pip install 'calibrant[calibration]'")
+    wanted = [requirements.Requirement.parse(text) for text in arguments.require]
+    if not 0 < arguments.alpha < 1:
+        raise UsedWrongly(f"--alpha is {arguments.alpha:g}; expected a number between 0 and 1")
+    found = evaluate(arguments.model, arguments)
+    baseline = None if arguments.baseline is None else evaluate(arguments.baseline, arguments)
+    if baseline is not None:
+        gate.check_same_rows(found, baseline)
+    verdicts = requirements.judge(wanted, found.metrics, None if baseline is None else baseline.metrics)
+    if arguments.json:
+        told = found.to_json() | ({} if baseline is None else gate.compare(found, baseline))
+        told |= {"requirements": gate.to_json(verdicts)} if verdicts else {}
+        print(json.dumps(told, indent=2))  # noqa: T201 - what was asked for
+    else:
+        found.show(arguments.model)
+        if baseline is not None:
+            gate.show(found, baseline, arguments.baseline)
+    requirements.check(verdicts)
+    return 0
+
+
+def evaluate(model: str, arguments: Namespace) -> "Evaluation":
+    """Measure one head."""
     from service.engine.head import Head
 
-    head = Head(arguments.model)
-    found = evaluate_labels(head, arguments) if head.signature.family.chooses_one else evaluate_matrix(head, arguments)
-    if arguments.json:
-        print(json.dumps(found.to_json(), indent=2))  # noqa: T201 - what was asked for
-    else:
-        found.show(str(arguments.model))
-    return 0
+    head = Head(model_files.find_file(model, arguments.models))
+    return evaluate_labels(head, arguments) if head.signature.family.chooses_one else evaluate_matrix(head, arguments)
 
 
 def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
@@ -63,6 +90,8 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
     from service.calibration.predictor import answers
     from service.commands import terminal
     from service.datasets import files
+    from service.measures.comparison import Measured
+    from service.measures.coverage import observe_sets
     from service.measures.metrics import intervals, measure
     from service.measures.scores import collect
 
@@ -87,14 +116,18 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
         members = "members" if signature.averages else "no members"
         raise DataError(f"the logits are {list(data.logits.shape)}, the head averages {members}; expected the same")
     check_classes(head, data.n_classes)
-    found = collect(data, answers(head, data.group_names, scored=scored))
+    answer = answers(head, data.group_names, scored=scored)
+    sets = observe_sets(signature, data, answer, arguments.alpha)
+    found = collect(data, sets or answer)
     return Evaluation(
         part,
         data.n_rows,
         int(np.isinf(found.nll).sum()),
-        measure(found),
+        measure(found) | ({} if sets is None else sets.metrics(found.weights)),
         lambda: intervals(found),
         lambda: terminal.reliability(found),
+        data.labels,
+        Measured(found, None if sets is None else sets.covered),
     )
 
 
@@ -129,6 +162,7 @@ def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
         with_loss(measure(found)),
         lambda: with_loss(intervals(found)),
         lambda: terminal.label_reliability(found.points()),
+        data.targets,
     )
 
 
@@ -176,6 +210,8 @@ class Evaluation:
         metrics: by name.
         intervals: finds the 95 % interval of each.
         reliability: draws a diagram in one line.
+        labels: of the rows, `[n]` or, as a matrix, `[n,K]`.
+        measured: the rows for a comparison, where one class is chosen.
     """
 
     part: str
@@ -184,11 +220,16 @@ class Evaluation:
     metrics: dict[str, float]
     intervals: Callable[[], dict[str, tuple[float, float]]]
     reliability: Callable[[], str]
+    labels: "NDArray[Any]"
+    measured: "Measured | None" = None
 
     def to_json(self) -> dict[str, Any]:
         """Every number."""
         limits = self.intervals()
-        told = {name: {"value": value, "interval": limits[name]} for name, value in self.metrics.items()}
+        told = {
+            name: {"value": value} | ({"interval": limits[name]} if name in limits else {})
+            for name, value in self.metrics.items()
+        }
         return {"part": self.part, "rows": self.n_rows, "n_impossible": self.n_impossible, "metrics": told}
 
     def show(self, model: str) -> None:

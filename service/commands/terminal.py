@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
@@ -42,7 +42,8 @@ Intervals = dict[str, dict[str, tuple[float, float]]]
 def progress(steps: int) -> Iterator[Callable[[str], None]]:
     """A bar of about so many steps on the error stream, gone when the work is done."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=steps)
 
         def tell(step: str) -> None:
@@ -163,6 +164,26 @@ def show_metrics(title: str, metrics: Mapping[str, float], n_impossible: int, re
     table.add_row("n impossible", str(n_impossible))
     console.print(table)
     console.print(reliability)
+
+
+def show_differences(
+    baseline: str,
+    metrics: Mapping[str, float],
+    others: Mapping[str, float],
+    differences: Mapping[str, Mapping[str, Any]],
+    changes: dict[str, int],
+) -> None:
+    """How a head does beside a baseline, on the same rows."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=f"beside {baseline}, row by row", title_justify="left", box=None, pad_edge=False)
+    for name in ("", "head", "baseline", "difference", "95 % interval"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, one in differences.items():
+        low, high = one["interval"]
+        values = f"{metrics[name]:.6f}", f"{others[name]:.6f}", f"{one['value']:+.6f}"
+        table.add_row(name.replace("_", " "), *values, f"{low:+.6f} to {high:+.6f}")
+    console.print(table)
+    console.print(change_sentence(changes))
 
 
 def count(n: int, what: str) -> str:
