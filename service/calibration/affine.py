@@ -22,13 +22,17 @@ BLOCK: Final = 1 << 16  # logits of a block, which stays in the cache
 
 
 class Inputs(NamedTuple):
-    """What an affine fit reads, in memory: `x` float64 `[n,K]` with 0 where `read` is false, `allowed` bool or none."""
+    """What an affine fit reads, in memory: `x` float64 `[n,K]` with 0 where `read` is false, `allowed` bool or none.
+
+    beta: `[n,1]`, what multiplies the row's y = A x + b, one over the factor of its group; none where there are none.
+    """
 
     x: Floats
     read: Bools | None
     allowed: Bools | None
     labels: Ints
     weights: Floats
+    beta: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,13 @@ class Affine:
     off_diagonal: Floats | None = None
 
 
-def inputs(data: Dataset, temperature: float, form: Form | None, *, masks_first: bool) -> Inputs:
-    """The logits of `data` over `temperature`, in the form that a scale wants; none for a bias alone."""
+def inputs(
+    data: Dataset, temperature: float, form: Form | None, *, masks_first: bool, factors: Floats | None = None
+) -> Inputs:
+    """The logits of `data` over `temperature`, in the form that a scale wants; none for a bias alone.
+
+    `factors` `[G]` are what the temperature of each group is to that of all.
+    """
     read = usable_classes(data.logits, data.mask if masks_first else None) & (data.logits < np.inf)
     x = np.where(read, data.logits, 0).astype(np.float64) / temperature
     if form is not None:
@@ -49,7 +58,8 @@ def inputs(data: Dataset, temperature: float, form: Form | None, *, masks_first:
     allowed = read if data.mask is None else read & data.mask
     weights = np.ones(data.n_rows) if data.weights is None else data.weights
     whole = bool(read.all()), bool(allowed.all())
-    return Inputs(x, None if whole[0] else read, None if whole[1] else allowed, data.labels, weights)
+    beta = None if factors is None or data.groups is None else 1 / factors[data.groups][:, None]
+    return Inputs(x, None if whole[0] else read, None if whole[1] else allowed, data.labels, weights, beta)
 
 
 def fit(x: Inputs, shape: Shape, multiplier: float, laplace: float = 0.0, start: Affine | None = None) -> Affine:
@@ -106,6 +116,7 @@ class Problem:
         for part, e, total, _ in self._blocks(self.unpack(np.zeros(self.size))):
             p = e / total[:, None]
             spread = p * (1 - p) * self.x.weights[part, None] / self.total
+            spread = spread if self.x.beta is None else spread * self.x.beta[part] ** 2
             squares = self.x.x[part] ** 2
             first += spread.sum(0)
             second += np.einsum("ij,ij->j", spread, squares)
@@ -141,6 +152,8 @@ class Problem:
             residual = e
             residual *= (weights / total)[:, None]
             residual[np.arange(len(e)), self.x.labels[part]] -= weights
+            if self.x.beta is not None:
+                residual *= self.x.beta[part]
             gradient[:k] += np.ones(len(e)) @ residual
             if self.shape != "bias":
                 x = self.x.x[part]
@@ -169,6 +182,8 @@ class Problem:
             block = x.x[part]
             y = block * (1 + affine.v) if matrix is None else block @ matrix
             y += affine.bias
+            if x.beta is not None:
+                y *= x.beta[part]
             if x.allowed is not None:
                 y[~x.allowed[part]] = -np.inf
             y -= y.max(axis=1, keepdims=True)

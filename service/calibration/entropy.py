@@ -18,7 +18,10 @@ RIDGE: Final = 10.0
 
 
 def fit(data: Dataset, before: Stages) -> Stages:
-    """`before` with an entropy temperature fitted behind its affine stages, in place of its temperature."""
+    """`before` with an entropy temperature fitted behind its affine stages, in place of its temperature.
+
+    The factors of groups that it has stay.
+    """
     plain = replace(before, temperature=1.0, laplace=0.0, entropy=None)
     features = np.concatenate([features_of(chunk, plain) for chunk in data.chunks()])
     weights = np.ones(data.n_rows) if data.weights is None else data.weights
@@ -54,6 +57,8 @@ def _value(data: Dataset, shape: Stages, features: Floats, laplace: float) -> tu
         start += len(own)
         log_t = line.log_temperatures(own)
         beta = np.exp(-log_t)
+        if plain.group_temperatures is not None and chunk.groups is not None:
+            beta = beta / plain.group_temperatures[chunk.groups]
         scores = plain.scores(chunk.logits, chunk.mask)
         allowed = usable_classes(scores, None)
         found = moments(scores, allowed, chunk.labels, beta[:, None], np.float64)

@@ -5,11 +5,11 @@ from typing import Final, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
-from service.calibration import affine, entropy, evidence, folds, sparse, temperature
+from service.calibration import affine, entropy, evidence, folds, groups, sparse, temperature
 from service.calibration.affine import Form, Shape
 from service.calibration.sparse import Criterion
 from service.calibration.threads import one_thread
-from service.datasets.dataset import Dataset
+from service.datasets.dataset import Dataset, Floats
 from service.datasets.multilabel import MultiLabel
 from service.errors import FitError
 from service.families import SOFTMAX, Family
@@ -42,6 +42,7 @@ class Plan:
         laplace: weight of the uniform distribution in the answer.
         family: what the head computes; of a sparse one the temperature is all that is fitted.
         criterion: what the temperature of a sparse family is fitted by.
+        grouped: each group of the data has a temperature of its own, fitted together with the rest.
     """
 
     method: Method
@@ -50,6 +51,7 @@ class Plan:
     laplace: float = 0.0
     family: Family = SOFTMAX
     criterion: Criterion = "brier"
+    grouped: bool = False
 
     @property
     def shape(self) -> Shape | None:
@@ -102,24 +104,43 @@ def fit(data: Dataset, plan: Plan, base: float | None = None, start: Stages | No
 
 def fit_below(data: Dataset, plan: Plan, base: float | None = None, start: Stages | None = None) -> Stages:
     """All but the top-label stage."""
+    if plan.grouped:
+
+        def fit_rest(factors: Floats, near: Stages | None) -> Stages:
+            # beside a bias the temperature is fitted with those of the groups
+            at = near.temperature if near is not None and plan.shape == "bias" else None
+            return fit_stages(data, plan, at, near, factors)
+
+        return groups.alternate(data, fit_rest, start)
+    return fit_stages(data, plan, base, start)
+
+
+def fit_stages(
+    data: Dataset, plan: Plan, base: float | None, start: Stages | None, factors: Floats | None = None
+) -> Stages:
+    """All but the top-label stage, where the groups have the `factors` `[G]` already."""
     masks_first = data.mask is not None
     if plan.family is not SOFTMAX:
         t = sparse.fit(part(data), plan.family, plan.criterion)
         return Stages(t, family=plan.family, masks_first=masks_first, method="temperature")
     rows = part(data) if plan.method != "temperature" else data
-    base = first_temperature(data, plan) if base is None else base
+    base = first_temperature(groups.cool(data, factors), plan) if base is None else base
     calibrator = Stages(base)
     if plan.shape is not None:
-        x = affine.inputs(rows, base, plan.form, masks_first=masks_first)
+        x = affine.inputs(rows, base, plan.form, masks_first=masks_first, factors=factors)
         begin = None if start is None else affine.unfold(start, base, plan.form)
         fitted = affine.fit(x, plan.shape, plan.multiplier, plan.laplace, begin)
         calibrator = affine.fold(fitted, base, plan.form)
     calibrator = replace(calibrator, method=plan.method, laplace=plan.laplace, masks_first=masks_first)
-    return with_entropy(calibrator, rows, plan) if plan.has_entropy else calibrator
+    if factors is not None:
+        calibrator = replace(calibrator, group_temperatures=factors)
+    return entropy.fit(rows, calibrator) if plan.has_entropy else calibrator
 
 
 def with_entropy(calibrator: Stages, data: Dataset, plan: Plan) -> Stages:
     """`calibrator` with the entropy stage that `plan` asks for."""
+    if plan.grouped:
+        return fit_below(data, plan, start=calibrator)
     return replace(entropy.fit(data, calibrator), method=plan.method)
 
 

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from service.calibration import charts, document, likelihood
 from service.calibration.document import Intervals, figure
+from service.calibration.group_table import GroupRow, group_rows, part_of, pulled_sentence
 from service.calibration.proof import Proof, change_sentence
 from service.metadata import Metadata
 
+MOST_GROUPS: Final = 12  # diagrams of them
 MOST_CLASSES: Final = 50
 TITLES: Final = {
     "nll": "negative log-likelihood",
@@ -48,6 +50,7 @@ def page(proof: Proof, story: Metadata, intervals: Intervals, content: dict[str,
         document.metrics_section(TITLES, len(proof.after.nll), story, intervals),
         document.candidates_section(proof.choice),
         sets_section(content),
+        *groups_section(proof),
         document.section("Classes, the least calibrated first", classes_table(content["classes"])),
     )
     return document.document(proof.calibrator, story, content["rows"], change_sentence(proof.changes()), body)
@@ -80,6 +83,36 @@ def likelihood_section(proof: Proof) -> str:
     by_temperature = figure(charts.likelihood(numbers, proof.calibrator.method), "likelihood")
     by_coverage = figure(charts.risk(proof.before, proof.after), "risk")
     return document.section("Likelihood, and whom to trust", f'<div class="pair">{by_temperature}{by_coverage}</div>')
+
+
+def groups_section(proof: Proof) -> Iterable[str]:
+    """Each group: its numbers, and its own diagram; nothing where the fit has no groups."""
+    found = group_rows(proof)
+    if not found or proof.groups is None:
+        return
+    heads = ("group", "rows", "temperature", "alone", "NLL before", "after", "ECE before", "after")
+    parts = (part_of(proof.after, proof.groups == i) for i, one in enumerate(found[:MOST_GROUPS]) if one.nll)
+    names = (one.name for one in found[:MOST_GROUPS] if one.nll)
+    drawn = "".join(
+        figure(charts.reliability(name, scores, stretched=False), f"group{i}")
+        for i, (name, scores) in enumerate(zip(names, parts, strict=True))
+    )
+    sentence = pulled_sentence(found)
+    text = (
+        "<p>Each group has a temperature of its own, fitted together with the rest; alone is the one that its own rows "
+        f"ask for, with its standard error. {html.escape(f'{sentence}.' if sentence else '')}</p>"
+    )
+    yield document.section(
+        "Groups", text, document.table(heads, map(group_cells, found)), f'<div class="pair">{drawn}</div>'
+    )
+
+
+def group_cells(one: GroupRow) -> tuple[str, ...]:
+    """A group's row of the table."""
+    alone = "" if one.alone is None else f"{one.alone[0]:.4f}\n+- {one.alone[1]:.4f}"
+    numbers = [*(one.nll or ()), *(one.ece or ())]
+    cells = [f"{number:.5f}" for number in numbers] or [""] * 4
+    return one.name, f"{one.n_measured:,}", f"{one.temperature:.4f}", alone, *cells
 
 
 def sets_section(content: dict[str, Any]) -> str:

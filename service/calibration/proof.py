@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from service.calibration.methods import FORMS, Method, Plan
 from service.calibration.select import Choice
 from service.calibration.sparse import Criterion
 from service.conformal import SCORES, By, Conformal, Score
-from service.datasets.dataset import Dataset, Floats
+from service.datasets.dataset import Dataset, Floats, Ints
 from service.errors import FitError
 from service.families import SOFTMAX, Family
 from service.heads.stages import Stages
@@ -45,6 +45,7 @@ class Proof:
         conformal: by score.
         curve: how often the best class is right at a confidence; none with too few rows to answer any out of fold.
         classes: what is known of single classes; none where there is no curve, or very many classes.
+        groups: of the measured rows, `[n]`, counted as in `fitted_on`; none without.
     """
 
     calibrator: Stages
@@ -57,6 +58,7 @@ class Proof:
     conformal: dict[Score, Conformal]
     curve: ReferenceCurve | None = None
     classes: dict[str, Any] | None = None
+    groups: Ints | None = None
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Every metric before and after."""
@@ -92,9 +94,11 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
         FitError: labels that say nothing, or no method can be fitted.
     """
     data = next(iter(parts.values()))
-    compared = cool_logits(data) if wanted.grouped else data
     if wanted.family is SOFTMAX:
-        choice = select.choose(compared, wanted.methods, laplace=wanted.laplace, forms=wanted.forms, progress=progress)
+        choice = select.choose(
+            data, wanted.methods,
+            laplace=wanted.laplace, forms=wanted.forms, grouped=wanted.grouped, progress=progress,
+        )  # fmt: skip
     else:
         plan = Plan("temperature", family=wanted.family, criterion=wanted.criterion)
         choice = Choice(plan, (), float(np.mean(folds.negative_logs(Stages(family=wanted.family), data))))
@@ -116,18 +120,13 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     }  # fmt: skip
     test = parts.get("test")
     if test is not None and test is not data:
+        rows = test = groups.align(test, data.group_names)
         before, after, where = score(test, plain.predict), score(test, calibrator.predict), "test"
     else:
         before = score(rows, plain.predict)
-    return Proof(calibrator, error_of(data, choice.plan), choice, data, where, before, after, kept, reference, by_class)
-
-
-def cool_logits(data: Dataset) -> Dataset:
-    """The data with each group at its own temperature, so that no candidate has to stand in for the groups."""
-    factors = groups.fit(data, methods.fit(data, methods.Plan("temperature"))).group_temperatures
-    if factors is None or data.groups is None:
-        return data
-    return replace(data, logits=(data.logits / factors[data.groups][:, None]).astype(np.float32))
+    error = error_of(groups.cool(data, calibrator.group_temperatures), choice.plan)
+    measured = where, before, after
+    return Proof(calibrator, error, choice, data, *measured, kept, reference, by_class, rows.groups)
 
 
 class Fits:
@@ -139,16 +138,17 @@ class Fits:
     def __init__(self, data: Dataset, choice: Choice, *, grouped: bool) -> None:
         self._data, self._plan, self._grouped = data, choice.plan, grouped
         rows = methods.part(data)
-        self._folds = None if grouped or rows is not data else choice.folds
+        self._folds = None if rows is not data else choice.folds
         self.calibrator = self._below(data, None if self._folds is None else self._folds.calibrators[0])
         if choice.plan is not None and choice.plan.has_top:
             fitted = self._folds or folds.fit(rows, self._below).with_top(rows)
             self.calibrator = folds.with_top(self.calibrator, fitted.top)
 
     def _below(self, data: Dataset, start: Stages | None = None) -> Stages:
-        """All but the top-label stage: the plan, with group temperatures where they are wanted; or nothing."""
-        calibrator = Stages() if self._plan is None else methods.fit(data, self._plan.below, start=start)
-        return groups.fit(data, calibrator) if self._grouped else calibrator
+        """All but the top-label stage; or nothing, with a factor of 1 for each group that a request may name."""
+        if self._plan is not None:
+            return methods.fit(data, self._plan.below, start=start)
+        return Stages(group_temperatures=np.ones(len(data.group_names)) if self._grouped else None)
 
     def predict_held_out(self) -> tuple[Dataset, Floats, str]:
         """Rows with their calibrated log-probabilities `[n,K]` from fits that have not seen them, and how they came.

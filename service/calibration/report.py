@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from service.calibration.document import Intervals
+from service.calibration.group_table import group_rows
 from service.calibration.page import page
 from service.calibration.proof import Proof, candidates
 from service.conformal import Conformal
@@ -42,6 +43,7 @@ def write_report(head: Path, proof: Proof, story: Metadata, intervals: Intervals
         "candidates": candidates(proof.choice),
         "refused": dict(proof.choice.refused),
         "classes": classes(proof, story),
+        "groups": [one._asdict() for one in group_rows(proof)],
         "set_sizes": set_sizes(proof, rows),
         "created": story.created,
         "package_version": story.package_version,

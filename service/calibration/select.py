@@ -87,11 +87,13 @@ def choose(
     *,
     laplace: bool | None,
     forms: tuple[Form, ...] = FORMS,
+    grouped: bool = False,
     progress: Progress = lambda _: None,
 ) -> Choice:
     """Cross-validate the `wanted` methods on `data` and take one, of the `forms` that are allowed.
 
     `laplace` says whether the Laplace mix is in; none lets the data decide, by the temperature with it and without.
+    `grouped`: each candidate is fitted and compared as it would ship, with a temperature for each group.
 
     Raises:
         FitError: labels that say nothing, or none of the methods can be fitted.
@@ -107,8 +109,8 @@ def choose(
         method = wanted[0] if len(wanted) == 1 else "temperature"
         if Plan(method).has_top:
             raise FitError(f"{rows.n_rows} rows are too few for {method}; expected {FEWEST_ROWS} or more")
-        return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0), (), before)
-    trial = Trial(rows, forms, progress)
+        return Choice(Plan(method, _form(method), 1.0, weight if laplace else 0.0, grouped=grouped), (), before)
+    trial = Trial(rows, forms, progress, grouped=grouped)
     mix = weight if laplace or (laplace is None and trial.laplace_decides(weight)) else 0.0
     tried = [(method, mix) for method in wanted]
     if laplace is None and mix:
@@ -131,8 +133,9 @@ def simplest(candidates: list[Candidate]) -> Plan | None:
 class Trial:
     """The folds of some rows, and what has been fitted on them so far."""
 
-    def __init__(self, data: Dataset, forms: tuple[Form, ...], progress: Progress) -> None:
+    def __init__(self, data: Dataset, forms: tuple[Form, ...], progress: Progress, *, grouped: bool) -> None:
         self.data = data
+        self._grouped = grouped
         self.failure: FitError | None = None
         self.refused: dict[Method, str] = {}
         self._forms = forms
@@ -161,7 +164,7 @@ class Trial:
 
     def _candidate(self, method: Method, laplace: float) -> Candidate:
         if (method, laplace) not in self._known:
-            plan = Plan(method, laplace=laplace)
+            plan = Plan(method, laplace=laplace, grouped=self._grouped)
             methods.check_classes(self.data, plan, MOST_MATRIX_CLASSES)
             if plan.has_top:
                 below = self._candidate(plan.below.method, laplace)

@@ -9,8 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from service.calibration.ensemble import Comparison
+from service.calibration.group_table import GroupRow, group_rows, pulled_sentence
 from service.calibration.multilabel import MultiProof
 from service.calibration.proof import Proof, change_sentence
 from service.calibration.select import FEWEST_ROWS, Choice
@@ -86,7 +88,26 @@ def show(path: Path, proof: Proof, intervals: Intervals, *, replaced: bool = Fal
     console.print(change_sentence(proof.changes()))
     for when, scores in (("before", proof.before), ("after", proof.after)):
         console.print(f"{when:7} {reliability(scores)}")
+    show_groups(console, group_rows(proof))
     console.print(f"wrote {path}" + (", in place of what was there" if replaced else ""), markup=False)
+
+
+def show_groups(console: Console, found: Sequence[GroupRow]) -> None:
+    """A line for each of the first groups, and which were pulled towards the common temperature."""
+    if not found:
+        return
+    table = Table(box=None, pad_edge=False)
+    for i, head in enumerate(("group", "rows", "T", "alone", "nll before, after", "ece before, after")):
+        table.add_column(head, justify="right" if i else "left")
+    for one in found[:MOST_NAMES]:
+        alone = "" if one.alone is None else f"{one.alone[0]:.3f} +- {one.alone[1]:.3f}"
+        pairs = ["" if two is None else f"{two[0]:.4f} {two[1]:.4f}" for two in (one.nll, one.ece)]
+        table.add_row(Text(one.name), f"{one.n_measured:,}", f"{one.temperature:.4f}", alone, *pairs)
+    console.print(table)
+    if len(found) > MOST_NAMES:
+        console.print(f"and {len(found) - MOST_NAMES} more groups in the report")
+    if sentence := pulled_sentence(found):
+        console.print(sentence, markup=False)
 
 
 def show_labels(path: Path, proof: MultiProof, intervals: Intervals, *, replaced: bool = False) -> None:
