@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.dataset import Chunk
-from service.datasets.inputs import Arrays, batches
+from service.datasets.inputs import batches
 from service.datasets.multilabel import MultiLabel
+from service.datasets.table_arrays import Arrays
 from service.engine.head import Head
 from service.errors import DataError, InvalidValue
 from service.measures.multilabel import MultiScores

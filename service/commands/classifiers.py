@@ -107,7 +107,8 @@ def run_parts(
 
     given: Mapping[str, Arrays] = {}
     if arguments.data is not None:
-        given = files.split_parts(files.read_arrays(arguments.data, arguments.labels, arguments.group))
+        read = files.read_arrays(arguments.data, arguments.labels, arguments.group, logits=arguments.logits)
+        given = files.split_parts(read)
     elif arguments.labels is not None:
         given = {"all": {"labels": files.npy(arguments.labels)}}
     parts: dict[str, Arrays] = {}

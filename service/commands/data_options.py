@@ -26,15 +26,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def refuse(arguments: Namespace, family: str) -> None:
-    """Refuse them where a family's data are read otherwise.
+def refuse(arguments: Namespace, where: str) -> None:
+    """Refuse them where the data are read otherwise.
 
     Raises:
         UsedWrongly: one of them is given.
     """
     for name, given in chosen(arguments).items():
         if given:
-            raise UsedWrongly(f"--{name.replace('_', '-')} is for one label a row; the family is {family}")
+            option = f"--{name.replace('_', '-')}"
+            raise UsedWrongly(f"{option} is for logits with one label a row; expected none for {where}")
 
 
 def chosen(arguments: Namespace) -> dict[str, Any]:

@@ -99,7 +99,6 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
     named = None if signature.labels is None else tuple(signature.labels)
     scored = signature.takes == "inputs"
     if scored:
-        data_options.refuse(arguments, "a head behind a classifier")
         part, arrays, _ = score_inputs(head, arguments, ("scores",))
         data = files.dataset(arrays, arguments.group, named, from_probabilities=False)
     else:
@@ -139,7 +138,7 @@ def evaluate_matrix(head: "Head", arguments: Namespace) -> "Evaluation":
     from service.measures.multilabel import intervals, measure
 
     named = None if head.signature.labels is None else tuple(head.signature.labels)
-    data_options.refuse(arguments, head.signature.family.name)
+    data_options.refuse(arguments, f"the family {head.signature.family.name}")
     if arguments.group is not None:
         raise UsedWrongly(f"--group is of softmax alone; the family is {head.signature.family.name}")
     if head.signature.averages:
@@ -178,6 +177,7 @@ def score_inputs(
     from service.commands import terminal
     from service.datasets import inputs
 
+    data_options.refuse(arguments, "a classifier's inputs")
     if arguments.from_probabilities or arguments.labels is not None:
         raise UsedWrongly("this head stands behind a classifier; expected its inputs with labels in one file, --data")
     own = head.signature.inputs

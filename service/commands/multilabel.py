@@ -13,7 +13,7 @@ from service.commands import data_options, terminal
 from service.commands.families import Parameters
 from service.commands.outcome import Outcome
 from service.datasets import multilabel
-from service.datasets.inputs import Arrays
+from service.datasets.table_arrays import Arrays
 from service.errors import UsedWrongly
 from service.metadata import Metadata
 
@@ -32,7 +32,7 @@ def fit(
         DataError: not logits and a matrix of labels.
         FitError: labels that say nothing.
     """
-    data_options.refuse(arguments, parameters.family.name)
+    data_options.refuse(arguments, f"the family {parameters.family.name}")
     if answers is None:
         parts = multilabel.load(
             arguments.data, arguments.labels, from_probabilities=arguments.from_probabilities, named=named

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from service.datasets import files, npz, table_arrays
 from service.datasets.multilabel import LABEL
+from service.datasets.table_arrays import Arrays
 from service.engine.rows import Input
 from service.errors import DataError
-
-Arrays = Mapping[str, NDArray[Any]]
 
 MOST_ROWS: Final = 1024  # of a batch
 MOST_NUMBERS: Final = 2**20  # of its inputs

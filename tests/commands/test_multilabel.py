@@ -227,8 +227,11 @@ def test_what_cannot_be_fitted_is_one_sentence_and_an_exit_code(
     [
         (["--method", "matrix"], "--method matrix is of softmax alone; the family is sigmoid"),
         (["--group", "tenant"], "--group is of softmax alone; the family is sigmoid"),
-        (["--missing-is-masked"], "--missing-is-masked is for one label a row; the family is sigmoid"),
-        (["--logits", "a,b"], "--logits is for one label a row; the family is sigmoid"),
+        (
+            ["--missing-is-masked"],
+            "--missing-is-masked is for logits with one label a row; expected none for the family sigmoid",
+        ),
+        (["--logits", "a,b"], "--logits is for logits with one label a row; expected none for the family sigmoid"),
         (["--laplace"], "--laplace is of softmax alone; the family is sigmoid"),
         (["--sets", "class"], "--sets class is where one class is right; the family is sigmoid"),
         (["--randomised"], "--randomised is where one class is right; the family is sigmoid"),
