@@ -12,6 +12,7 @@ import orjson
 
 from service.journal.answers import Answers, Heads, answers_of
 from service.journal.ledger import Ledger, digest, from_json
+from service.journal.newest import Newest
 from service.journal.record import Block, Labels, read_blocks
 from service.journal.rows import Kept, pack_log_p
 from service.journal.segments import Frame, find_segments, read_frames, remove_finished
@@ -30,6 +31,7 @@ class Ingest:
         self.store = store
         self.heads = heads
         self.ledger = ledger
+        self.newest: dict[int, Newest] = {}
         self.n_lost = 0  # rows that were not kept, as the server told, or as their head was not there
 
     def read(self) -> Iterator[None]:
@@ -101,6 +103,9 @@ class Ingest:
         if self.store.about(model) is None:
             self.store.describe(model, head.metadata.model_dump_json(exclude_none=True, exclude={"conformal"}))
         self.store.count(model, "predictions", len(block.values))
+        if answers.log_p is not None:
+            plain = np.repeat(~block.apart, block.rows)
+            self.newest.setdefault(model, Newest()).add(np.exp(answers.log_p[plain]))
         return list(requests_of(block, answers, model, at_ns))
 
 

@@ -26,6 +26,7 @@ from service.journal.policy import ARRIVAL, Policy
 from service.journal.segments import SEGMENTS, find_segments
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
+from service.live.reference import Reference
 from service.live.report import report
 
 logger = logging.getLogger(__name__)
@@ -150,12 +151,24 @@ class Live:
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
                 self.stale = True
                 logger.warning("%d labels have found no answer within %g s", n, self.options.label_wait_s)
+        self.estimate()
         last = int(time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9 - 86_400 * self.options.keep_days)))
         for day in sorted(self.store.days):
             if day <= last or (self.store.db.used_bytes() > self.options.max_bytes and len(self.store.days) > 1):
                 with self.ledger.transaction():
                     self.store.drop_day(day)
                 logger.info("the answers and labels of %d are no longer kept", day)
+
+    def estimate(self) -> None:
+        """Say what the newest answers say before their labels come."""
+        with self.ledger.transaction():
+            names = self.store.models()
+            for number, newest in self.ingest.newest.items():
+                about = self.counting.about(number)
+                if newest.is_new and about is not None:
+                    told = self.models.setdefault(names[number], {})
+                    told["shares"] = newest.shares(Reference.from_metadata(about))
+                    self.stale = True
 
     # --- what is asked and told
 
@@ -230,7 +243,7 @@ class Live:
                     groups = {group: report(monitor, group) for group in monitor.groups}
                     reports[name] = {"report": report(monitor), "groups": groups}
         for name, numbers in counts.items():
-            self.models[name] = {**self.models.get(name, {}), **numbers, **reports.get(name, {})}
+            self.models[name] = {"shares": None, **self.models.get(name, {}), **numbers, **reports.get(name, {})}
         state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
         write_state(self.folder, {**state, "models": self.models})
         self.published, self.stale = time.monotonic(), False

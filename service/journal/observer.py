@@ -7,13 +7,14 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, Literal
 
+from service.engine.single import Row
 from service.errors import NotReady
-from service.journal.packing import Single, hash_id, pack_answer, pack_rows
+from service.journal.packing import hash_id, pack_answer, pack_rows
 from service.journal.record import MAX_ID, pack_labels, pack_lost
 from service.journal.segments import Appender
 from service.telemetry.observer import Nobody, Request, Response
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.1
 IDLE: Final = 50  # intervals without an answer, after which the segment is finished
-MANY: Final = 256  # single rows that are packed together
+MANY: Final = 128  # single rows that are packed together
 MAX_WAITING: Final = 32 * 2**20  # bytes that wait for the disk; beyond that rows are dropped
 
 
@@ -54,9 +55,11 @@ class Journal(Nobody):
         self.count = count
         # small rows that come alone are packed many at a time
         self.direct = keeps == "logits" and not id_key and sample >= 1
-        self.singles: list[Single] = []
-        self.buffer = bytearray()
-        self.n_rows = 0  # in the buffer
+        self.model: Any = None  # of the rows that wait to be packed
+        self.ids: list[bytes] = []
+        self.rows: list[Row] = []
+        self.parts: list[Any] = []  # of blocks; arrays of requests among them, which nobody changes any more
+        self.n_bytes = self.n_rows = 0  # in them
         self.n_lost = 0  # that the live process has not been told of
         self.n_idle = 0
         self.failing = False
@@ -68,8 +71,12 @@ class Journal(Nobody):
         """Keep the rows of an answer."""
         query = request.query
         if query.plain and self.direct:
-            self.singles.append((request.request_id, request.model, query.rows))
-            if len(self.singles) >= MANY:
+            if request.model is not self.model:
+                self.pack_singles()
+                self.model = request.model
+            self.ids.append(request.request_id)
+            self.rows.append(query.rows)
+            if len(self.ids) >= MANY:
                 self.pack_singles()
             elif self.timer is None:
                 self.wake()
@@ -95,25 +102,29 @@ class Journal(Nobody):
             self.put(block, rows.n)
 
     def pack_singles(self) -> None:
-        """Pack the rows that came alone: those of one model and width together."""
-        singles, self.singles = self.singles, []
-        while singles:
-            _, model, first = singles[0]
-            k = first.n_numbers
-            some = [one for one in singles if one[1] is model and one[2].n_numbers == k]
-            if len(some) == len(singles):
-                singles = []
+        """Pack the small rows that came alone: those of one width together."""
+        if not self.ids:
+            return
+        ids, rows, model = self.ids, self.rows, self.model
+        self.ids, self.rows = [], []
+        if not model.signature.family.chooses_one:
+            return
+        widths = {row.n_numbers for row in rows}
+        for k in widths:
+            if len(widths) > 1:
+                some = [i for i, row in enumerate(rows) if row.n_numbers == k]
+                self.put(pack_rows([ids[i] for i in some], [rows[i] for i in some], model, k), len(some))
             else:
-                singles = [one for one in singles if not (one[1] is model and one[2].n_numbers == k)]
-            if model.signature.family.chooses_one:
-                self.put(pack_rows(some, model, k), len(some))
+                self.put(pack_rows(ids, rows, model, k), len(ids))
 
-    def put(self, block: bytes, n_rows: int) -> None:
-        """Add a block to what the timer hands over, if there is room."""
-        if len(self.buffer) + len(block) > MAX_WAITING:
+    def put(self, block: Sequence[Any], n_rows: int) -> None:
+        """Add the parts of a block to what the timer hands over, if there is room."""
+        n_bytes = sum([memoryview(part).nbytes for part in block])
+        if self.n_bytes + n_bytes > MAX_WAITING:
             self.lose(n_rows)
             return
-        self.buffer += block
+        self.parts += block
+        self.n_bytes += n_bytes
         self.n_rows += n_rows
         if self.timer is None:
             self.wake()
@@ -133,7 +144,7 @@ class Journal(Nobody):
         """Hand over what has come, and finish the segment once nothing comes any more."""
         self.timer = None
         self.pack_singles()
-        if self.buffer:
+        if self.parts:
             self.n_idle = 0
             if self.writing is None:
                 self.hand_over()
@@ -145,13 +156,13 @@ class Journal(Nobody):
         self.wake()
 
     def hand_over(self) -> None:
-        """Let the thread write what is in the buffer."""
-        buffer, n_rows = self.buffer, self.n_rows
-        self.buffer, self.n_rows = bytearray(), 0
+        """Let the thread write what is there."""
+        parts, n_rows = self.parts, self.n_rows
+        self.parts, self.n_bytes, self.n_rows = [], 0, 0
         if n_lost := self.n_lost:
             self.n_lost = 0
-            buffer += pack_lost(n_lost)
-        work = partial(self.appender.append, buffer, time.time_ns())
+            parts.append(pack_lost(n_lost))
+        work = partial(self.appender.append, parts, time.time_ns())
         self.writing = asyncio.get_running_loop().run_in_executor(self.thread, work)
         self.writing.add_done_callback(partial(self.written, n_rows, n_lost))
 
@@ -177,7 +188,7 @@ class Journal(Nobody):
         Raises:
             NotReady: the disk did not take them.
         """
-        work = partial(self.appender.append, pack_labels(body), time.time_ns())
+        work = partial(self.appender.append, [pack_labels(body)], time.time_ns())
         self.n_idle = 0
         try:
             await asyncio.get_running_loop().run_in_executor(self.thread, work)
@@ -194,7 +205,7 @@ class Journal(Nobody):
         self.pack_singles()
         if self.writing is not None:
             await asyncio.wait([self.writing])
-        if self.buffer or self.n_lost:
+        if self.parts or self.n_lost:
             self.hand_over()
             assert self.writing is not None  # noqa: S101 - just begun
             await asyncio.wait([self.writing])

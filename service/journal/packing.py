@@ -14,10 +14,8 @@ from service.telemetry.observer import Request
 
 DIGEST: Final = 16  # bytes
 
-Single = tuple[bytes, Any, Row]  # the request's id, its model, its row
 
-
-def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> bytes | None:
+def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
     """The rows of an answer as a block, under the id `key`; none where the answer has nothing to keep.
 
     What is kept are the logits, or where those do not come with the request, or `best_only` is wanted, what was
@@ -53,13 +51,11 @@ def name_of(model: Any) -> bytes:
     return f"{model.name}/{model.version}".encode()
 
 
-def pack_rows(singles: Sequence[Single], model: Any, k: int) -> bytes:
+def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> list[Any]:
     """Single rows of one model and width, as one block."""
-    m = len(singles)
-    ids = [key for key, _, _ in singles]
-    numbers = [row.numbers for _, _, row in singles]
-    masks = [row.allowed for _, _, row in singles]
-    temperatures = [row.temperature for _, _, row in singles]
+    m = len(ids)
+    masks = [row.allowed for row in rows]
+    temperatures = [row.temperature for row in rows]
     mask = column = b""
     apart = bytes(m)
     if masks.count(None) < m:
@@ -69,7 +65,9 @@ def pack_rows(singles: Sequence[Single], model: Any, k: int) -> bytes:
         own = np.array(temperatures, np.float64)  # none becomes NaN
         column = own.tobytes()
         apart = (np.frombuffer(apart, np.bool_) | ~np.isnan(own)).tobytes()
-    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, numbers, temperatures=column, mask=mask)
+    numbers: list[Any] = [row.numbers for row in rows]
+    joined = b"".join(numbers)
+    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, [joined], temperatures=column, mask=mask)
 
 
 def logits_of(rows: Any) -> tuple[list[Any], bytes]:
@@ -84,7 +82,7 @@ def is_masked(rows: Any) -> bool:
     """Whether a class is left out in any of the rows."""
     if type(rows) is Row:
         return rows.allowed is not None
-    return rows.mask is not None or ("logits" in rows.inputs and bool(np.isneginf(rows.inputs["logits"]).any()))
+    return rows.mask is not None or ("logits" in rows.inputs and bool(rows.inputs["logits"].min() == -np.inf))
 
 
 def answered_probabilities(arrays: Mapping[str, Any]) -> NDArray[np.float32] | None:

@@ -89,11 +89,10 @@ def pack_block(
     temperatures: bytes = b"",
     groups: bytes = b"",
     mask: bytes = b"",
-) -> bytes:
-    """A block; what is bytes here, or has a buffer as `values` do, is laid down as it is."""
+) -> list[Any]:
+    """The parts of a block: bytes, and `values`, which may be anything that has a buffer and are not copied."""
     has = HAS_TEMPERATURES * bool(temperatures) | HAS_GROUPS * bool(groups) | HAS_MASK * bool(mask)
-    m = len(ids)
-    body = b"".join(
+    before = b"".join(
         (
             model,
             array("I", rows).tobytes(),
@@ -103,10 +102,10 @@ def pack_block(
             temperatures,
             groups,
             mask,
-            *values,
         )
     )
-    return HEADER.pack(kind, has, len(model), m, sum(rows), k, len(body)) + body
+    n_bytes = len(before) + sum(memoryview(part).nbytes for part in values)
+    return [HEADER.pack(kind, has, len(model), len(ids), sum(rows), k, n_bytes) + before, *values]
 
 
 def pack_labels(body: bytes) -> bytes:

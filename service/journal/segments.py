@@ -1,6 +1,8 @@
 """Files of frames that one process appends to and another reads: what the server leaves for the live process.
 
-A frame is a header (magic, length, CRC-32 and the time in ns since 1970) and blocks. Its writer holds a lock on the
+A frame is a header (magic, length, time in ns since 1970, and the CRC-32 of these), blocks, and the CRC-32 once more.
+That of the blocks would cost more than all the rest: what a process leaves behind is whole, or cut off. Its writer
+holds a lock on the
 segment that it appends to, which ends with the process whatever ends that: whoever gets the lock knows that nothing
 more will come. A frame that its writer could not finish is cut off, or where that died, passed over.
 """
@@ -10,18 +12,21 @@ import logging
 import os
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from service.errors import CannotStart
 
 logger = logging.getLogger(__name__)
 
-FRAME: Final = Struct("<4sIIq")
+FRAME: Final = Struct("<4sIq")
+CHECK: Final = Struct("<I")
+BEFORE: Final = FRAME.size + CHECK.size
 MAGIC: Final = b"CJ01"
+MOST_PARTS: Final = 512  # that are written at once; Linux takes 1024
 SEGMENTS: Final = "segments"  # the folder, below that of the journal
 SUFFIX: Final = ".journal"
 MAX_SEGMENT: Final = 16 * 2**20  # bytes, of one that gets no further frame
@@ -59,25 +64,25 @@ class Appender:
         self.descriptor: int | None = None
         self.size = 0
 
-    def append(self, payload: bytes | bytearray, at_ns: int) -> None:
-        """Append a frame of blocks.
+    def append(self, payload: Sequence[Any], at_ns: int) -> None:
+        """Append a frame of blocks, in parts that have a buffer each.
 
         Raises:
             OSError: it could not be written, or there is no room for it; nothing of it stays.
         """
-        n_bytes = FRAME.size + len(payload)
+        parts = [memoryview(part).cast("B") for part in payload]
+        n_payload = sum(map(len, parts))
+        n_bytes = BEFORE + n_payload + CHECK.size
         if self.descriptor is None or self.size + n_bytes > self.max_segment:
             self.close()
             if (taken := taken_bytes(self.folder)) + n_bytes > self.max_bytes:
                 raise OSError(f"the segments take {taken} bytes; expected {self.max_bytes} at most")
             self.open()
         assert self.descriptor is not None  # noqa: S101 - just opened
-        header = FRAME.pack(MAGIC, len(payload), zlib.crc32(payload), at_ns)
+        header = FRAME.pack(MAGIC, n_payload, at_ns)
+        check = CHECK.pack(zlib.crc32(header))
         try:
-            n_written = os.writev(self.descriptor, (header, payload))
-            while n_written < n_bytes:  # a disk that fills takes a part
-                rest = memoryview(payload)[n_written - FRAME.size :] if n_written >= FRAME.size else b""
-                n_written += os.write(self.descriptor, rest or (header + bytes(payload))[n_written:])
+            write_all(self.descriptor, [memoryview(header + check), *parts, memoryview(check)])
         except OSError:
             self.cut()
             raise
@@ -104,6 +109,17 @@ class Appender:
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
+    """Write all of it; a disk that fills takes a part first."""
+    for at in range(0, len(parts), MOST_PARTS):
+        some = parts[at : at + MOST_PARTS]
+        n_written = os.writev(descriptor, some)
+        if n_written < sum(map(len, some)):
+            rest = memoryview(b"".join(some))[n_written:]
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
 
 
 def taken_bytes(folder: Path) -> int:
@@ -142,21 +158,28 @@ def read_frames(path: Path, start: int) -> Iterator[Frame]:
     with path.open("rb") as file:
         file.seek(start)
         data = file.read(MAX_READ)
-        if len(data) >= FRAME.size and (n := FRAME.size + FRAME.unpack_from(data)[1]) > len(data):
+        if len(data) >= BEFORE and (n := n_frame(data, 0)) > len(data):
             data += file.read(n - len(data))
     at = 0
-    while at + FRAME.size <= len(data):
-        magic, n_bytes, checksum, at_ns = FRAME.unpack_from(data, at)
-        if magic != MAGIC:
+    while at + BEFORE <= len(data):
+        end = at + n_frame(data, at)
+        if data[at : at + 4] != MAGIC or checksum(data, at) != data[at + FRAME.size : at + BEFORE]:
             raise ValueError(f"{path.name} has no frame at {start + at}")
-        end = at + FRAME.size + n_bytes
-        if end > len(data):
+        # whose end is missing its writer is still at, or has died over
+        if data[end - CHECK.size : end] != checksum(data, at) or end > len(data):
             return
-        payload = data[at + FRAME.size : end]
-        if zlib.crc32(payload) != checksum:
-            return  # its writer is at it, or died over it
+        yield Frame(FRAME.unpack_from(data, at)[2], data[at + BEFORE : end - CHECK.size], start + end)
         at = end
-        yield Frame(at_ns, payload, start + at)
+
+
+def n_frame(data: bytes, at: int) -> int:
+    """The bytes of the frame whose header stands there."""
+    return BEFORE + int(FRAME.unpack_from(data, at)[1]) + CHECK.size
+
+
+def checksum(data: bytes, at: int) -> bytes:
+    """Of the header that stands there."""
+    return CHECK.pack(zlib.crc32(data[at : at + FRAME.size]))
 
 
 def remove_finished(path: Path, read_to: int) -> bool:

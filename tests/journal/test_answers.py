@@ -20,7 +20,9 @@ Run = Callable[..., Running]
 
 def block_of(model: str, k: int = 3) -> Block:
     """A block of one row."""
-    (found,) = read_blocks(pack_block(LOGITS, model.encode(), [b"a"], [1], k, bytes(1), [np.zeros(k, np.float32)]))
+    (found,) = read_blocks(
+        b"".join(pack_block(LOGITS, model.encode(), [b"a"], [1], k, bytes(1), [np.zeros(k, np.float32)]))
+    )
     assert isinstance(found, Block)
     return found
 
@@ -81,7 +83,7 @@ def test_classes_confidences_and_log_probabilities_are_those_that_were_served(
 
 def test_more_rows_than_one_run_holds_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).standard_normal((50, 10)).astype(np.float32)
-    (block,) = read_blocks(pack_block(LOGITS, b"digits/1", [b"a"], [50], 10, bytes(1), [values]))
+    (block,) = read_blocks(b"".join(pack_block(LOGITS, b"digits/1", [b"a"], [50], 10, bytes(1), [values])))
     assert isinstance(block, Block)
     head = Heads(ROOT / "models", "softmax").find("digits/1")
     assert head is not None

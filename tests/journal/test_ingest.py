@@ -35,8 +35,10 @@ def ingest(books: Books, folder: Path) -> Ingest:
 def frame(*names: str, model: str = "digits/1", k: int = 10) -> bytes:
     """A block of one row for each name."""
     values = np.tile(np.arange(k, dtype=np.float32), len(names))
-    return pack_block(
-        LOGITS, model.encode(), [n.encode() for n in names], [1] * len(names), k, bytes(len(names)), [values]
+    return b"".join(
+        pack_block(
+            LOGITS, model.encode(), [n.encode() for n in names], [1] * len(names), k, bytes(len(names)), [values]
+        )
     )
 
 
@@ -55,11 +57,11 @@ def read(ingest: Ingest) -> int:
 
 def test_each_frame_is_stored_once_and_a_finished_segment_removed(books: Books, folder: Path, ingest: Ingest) -> None:
     appender = Appender(folder, 2**20)
-    appender.append(frame("a", "b"), AT_NS)
+    appender.append([frame("a", "b")], AT_NS)
     read(ingest)
     read(ingest)
     assert stored(books, "a", "b", "c") == ["a", "b"]
-    appender.append(frame("c"), AT_NS)
+    appender.append([frame("c")], AT_NS)
     read(ingest)
     assert stored(books, "a", "b", "c") == ["a", "b", "c"]
     assert len(find_segments(folder)) == 1
@@ -78,7 +80,7 @@ def test_two_readers_that_take_turns_store_each_frame_once(
     monkeypatch.setattr("service.journal.ingest.MAX_FRAMES_S", -1.0)  # a frame each time
     appender = Appender(folder, 2**20)
     for name in "abcdef":
-        appender.append(frame(name), AT_NS)
+        appender.append([frame(name)], AT_NS)
     appender.close()
     slow = ingest.read()
     next(slow)
@@ -92,7 +94,7 @@ def test_a_store_that_fails_in_the_middle_leaves_the_frame_for_the_next_time(
     books: Books, folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     appender = Appender(folder, 2**20)
-    appender.append(frame("a"), AT_NS)
+    appender.append([frame("a")], AT_NS)
 
     def fail(name: str, position: int) -> None:
         raise books.store.db.errors[0]("away")
@@ -109,11 +111,11 @@ def test_a_store_that_fails_in_the_middle_leaves_the_frame_for_the_next_time(
 def test_labels_in_a_segment_and_labels_that_waited_count_once_each(books: Books, folder: Path, ingest: Ingest) -> None:
     appender = Appender(folder, 2**20)
     labels = json.dumps([["a", 0, 9, None, False], ["b", 0, 1, 5, False]]).encode()
-    appender.append(pack_labels(labels), AT_NS)
-    appender.append(frame("a"), AT_NS + 1)
-    appender.append(pack_labels(labels), AT_NS + 2)
+    appender.append([pack_labels(labels)], AT_NS)
+    appender.append([frame("a")], AT_NS + 1)
+    appender.append([pack_labels(labels)], AT_NS + 2)
     read(ingest)
-    appender.append(frame("b"), AT_NS + 3)
+    appender.append([frame("b")], AT_NS + 3)
     read(ingest)
     with books.ledger.transaction():
         assert books.store.label((20260921, 1, 0)) == (9, AT_NS, 0)
@@ -125,7 +127,7 @@ def test_labels_in_a_segment_and_labels_that_waited_count_once_each(books: Books
 
 def test_rows_without_a_head_are_counted_and_the_others_stored(books: Books, folder: Path, ingest: Ingest) -> None:
     appender = Appender(folder, 2**20)
-    appender.append(frame("x", "y", model="gone/3") + frame("a") + pack_lost(5), AT_NS)
+    appender.append([frame("x", "y", model="gone/3") + frame("a") + pack_lost(5)], AT_NS)
     read(ingest)
     assert stored(books, "a", "x") == ["a"]
     assert ingest.n_lost == 7
@@ -135,7 +137,7 @@ def test_a_damaged_segment_is_read_as_far_as_it_is_whole(
     books: Books, folder: Path, ingest: Ingest, caplog: pytest.LogCaptureFixture
 ) -> None:
     appender = Appender(folder, 2**20)
-    appender.append(frame("a"), AT_NS)
+    appender.append([frame("a")], AT_NS)
     (path,) = find_segments(folder)
     with path.open("ab") as file:
         file.write(b"no frame at all, but long enough to be one")

@@ -63,7 +63,7 @@ def block(*names: str) -> bytes:
     """Answers of one row."""
     values = [np.tile(np.arange(10, dtype=np.float32), len(names))]
     ids = [name.encode() for name in names]
-    return pack_block(LOGITS, b"digits/1", ids, [1] * len(names), 10, bytes(len(names)), values)
+    return b"".join(pack_block(LOGITS, b"digits/1", ids, [1] * len(names), 10, bytes(len(names)), values))
 
 
 # --- over HTTP
@@ -121,13 +121,14 @@ class Traffic:
         while not self.stopping:
             key = f"p{len(self.told)}"
             body = {"logits": [[float(i) for i in range(10)]] * 3, "id": key}
-            self.insist("/v1/models/digits/predict", body, 200)
             labels = [{"id": key, "row": row, "label": row} for row in range(3)]
-            self.insist("/v1/labels", {"labels": labels}, 202)
-            self.told.append(key)
+            if self.insist("/v1/models/digits/predict", body, 200) and self.insist(
+                "/v1/labels", {"labels": labels}, 202
+            ):
+                self.told.append(key)
 
-    def insist(self, path: str, body: Any, status: int) -> None:
-        """Ask until there is an answer; no answer is a failure unless the server was killed."""
+    def insist(self, path: str, body: Any, status: int) -> bool:
+        """Ask until there is an answer, or nobody wants it; none is a failure unless the server was killed."""
         while not self.stopping:
             try:
                 answer = self.client.post(path, json=body)
@@ -137,8 +138,9 @@ class Traffic:
                 time.sleep(0.02)
                 continue
             if answer.status_code == status:
-                return
+                return True
             self.refused.append(f"{path} {answer.status_code} {answer.text}")
+        return False
 
     def stop(self) -> None:
         """Wait for the answer that is owed."""
@@ -279,7 +281,7 @@ def test_what_grows_is_read_by_itself_and_what_rests_is_left_alone(folder: Path,
         appender = Appender(folder / SEGMENTS, 2**20)
         for i in range(3):
             await asyncio.sleep(0.3)
-            appender.append(block(f"{i}"), AT_NS)
+            appender.append([block(f"{i}")], AT_NS)
             await soon(partial(has_predictions, folder, i + 1))
         cpu = time.process_time()
         await asyncio.sleep(1.0)
@@ -302,7 +304,7 @@ def test_a_store_that_is_away_is_told_and_tried_again(
         await asyncio.sleep(0.2)
         with monkeypatch.context() as patch:
             patch.setattr(live.store.db, "run", fail)
-            appender.append(block("a"), AT_NS)
+            appender.append([block("a")], AT_NS)
             await soon(lambda: "the store fails, segments keep what comes: disk I/O error" in caplog.text)
             message = {"do": "labels", "labels": [["a", 0, 1, None, False]]}
             assert await ask(folder, message) == {"away": "disk I/O error"}
@@ -315,7 +317,7 @@ def test_a_store_that_is_away_is_told_and_tried_again(
 def test_days_that_are_over_are_forgotten_and_the_oldest_first_where_there_is_no_room(folder: Path) -> None:
     appender = Appender(folder / SEGMENTS, 2**20)
     for age in (40, 3, 2, 0):
-        appender.append(block(*(f"{age}-{i}" for i in range(2000))), AT_NS - age * DAY_NS)
+        appender.append([block(*(f"{age}-{i}" for i in range(2000)))], AT_NS - age * DAY_NS)
     live = open_live(folder)
     list(live.ingest.read())
     assert len(live.store.days) == 4
@@ -343,8 +345,8 @@ def test_matured_answers_count_while_it_runs(folder: Path, running: Callable[...
     appender = Appender(folder / SEGMENTS, 2**20)
     labels = [["new", 0, 1, None, False], ["old", 0, 1, None, False]]
     appender.append(pack_labels(json.dumps(labels).encode()), AT_NS)  # which wait for their answers
-    appender.append(block("old"), AT_NS - DAY_NS)
-    appender.append(block("new"), AT_NS)
+    appender.append([block("old")], AT_NS - DAY_NS)
+    appender.append([block("new")], AT_NS)
 
     async def work() -> None:
         await soon(lambda: digits(folder).get("labels") == 2 and digits(folder).get("counted") == 1)
@@ -353,7 +355,7 @@ def test_matured_answers_count_while_it_runs(folder: Path, running: Callable[...
 
 
 def test_an_alarm_is_acknowledged_and_a_new_epoch_begins(folder: Path, running: Callable[..., Any]) -> None:
-    Appender(folder / SEGMENTS, 2**20).append(block("a"), AT_NS)
+    Appender(folder / SEGMENTS, 2**20).append([block("a")], AT_NS)
 
     async def work() -> None:
         await soon(lambda: digits(folder).get("predictions") == 1)
@@ -380,7 +382,7 @@ def test_a_second_process_waits_until_the_first_has_ended(folder: Path, caplog: 
 
 
 def test_what_is_published_outlives_the_process(folder: Path, running: Callable[..., Any]) -> None:
-    Appender(folder / SEGMENTS, 2**20).append(block("a"), AT_NS)
+    Appender(folder / SEGMENTS, 2**20).append([block("a")], AT_NS)
 
     async def work() -> None:
         await soon(lambda: digits(folder).get("predictions") == 1)

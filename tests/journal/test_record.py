@@ -26,17 +26,19 @@ def test_a_block_is_read_back_as_it_was_packed(requests: list[tuple[bytes, int]]
     ids, rows = [one for one, _ in requests], [n for _, n in requests]
     n = sum(rows)
     values = np.arange(n * k, dtype=np.float32)
-    block = pack_block(
-        LOGITS,
-        b"cats/12",
-        ids,
-        rows,
-        k,
-        bytes([1] * len(ids)),
-        [array("f", values[:k]), values[k:]],
-        temperatures=np.full(n, 2.0).tobytes(),
-        groups=np.full(n, 300, "<u2").tobytes(),
-        mask=bytes([1, *[0] * (n * k - 1)]),
+    block = b"".join(
+        pack_block(
+            LOGITS,
+            b"cats/12",
+            ids,
+            rows,
+            k,
+            bytes([1] * len(ids)),
+            [array("f", values[:k]), values[k:]],
+            temperatures=np.full(n, 2.0).tobytes(),
+            groups=np.full(n, 300, "<u2").tobytes(),
+            mask=bytes([1, *[0] * (n * k - 1)]),
+        )
     )
     (found,) = read_blocks(block)
     assert isinstance(found, Block)
@@ -53,14 +55,14 @@ def test_a_block_is_read_back_as_it_was_packed(requests: list[tuple[bytes, int]]
 
 def test_what_a_block_does_not_have_is_none() -> None:
     values = [np.array([0.7, 0.3], np.float32)]
-    (found,) = read_blocks(pack_block(PROBABILITIES, b"m/1", [b"a"], [1], 2, bytes(1), values))
+    (found,) = read_blocks(b"".join(pack_block(PROBABILITIES, b"m/1", [b"a"], [1], 2, bytes(1), values)))
     assert isinstance(found, Block)
     assert (found.temperatures, found.groups, found.mask, found.classes) == (None, None, None, None)
 
 
 def test_the_best_class_alone_is_one_number_a_row() -> None:
     parts = [np.array([4, 2], "<i4").tobytes(), np.array([0.5, 0.25], "<f4").tobytes()]
-    (found,) = read_blocks(pack_block(BEST, b"m/1", [b"a"], [2], 10, bytes(1), parts))
+    (found,) = read_blocks(b"".join(pack_block(BEST, b"m/1", [b"a"], [2], 10, bytes(1), parts)))
     assert isinstance(found, Block)
     assert found.classes is not None
     assert found.classes.tolist() == [4, 2]

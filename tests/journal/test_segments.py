@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.errors import CannotStart
@@ -15,12 +16,13 @@ from service.journal.segments import Appender, find_segments, make_folder, read_
 
 MB = 2**20
 DYING = """
-import os, signal, sys
+import os, signal, sys, zlib
 from pathlib import Path
-from service.journal.segments import FRAME, MAGIC, Appender
+from service.journal.segments import CHECK, FRAME, MAGIC, Appender
 appender = Appender(Path(sys.argv[1]), 2**20)
-appender.append(b"whole", 7)
-os.write(appender.descriptor, FRAME.pack(MAGIC, 100, 0, 8) + b"a part")
+appender.append([b"whole"], 7)
+header = FRAME.pack(MAGIC, 100, 8)
+os.write(appender.descriptor, header + CHECK.pack(zlib.crc32(header)) + b"a part")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -31,7 +33,8 @@ def payloads(path: Path, start: int = 0) -> list[bytes]:
 
 def test_frames_come_back_in_order_from_where_one_stopped(tmp_path: Path) -> None:
     appender = Appender(tmp_path, MB)
-    for at_ns, payload in enumerate((b"one", b"two", b"three")):
+    parts: list[list[object]] = [[b"one"], [b"t", b"wo"], [np.frombuffer(b"three", np.uint8)]]
+    for at_ns, payload in enumerate(parts):
         appender.append(payload, at_ns)
     (path,) = find_segments(tmp_path)
     frames = list(read_frames(path, 0))
@@ -43,7 +46,7 @@ def test_a_segment_that_is_full_is_finished_and_the_next_begun(tmp_path: Path, m
     monkeypatch.setattr(segments, "MAX_SEGMENT", 100)
     appender = Appender(tmp_path, MB)
     for i in range(3):
-        appender.append(bytes([i]) * 60, i)
+        appender.append([bytes([i]) * 60], i)
     paths = find_segments(tmp_path)
     assert [payloads(path) for path in paths] == [[bytes([i]) * 60] for i in range(3)]
     assert [remove_finished(path, 80) for path in paths] == [True, True, False]
@@ -51,21 +54,21 @@ def test_a_segment_that_is_full_is_finished_and_the_next_begun(tmp_path: Path, m
 
 def test_a_frame_larger_than_a_read_comes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "MAX_READ", 30)
-    Appender(tmp_path, MB).append(b"x" * 1000, 0)
+    Appender(tmp_path, MB).append([b"x" * 1000], 0)
     assert payloads(find_segments(tmp_path)[0]) == [b"x" * 1000]
 
 
 def test_without_room_nothing_is_written_and_with_room_again_it_is(tmp_path: Path) -> None:
     appender = Appender(tmp_path, 4000)
     for _ in range(4):
-        appender.append(b"x" * 900, 0)
+        appender.append([b"x" * 900], 0)
     for _ in range(2):
         with pytest.raises(OSError, match="expected 4000 at most"):
-            appender.append(b"y" * 900, 1)
+            appender.append([b"y" * 900], 1)
     assert taken_bytes(tmp_path) <= 4000
     for path in find_segments(tmp_path):
         assert remove_finished(path, path.stat().st_size)
-    appender.append(b"z", 2)
+    appender.append([b"z"], 2)
     assert payloads(find_segments(tmp_path)[0]) == [b"z"]
 
 
@@ -73,7 +76,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_frame_leaves_none_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     appender = Appender(tmp_path, MB)
-    appender.append(b"before", 0)
+    appender.append([b"before"], 0)
 
     def refuse(descriptor: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -82,14 +85,14 @@ def test_a_disk_that_fills_in_the_middle_of_a_frame_leaves_none_of_it(
     monkeypatch.setattr(os, "writev", lambda descriptor, parts: real[1](descriptor, b"".join(parts)[:25]))
     monkeypatch.setattr(os, "write", refuse)
     with pytest.raises(OSError, match="No space left"):
-        appender.append(b"does not fit", 1)
+        appender.append([b"does not fit"], 1)
     monkeypatch.setattr(os, "writev", real[0])
     monkeypatch.setattr(os, "write", real[1])
-    appender.append(b"after", 2)
+    appender.append([b"after"], 2)
     assert payloads(find_segments(tmp_path)[0]) == [b"before", b"after"]
 
 
-@pytest.mark.parametrize("n_at_once", [3, 19, 20, 22, 25])
+@pytest.mark.parametrize("n_at_once", [3, 16, 19, 20, 22, 25, 35])
 def test_a_frame_that_is_written_in_parts_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_at_once: int
 ) -> None:
@@ -98,7 +101,7 @@ def test_a_frame_that_is_written_in_parts_is_whole(
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data)[:n_at_once]))
     appender = Appender(tmp_path, MB)
     for _ in range(2):
-        appender.append(b"in many parts", 1)
+        appender.append([b"in many parts"], 1)
     assert payloads(find_segments(tmp_path)[0]) == [b"in many parts"] * 2
 
 
@@ -106,7 +109,7 @@ def test_the_segment_of_a_live_writer_stays_and_that_of_a_dead_one_goes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     appender = Appender(tmp_path, MB)
-    appender.append(b"more may come", 0)
+    appender.append([b"more may come"], 0)
     (path,) = find_segments(tmp_path)
     assert not remove_finished(path, path.stat().st_size)
     appender.close()
@@ -137,7 +140,7 @@ def damage_payload(data: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [damage_magic, damage_payload])
 def test_what_is_damaged_is_never_read_as_a_frame(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     appender = Appender(tmp_path, MB)
-    appender.append(b"payload", 0)
+    appender.append([b"payload"], 0)
     appender.close()
     (path,) = find_segments(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
@@ -154,7 +157,7 @@ def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     segments = make_folder(folder)
     assert segments.parent == folder
     assert folder.stat().st_mode & 0o777 == segments.stat().st_mode & 0o777 == 0o700
-    Appender(segments, MB).append(b"x", 0)
+    Appender(segments, MB).append([b"x"], 0)
     assert find_segments(segments)[0].stat().st_mode & 0o777 == 0o600
 
 
