@@ -5,8 +5,6 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from service.live.latch import ALARM, WARNING
-
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 MOST_GROUPS: Final = 20
 """Monitors of groups that are shown, those with the most evidence."""
@@ -54,10 +52,10 @@ def show_report(report: dict[str, Any], console: Console) -> None:
 
 def monitor_table(monitors: list[dict[str, Any]]) -> Table:
     """The monitors; of many groups those with the most evidence."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False)
     for name, justify in (("  monitor", "left"), ("null", "left"), ("e", "right"), ("max e", "right"),
                           ("labels", "right"), ("says", "left")):  # fmt: skip
-        table.add_column(name, justify="right" if justify == "right" else "left")
+        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
     groups = sorted((one for one in monitors if one["scope"].startswith("group ")), key=lambda one: -one["max_e"])
     others = [one for one in monitors if not one["scope"].startswith("group ")]
     for one in [*others, *groups[:MOST_GROUPS]]:
@@ -69,9 +67,9 @@ def monitor_table(monitors: list[dict[str, Any]]) -> Table:
 def verdict(one: dict[str, Any]) -> str:
     """What a monitor says, in a few words."""
     if one["alarm"]:
-        return f"ALARM at label {one['alarm_at']:,}, since label {one['since']:,}"
+        return f"ALARM at {one['alarm_at']:,}, since {one['since']:,}"
     if one["warning"]:
-        return f"warning: {WARNING:g} reached, {ALARM:g} is an alarm"
+        return "warning"
     return ""
 
 

@@ -33,25 +33,25 @@ class Evidence:
         latch: of the mixture.
     """
 
-    def __init__(self, reference: Reference, groups: Iterable[str] = ()) -> None:
+    def __init__(self, reference: Reference, groups: Iterable[str] = (), start: tuple[int, int] = (0, 0)) -> None:
         self.reference, self.latch = reference, Latch()
-        self._all = Watch("all", NULL, Stream(N_BETS))
+        self._all = Watch("all", NULL, Stream(N_BETS, start))
         self._classes: dict[int, Watch] = {}
         self._bias: Watch | None = None
         self._groups: dict[str, Watch] = {}
         known = reference.classes
         if known is not None:
             armed = np.flatnonzero(known.armed).tolist()
-            self._classes = {k: Watch(f"class {k}", NULL, Stream(N_BETS)) for k in armed}
+            self._classes = {k: Watch(f"class {k}", NULL, Stream(N_BETS, start)) for k in armed}
             if known.bias_armed:
-                self._bias = Watch("class bias", NULL, Stream(2 * len(CLASS_LAMBDAS) * len(known.bias)))
-        self.start_groups(groups)
+                self._bias = Watch("class bias", NULL, Stream(2 * len(CLASS_LAMBDAS) * len(known.bias), start))
+        self.start_groups(groups, start)
 
-    def start_groups(self, names: Iterable[str]) -> None:
-        """Watch groups from here on, in this order."""
+    def start_groups(self, names: Iterable[str], start: tuple[int, int]) -> None:
+        """Watch groups from the label `start` on, in this order."""
         for name in names:
             if name not in self._groups:
-                self._groups[name] = Watch(f"group {name}", NULL, Stream(N_BETS))
+                self._groups[name] = Watch(f"group {name}", NULL, Stream(N_BETS, start))
 
     @property
     def groups(self) -> list[str]:
@@ -120,7 +120,7 @@ class Evidence:
         """End the block; `groups` are those that were seen in it."""
         for watch in self.watches:
             watch.stream.close(next_label, at_ns)
-        self.start_groups(groups)
+        self.start_groups(groups, (next_label, at_ns))
 
     def report(self) -> list[dict[str, Any]]:
         """The mixture, then each watch."""

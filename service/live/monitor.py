@@ -58,11 +58,10 @@ class Monitor:
 
     def _open(self) -> None:
         """Begin an epoch: all evidence from 1."""
-        self.evidence = (
-            None if self.reference.curve is None else Evidence(self.reference, sorted(self.groups.keys() - self._new))
-        )
-        self.absolute = Watch("all", f"ece<={self.bound:g}", Stream(2 * len(LAMBDAS)))
-        self.sets = Watch("prediction sets", "coverage>=1-alpha", Stream(4))
+        start, known = (self.n, self._last_ns), sorted(self.groups.keys() - self._new)
+        self.evidence = None if self.reference.curve is None else Evidence(self.reference, known, start)
+        self.absolute = Watch("all", f"ece<={self.bound:g}", Stream(2 * len(LAMBDAS), start))
+        self.sets = Watch("prediction sets", "coverage>=1-alpha", Stream(4, start))
         self.disagreement = Disagreement()
 
     def update(self, rows: Records, probabilities: Floats | None = None) -> None:
@@ -130,7 +129,7 @@ class Monitor:
             first = np.array(sorted(self._first_rows))
             found = curve_fit.fit(first[:, 0], first[:, 1] > 0, np.ones(len(first)))
             self.reference, self._first_rows = replace(self.reference, curve=found, source="live"), []
-            self.evidence = Evidence(self.reference, sorted(self.groups))
+            self.evidence = Evidence(self.reference, sorted(self.groups), (self.n, self._last_ns))
         self._in_block, self._new = 0, set()
 
     def replace(self, before: Records, after: Records) -> None:

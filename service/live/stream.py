@@ -39,20 +39,21 @@ class Stream:
         e: the evidence against the null.
     """
 
-    def __init__(self, n_bets: int) -> None:
+    def __init__(self, n_bets: int, start: tuple[int, int] = (0, 0)) -> None:
+        """`start` is the number of the label that comes first, and the time, in ns, since which it may."""
         self.n = self.block = self.in_block = 0
         self._capital = np.full(n_bets, (1 - unstarted(0)) / n_bets)
         self._sums = np.zeros(n_bets, np.int64)
         self._cusum = np.zeros(n_bets, np.int64)
         self._since = np.zeros((n_bets, 2), np.int64)
-        self._start = (0, 0)
+        self._start = start
         self.e = self._total()
 
     @property
     def since(self) -> tuple[int, int]:
         """Since when the leading bet gains: the block in which its CUSUM last left 0 (Page 1954).
 
-        The number of the block's first label, and the time, in ns, at which the block before it ended; 0 for the first.
+        The number of the block's first label, and the time, in ns, at which the block before it ended.
         """
         best = int(self._grown(self._sums[None])[0].argmax())
         label, ns = self._since[best].tolist() if self._cusum[best] > 0 else self._start

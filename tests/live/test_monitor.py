@@ -212,6 +212,7 @@ def test_an_acknowledged_alarm_begins_a_new_epoch_with_evidence_of_1() -> None:
     assert found["labels"] == 1050
     assert all(one["e"] == pytest.approx(1) and not one["alarm"] for one in found["monitors"])
     assert {one["scope"] for one in found["monitors"]} >= {"group a", "group b"}
+    assert {one["since"] for one in found["monitors"]} == {1050}
     monitor.update(drawn(2000, 1)[1050:])
     assert not scope(monitor, "model")["alarm"]
 
