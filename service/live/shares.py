@@ -12,7 +12,7 @@ from service.datasets.dataset import Floats, Ints
 from service.live.reference import Reference
 
 MOST_STEPS: Final = 500
-SMALLEST_CHANGE: Final = 1e-12
+SMALLEST_CHANGE: Final = 1e-9
 PULL: Final = 5
 """Rows' worth of the source for each class, that the pulled shares are drawn to."""
 MOST_DISAGREEMENT: Final = 0.1

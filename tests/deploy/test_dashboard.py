@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def test_a_selector_that_finds_nothing_is_found(samples: list[dict[str, str]]) -
 def test_the_dashboard_asks_in_order_and_explains_itself() -> None:
     board = dashboard()
     rows = [panel["title"] for panel in board["panels"] if panel["type"] == "row"]
-    assert rows == ["Is it up?", "Is it fast?", "Is it full?", "Is it right?"]
+    assert rows == ["Is it up?", "Is it fast?", "Is it full?", "Is it right?", "Is it still right?"]
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
     assert all(panel["description"] for panel in board["panels"] if panel["type"] != "row")
@@ -124,7 +125,7 @@ def test_the_dashboard_is_what_grafana_s_types_say(tool: Tool) -> None:
 def test_under_load_every_panel_shows_something_and_every_alert_can_be_judged(tool: Tool, tmp_path: Path) -> None:
     if find_spec("locust") is None:
         tool("locust", "make .venv/loading")
-    with workers(2) as url:
+    with workers(2, "--journal", str(tmp_path / "journal")) as url:
         target = url.removeprefix("http://")
         with watching(tool("prometheus", "apt-get install prometheus"), target, tmp_path) as prometheus:
             load(url)
@@ -142,12 +143,20 @@ def test_under_load_every_panel_shows_something_and_every_alert_can_be_judged(to
 
 
 def load(url: str) -> None:
-    """What `make load` does, shortened; beside it somebody asks the other model, and takes probabilities for logits."""
+    """What `make load` does, shortened; beside it somebody asks the other model, and takes probabilities for logits.
+
+    Labels come for it, too.
+    """
     command = [sys.executable, str(ROOT / "deploy" / "locust" / "run.py"), "--host", url, "--stage-s", "5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as locust:
-        while locust.poll() is None:
-            for logits in ([1.0] + [0.0] * 9, [5.0] * 10):
-                httpx.post(f"{url}/v1/models/digits/predict", json={"logits": logits})
+        for n in count():
+            if locust.poll() is not None:
+                break
+            for i, logits in enumerate(([1.0] + [0.0] * 9, [5.0] * 10)):
+                asked = f"{n}-{i}"
+                httpx.post(f"{url}/v1/models/digits/predict", json={"logits": logits, "id": asked})
+                label = n % (5, 10)[i]  # about as often right as they are sure: no alarm
+                httpx.post(f"{url}/v1/labels", json={"labels": [{"id": asked, "label": label}]})
             try:
                 locust.wait(0.1)
             except subprocess.TimeoutExpired:

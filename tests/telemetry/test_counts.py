@@ -153,12 +153,23 @@ def test_an_idle_process_has_no_timer() -> None:
 
 
 @contextmanager
-def workers(n: int) -> Iterator[str]:
-    """`calibrant serve` with several workers; yields its address."""
+def workers(n: int, *options: str) -> Iterator[str]:
+    """`calibrant serve` with several workers, and other options; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "service", "serve", "--workers", str(n), "--port", str(port), "--no-watch"]
+    command = [
+        sys.executable,
+        "-m",
+        "service",
+        "serve",
+        "--workers",
+        str(n),
+        "--port",
+        str(port),
+        "--no-watch",
+        *options,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     url = f"http://127.0.0.1:{port}"
     try:
