@@ -19,9 +19,16 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 HEADS = (ROOT / "docs" / "heads.md").read_text()
+LIVE = (ROOT / "docs" / "live.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy" / "README.md", ROOT / "docs" / "heads.md"]
-PAGES = pytest.mark.parametrize("page", [README, HEADS], ids=["README.md", "docs/heads.md"])
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "deploy" / "README.md",
+    ROOT / "docs" / "heads.md",
+    ROOT / "docs" / "live.md",
+]
+PAGES = pytest.mark.parametrize("page", [README, HEADS, LIVE], ids=["README.md", "docs/heads.md", "docs/live.md"])
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 
 
@@ -62,10 +69,14 @@ def port(folder: Path) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
     environment = {**os.environ, "CALIBRANT_PORT": str(port), "CALIBRANT_MODELS": str(folder / "models")}
+    environment["CALIBRANT_JOURNAL"] = str(folder / "journal")
     command = ["make", "--no-print-directory", "serve"]
     serving = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
         wait_until_ready(serving, port)
+        while not (folder / "journal" / "live.json").exists():  # the live process starts after the server
+            assert serving.poll() is None
+            time.sleep(0.05)
         yield port
     finally:
         os.killpg(serving.pid, signal.SIGINT)
@@ -94,7 +105,7 @@ def printed(command: str, folder: Path, port: int) -> str:
 @PAGES
 def test_every_command_prints_what_the_page_says(folder: Path, port: int, page: str) -> None:
     for command, output in examples(page):
-        if command == "make serve":
+        if command in ("make serve", "calibrant serve --journal journal"):
             continue
         got = until_known(command, folder, port).rstrip("\n")
         assert NUMBER.sub("#", got) == NUMBER.sub("#", output.rstrip("\n")), command
