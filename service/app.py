@@ -109,7 +109,12 @@ class Service(Dispatcher):
         self.readiness = readiness
         self.default_model = settings.default_model
         self.repository = Repository(
-            settings.models, self.load, telemetry, default_model=settings.default_model, replaces=replaces
+            settings.models,
+            self.load,
+            telemetry,
+            default_model=settings.default_model,
+            replaces=replaces,
+            strict=settings.strict_models,
         )
         self.batcher: Batcher | None = None
         models = self.repository.models

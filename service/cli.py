@@ -5,6 +5,7 @@ Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start, 4 a requ
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -59,12 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     name = " ".join(["calibrant", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
-        return run(name, arguments)
+        code = run(name, arguments)
+        sys.stdout.flush()  # here, where a reader that is gone is known for what it is
     except CommandError as error:
         print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
+        return 141  # 128 + SIGPIPE, as of a command that the signal ends
+    return code
 
 
 def run(name: str, arguments: list[str]) -> int:

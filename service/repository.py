@@ -102,6 +102,7 @@ class Repository:
         *,
         default_model: str = "softmax",
         replaces: bool = False,
+        strict: bool = False,
     ) -> None:
         """Load everything there is.
 
@@ -111,9 +112,10 @@ class Repository:
             telemetry: what counts the answers of each version.
             default_model: the name of what lies in the folder without one.
             replaces: another process began with this folder; what fails by now is logged, and the rest is served.
+            strict: every file must load; else a version may fail beside one of the same model that does not.
 
         Raises:
-            CannotStart: no folder, nothing in it, or a file that does not load; the sentence says what to do.
+            CannotStart: no folder, nothing in it, or a model that does not load; the sentence says what to do.
         """
         self.root = root
         self.load = load
@@ -128,17 +130,18 @@ class Repository:
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
             )
         models, failures, misplaced = self.scan()
-        if failures and not (replaces and models):
-            raise CannotStart("; ".join(dict.fromkeys(failures.values())))
+        fatal = failures if strict else {key: why for key, why in failures.items() if model_of(key) not in models}
+        if fatal and not (replaces and models):
+            raise CannotStart("; ".join(dict.fromkeys(fatal.values())))
         if not models:
             raise CannotStart(
                 "; ".join(map(misplaced_sentence, misplaced))
                 or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
             )
         self.models, self.failures, self.misplaced = models, failures, misplaced
+        for key, why in failures.items():
+            logger.warning("model %s does not load, it is not served: %s", key, why)
         if replaces:
-            for key, why in failures.items():
-                logger.warning("model %s does not load, it is not served: %s", key, why)
             return
         for path in misplaced:
             logger.warning(misplaced_sentence(path))
@@ -159,6 +162,8 @@ class Repository:
         versions = self.models.get(name)
         if versions is None:
             there = ", ".join(self.models) or "none"
+            if failed := self.failed(name):
+                raise UnknownModel(f"the model {name} is not served, it does not load: {failed}", code="model_failed")
             if name == self.default_model:
                 raise UnknownModel(f"the default model {name} is not there (see --default-model); there are {there}")
             raise UnknownModel(f"there is no model of that name; there are {there}")
@@ -167,6 +172,8 @@ class Repository:
         for model in versions.values():
             if model.version == version:
                 return model
+        if failed := self.failed(name, version):
+            raise UnknownVersion(f"version {version} of model {name} does not load: {failed}", code="version_failed")
         raise UnknownVersion(f"model {name} has no such version; it has {', '.join(map(str, versions))}")
 
     def scan(self) -> Look:
@@ -196,6 +203,14 @@ class Repository:
         """The failures as clients may see them: files are named by MODEL/VERSION, without where the folder lies."""
         return {key: why.replace(f"{self.root}{os.sep}", "") for key, why in self.failures.items()}
 
+    def failed(self, name: str, version: str | None = None) -> str:
+        """Why a model, or a version of it, is not served, as clients may see it; empty where nothing failed."""
+        return "; ".join(
+            why
+            for key, why in self.public_failures().items()
+            if (model_of(key) == name if version is None else key == f"{name}/{version}")
+        )
+
     def files(self) -> dict[Key, Path]:
         """The files there are; what seems gone was looked for twice.
 
@@ -222,7 +237,7 @@ class Repository:
             self.unloaded.add(name)
         self.swap(*await asyncio.to_thread(self.scan))
         if served and name not in self.models:
-            why = [reason for key, reason in self.failures.items() if key.rpartition("/")[0] == name]
+            why = [reason for key, reason in self.failures.items() if model_of(key) == name]
             raise UnknownModel("; ".join(why) or "there are no files of a model of that name")
 
     def swap(self, models: Snapshot, failures: Mapping[str, str], misplaced: Collection[Path]) -> None:
@@ -270,6 +285,11 @@ def misplaced_files(root: Path) -> list[Path]:
 def misplaced_sentence(path: Path) -> str:
     """What to do about a file in a wrong place."""
     return f"{path} is not served; expected {path.parent / '1' / path.name}"
+
+
+def model_of(key: str) -> str:
+    """The name in `NAME/VERSION`."""
+    return key.rpartition("/")[0]
 
 
 def is_version(name: str) -> bool:

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    strict_models: bool = Field(
+        False, description="start only if every file loads; else a version may fail beside one of the same model"
+    )
     watch: bool = Field(True, description="pick up new, changed and removed model files while running")
     drain_delay_s: float = Field(
         0.0, ge=0, le=3600, description="seconds that /readyz says 503 before the port closes on SIGTERM"

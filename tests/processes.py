@@ -36,7 +36,7 @@ class Process:
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**extra), cwd=ROOT
         )
         self.client = httpx.Client(timeout=30)
-        self.printed = ""
+        self.printed = self.logged = ""
 
     def wait(self) -> None:
         """Until it is ready."""
@@ -70,10 +70,11 @@ class Process:
         return int(found[1]) * 1024
 
     def end(self, number: int) -> tuple[int, str]:
-        """Send a signal; the exit code and what was written to the standard error."""
+        """Send a signal; the exit code and what was written to the standard error, but for the lines of its life."""
         self.popen.send_signal(number)
-        _, errors = self.popen.communicate(timeout=30)
-        return self.popen.returncode, errors
+        _, self.logged = self.popen.communicate(timeout=30)
+        errors = [line for line in self.logged.splitlines(keepends=True) if " INFO service.process." not in line]
+        return self.popen.returncode, "".join(errors)
 
 
 @contextmanager

@@ -240,7 +240,7 @@ def test_sigterm_first_says_not_ready_where_a_delay_is_asked_for() -> None:
 def test_the_start_prints_what_is_served_where_and_a_request_that_works() -> None:
     with serve(CALIBRANT_LOG_LEVEL="warning") as process:
         assert re.search(r"softmax +1 +any +none +1 +cpu", process.printed)
-        assert f"{process.url}/docs" in process.printed
+        assert f"{process.url}/console/" in process.printed
         url, body = re.findall(r"curl -s (\S+) -d '([^']+)'", process.printed)[0]
         answer = process.client.post(url, content=body).json()
         assert f"/models/{answer['model']}/" in url
@@ -282,3 +282,27 @@ def test_an_option_that_is_given_goes_before_the_environment(tmp_path: Path) -> 
     command = [sys.executable, "-m", "service", "export", "--to", str(tmp_path / "x.onnx"), "--temperature", "3"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     assert "temperature 3" in done.stdout
+
+
+def test_a_reader_that_has_enough_is_no_fault() -> None:
+    """As `calibrant evaluate --json | head -1` has it: the pipe is gone before everything is written."""
+    command = [sys.executable, "-m", "service", "inspect", "models/softmax/1/model.onnx"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (1, 141)  # rich ends with 1
+
+
+def test_the_log_tells_of_a_start_and_of_a_stop() -> None:
+    with serve("--no-watch") as process:
+        code, errors = process.end(signal.SIGTERM)
+    assert (code, errors) == (0, "")
+    life = [re.sub(r"\d+", "N", line.partition("server: ")[2]) for line in process.logged.splitlines()]
+    assert life == [
+        "process N serves",
+        "SIGTERM: the service drains for N s",
+        "process N stops, N connections are open",
+        "process N has stopped",
+    ]

@@ -91,6 +91,46 @@ def test_a_folder_that_cannot_be_served_stops_the_start(models: Path, prepare: A
         Repository(models, Head)
 
 
+def broken(models: Path, name: str, version: int) -> None:
+    """A file that does not load."""
+    path = models / name / str(version) / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"junk")
+
+
+def test_a_broken_version_beside_a_good_one_does_not_stop_the_start(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken(models, "softmax", 2)
+    repository = Repository(models, Head)
+    assert repository.find("softmax").version == "1"
+    assert repository.failures.keys() == {"softmax/2"}
+    assert "model softmax/2 does not load, it is not served" in caplog.text
+    with pytest.raises(
+        UnknownVersion, match=r"version 2 of model softmax does not load: softmax/2/model\.onnx"
+    ) as raised:
+        repository.find("softmax", "2")
+    assert (raised.value.code, str(models) in str(raised.value)) == ("version_failed", False)
+
+
+def test_a_broken_version_stops_a_strict_start_and_a_broken_model_any(models: Path) -> None:
+    broken(models, "softmax", 2)
+    with pytest.raises(CannotStart, match="is not an ONNX model"):
+        Repository(models, Head, strict=True)
+    broken(models, "other", 1)
+    with pytest.raises(CannotStart, match=r"other/1/model\.onnx"):
+        Repository(models, Head)
+
+
+def test_a_model_that_fails_while_the_service_runs_is_told_in_its_404(models: Path) -> None:
+    repository = Repository(models, Head)
+    broken(models, "other", 1)
+    again(repository)
+    with pytest.raises(UnknownModel, match="the model other is not served, it does not load: other/1") as raised:
+        repository.find("other")
+    assert raised.value.code == "model_failed"
+
+
 def test_a_file_without_a_version_is_named_and_stops_the_start_only_where_it_is_all_there_is(
     models: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 import socket
 import threading
@@ -66,6 +67,13 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+        logger.info("process %d serves", os.getpid())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and say when that is done."""
+        logger.info("process %d stops, %d connections are open", os.getpid(), len(self.server_state.connections))
+        await super().shutdown(sockets)
+        logger.info("process %d has stopped", os.getpid())
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -83,6 +91,7 @@ class Server(uvicorn.Server):
         delay_s = self.service.settings.drain_delay_s
         wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
         self.service.draining = True
+        logger.info("%s: the service drains for %g s", signal.Signals(number).name, delay_s if wait else 0)
         if wait:
             timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
             timer.daemon = True  # a second signal may end the process before

@@ -58,14 +58,16 @@ class Workers:
                     self.replace(slot)
         for listening in self.listening:  # the workers hold them until they stop listening
             listening.close()
-        for process in self.processes:
+        for slot, process in enumerate(self.processes):
             process.join()
+            logger.info("worker %d (pid %s) ended with exit code %s", slot, process.pid, process.exitcode)
         return 0
 
     def start(self, slot: int) -> SpawnProcess:
         """A worker in its slot."""
         process = SPAWN.Process(target=self.work, args=(slot, self.ready, self.listening), name=f"worker-{slot}")
         process.start()
+        logger.info("worker %d (pid %s) starts", slot, process.pid)
         return process
 
     def replace(self, slot: int) -> None:

@@ -43,6 +43,7 @@ GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 KEEPALIVE_MS: Final = 30_000  # how long a connection may be silent before it is asked whether it lives
+OPEN: Final = frozenset({"ServerLive", "ServerReady"})  # without a key, and all of the health check, as /healthz is
 METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -87,7 +88,7 @@ class Call:
         trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
         trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
         if self.state.access_log:
-            log_access("POST", self.method.encode(), answer.status, self.request_id)
+            log_access("POST", self.method.encode(), answer.status, self.request_id, answer.request)
         if answer.status == 200:
             self.context.set_trailing_metadata(tuple(trailing))
             return answer.body
@@ -221,7 +222,7 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
 
     async def handle(body: bytes, context: Context) -> bytes:
         call = Call(state, f"/{service}/{method}", context)
-        if call.error is not None and service != HEALTH:  # which is open, as /healthz is
+        if call.error is not None and service != HEALTH and method not in OPEN:
             return await call.end(error_response(call.error))
         try:
             given = await operation(state, parse_message(asked, body))

@@ -42,8 +42,16 @@ def request_extra(request_id: bytes) -> dict[str, str]:
     return {"request_id": request_id.decode("ascii", "replace")}
 
 
-def log_access(method: str, path: bytes, status: int, request_id: bytes) -> None:
-    """The line of a request."""
+def log_access(method: str, path: bytes, status: int, request_id: bytes, request: Any = None) -> None:
+    """The line of a request; `request` is what an observer sees of it, where it was for a model."""
     shown = path.decode("ascii", "backslashreplace")
-    more = {"method": method, "path": shown, "status": status}
-    access_logger.info("%s %s %d", method, shown, status, extra=request_extra(request_id) | more)
+    more: dict[str, Any] = {"method": method, "path": shown, "status": status}
+    line = f"{method} {shown} {status}"
+    if request is not None:
+        took_ms = 1e3 * (request.decode_s + request.queue_s + request.run_s + request.encode_s)
+        more["duration_ms"] = round(took_ms, 3)
+        line += f" {took_ms:.3f} ms"
+        if request.model is not None:
+            more |= {"model": request.model.name, "version": request.model.version, "rows": request.n_rows}
+            line += f" {request.model.name}/{request.model.version} {request.n_rows} rows"
+    access_logger.info("%s", line, extra=request_extra(request_id) | more)

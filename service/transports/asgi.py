@@ -27,8 +27,10 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 GUARDED: Final = (b"/v1/", b"/v2/")  # what a key is needed for; health, metrics and the docs are open
+OPEN: Final = b"/v2/health/"  # as /healthz and /readyz are
 
 
+REQUEST: Final = "calibrant.request"  # in the message that starts an answer: what ended with it, for the access log
 REFUSAL: Final = "calibrant.refusal"  # in the scope: the error that our own protocol wants answered
 
 
@@ -77,7 +79,7 @@ class Dispatcher:
             if scope["method"] != "POST":
                 error = MethodNotAllowed(f"{scope['method']} does not {target.endpoint.verb}; POST does", allow="POST")
             await self.answer(target, scope["headers"], request_id, error, receive, send)
-        elif REFUSAL in scope or (isinstance(error, Unauthorized) and path.startswith(GUARDED)):
+        elif REFUSAL in scope or (isinstance(error, Unauthorized) and is_guarded(path)):
             assert error is not None  # noqa: S101 - for mypy
             await respond(send, error_response(error), request_id)
         else:
@@ -117,6 +119,11 @@ class Dispatcher:
         return response
 
 
+def is_guarded(path: bytes) -> bool:
+    """Whether a key is needed for a path."""
+    return path.startswith(GUARDED) and not path.startswith(OPEN)
+
+
 async def respond(send: Send, response: Response, request_id: bytes) -> None:
     """Send a response whole."""
     headers = [
@@ -126,7 +133,8 @@ async def respond(send: Send, response: Response, request_id: bytes) -> None:
         (b"server-timing", response.timing),
         *response.headers,
     ]
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    start = {"type": "http.response.start", "status": response.status, "headers": headers}
+    await send({**start, REQUEST: response.request} if response.request is not None else start)
     await send({"type": "http.response.body", "body": response.body})
 
 
@@ -146,7 +154,8 @@ def logging_send(send: Send, method: str, path: bytes) -> Send:
 
     async def logging(message: Message) -> None:
         if message["type"] == "http.response.start":
-            log_access(method, path, message["status"], dict(message["headers"]).get(b"x-request-id", b"-"))
+            request_id = dict(message["headers"]).get(b"x-request-id", b"-")
+            log_access(method, path, message["status"], request_id, message.pop(REQUEST, None))
         await send(message)
 
     return logging

@@ -57,6 +57,7 @@ class Exchange:
         "mark",
         "model",
         "n_bytes",
+        "n_rows",
         "query",
         "queue_s",
         "reply",
@@ -73,6 +74,7 @@ class Exchange:
         self.framing = PLAIN
         self.body: Any = body  # bytes, or a message
         self.n_bytes = 0  # of the body, if it is one that is metered
+        self.n_rows = 0
         self.reserved = 0  # bytes of the budget
         self.reply: Reply | None = reply
         self.model: Model | None = None
@@ -119,6 +121,7 @@ class Exchange:
             self.decode_s = clock() - started
             arrays: Arrays = {}
             rows = query.rows
+            self.n_rows = rows.n
             if self.n_bytes:
                 self.reserve(NUMBER_COST * rows.n_numbers)
             if rows.n:
@@ -240,6 +243,7 @@ class Exchange:
     def settle(self, response: Response) -> None:
         """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
         reply, self.reply = self.reply, None
+        response.request = self
         self.body, self.query, self.entry = b"", None, None
         if self.reserved:
             self.reserve(0)

@@ -170,7 +170,7 @@ class FastProtocol(OrdinaryProtocol):
         if transport.is_closing():
             return
         if self.dispatcher.access_log:
-            log_access("POST", self.path, response.status, self.request_id)
+            log_access("POST", self.path, response.status, self.request_id, response.request)
         if self.dispatcher.draining and not self.pipeline:
             cycle.keep_alive = False  # the client shall go elsewhere with its next request
         section = write_headers(response, self.dated_headers(), self.request_id, cycle.keep_alive)

@@ -55,7 +55,9 @@ class Gate:
 
     def too_large(self) -> BodyTooLarge:
         """The error for a body that is larger than it may be."""
-        return BodyTooLarge(f"the body is larger than {self.max_body_bytes} bytes, the most that is read")
+        return BodyTooLarge(
+            f"the body is larger than {self.max_body_bytes} bytes, the most that is read (--max-body-bytes)"
+        )
 
     def knows(self, authorization: bytes | None) -> bool:
         """Whether the header carries one of the keys; takes the same time wherever they differ."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from service.codec.errors import encode_error
 from service.errors import AnsweredError
@@ -17,6 +18,7 @@ class Response:
     timing: bytes = b"decode;dur=0"
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    request: Any = None  # the exchange that it ends, for the access log
 
 
 Reply = Callable[[Response], None]

@@ -70,6 +70,8 @@ def test_a_key_is_asked_for_as_over_http() -> None:
         assert caller.infer(ONE, metadata=key)
         assert list(caller.stream()(iter([ONE]), metadata=key))
         assert caller.call("Check", HEALTH).status == 1  # open, as /healthz is
+        assert caller.call("ServerLive").live
+        assert caller.call("ServerReady").ready
         assert counted(caller) == {("", "401"): 6, ("softmax", "200"): 2}
 
 
@@ -101,8 +103,12 @@ def test_the_access_log_has_a_line_a_call(caplog: pytest.LogCaptureFixture) -> N
         failing(lambda: caller.infer(request()))
         caller.call("ServerLive")
     path = "POST /inference.GRPCInferenceService"
-    said = [record.message for record in caplog.records if record.name == "calibrant.access"]
-    assert said == [f"{path}/ModelInfer 200", f"{path}/ModelInfer 422", f"{path}/ServerLive 200"]
+    said = [re.sub(r"\d+\.\d+", "T", r.getMessage()) for r in caplog.records if r.name == "calibrant.access"]
+    assert said == [
+        f"{path}/ModelInfer 200 T ms softmax/1 1 rows",
+        f"{path}/ModelInfer 422 T ms softmax/1 0 rows",
+        f"{path}/ServerLive 200",
+    ]
 
 
 def test_requests_over_both_share_a_batch() -> None:

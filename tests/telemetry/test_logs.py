@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -73,4 +74,12 @@ def test_the_access_log_is_off_by_default_and_a_line_a_request_when_on(
     said = [line(record) for record in records]
     assert [s["request_id"] for s in said] == [a.headers["x-request-id"] for a in answers]
     assert [s["status"] for s in said] == [200, 422, 200, 404]
-    assert said[0]["message"] == "POST /v1/models/softmax/predict 200"
+    assert re.fullmatch(r"POST /v1/models/softmax/predict 200 \d+\.\d{3} ms softmax/1 1 rows", said[0]["message"])
+    assert {key: said[0][key] for key in ("model", "version", "rows")} == {
+        "model": "softmax",
+        "version": "1",
+        "rows": 1,
+    }
+    assert 0 < said[0]["duration_ms"] < 10_000
+    assert said[1]["model"] == "softmax"
+    assert "model" not in said[2]

@@ -30,6 +30,13 @@ def test_the_server_says_who_it_is(running: Running) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
+def test_health_needs_no_key(run: Callable[..., Running], path: str) -> None:
+    client = run(api_keys="secret").client
+    assert client.get(path).status_code == 200
+    assert client.get("/v2/models/softmax/ready").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
 def test_health_says_live_and_ready(running: Running, path: str) -> None:
     assert got(running, path) == {"live": True, "ready": True}
 
