@@ -19,7 +19,7 @@ from service.errors import InvalidValue, Malformed
 from service.families.outputs import outputs_of
 
 try:
-    from service.codec.infer.fast import read_header_fast
+    from service.codec.infer.fast import read_header_fast as read_header_fast  # also for the tests
 except ImportError:  # simdjson has no wheel for this Python: the careful way reads everything
 
     def read_header_fast(header: bytes) -> InferHeader | None:  # noqa: ARG001 - the signature of the fast way
