@@ -6,6 +6,7 @@ benchmarks:
   race        both transports, a bare ASGI app and two FastAPI servers, end to end, as ratios
   batching    batching on against off: latency at one connection, throughput at 64
   expensive   the same behind a classifier with a 4,096 x 4,096 matmul
+  queueing    latency against load: a model of the queue, and an open-loop point beside it
   mixed       small requests' times while large ones run
   idle        CPU and memory over a while after a load
   coldstart   CPU, time and memory until the first answer
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 import orjson
 
-from tests.benchmarks import aims, batching, families, life, machine, micro, mixed, race
+from tests.benchmarks import aims, batching, families, life, machine, micro, mixed, queueing, race
 from tests.benchmarks.load import chosen
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import SPECS, cores
@@ -32,6 +33,7 @@ BENCHMARKS: Final[dict[str, Callable[[Options], dict[str, Any]]]] = {
     "race": race.run,
     "batching": batching.run,
     "expensive": batching.run_expensive,
+    "queueing": queueing.run,
     "mixed": mixed.run,
     "idle": life.run_idle,
     "coldstart": life.run_coldstart,

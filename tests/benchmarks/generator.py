@@ -1,5 +1,8 @@
 """A load generator for where wrk is not: one process, N connections, each sends as soon as it has its answer.
 
+Or open loop, as wrk cannot: requests are due at random times (Poisson), and those for which no connection is free wait
+here, which counts.
+
 Run as a program; it says what it measured as one line of JSON, as `post.lua` does. It costs several times as much as
 wrk for a request, so that a fast server waits for it: good for comparing large requests, and for tests.
 """
@@ -7,21 +10,40 @@ wrk for a request, so that a fast server waits for it: good for comparing large 
 import argparse
 import asyncio
 import json
+import random
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
 
+TIMER_S: Final = 0.002  # the loop's timers are no finer than a millisecond
 LAST_ANSWERS_S: Final = 10.0  # how long what is in flight at the end may take
 
 
 class Tally:
-    """What all connections have seen: seconds per answer, and how many were wrong."""
+    """What all connections have seen: seconds per answer, and how many were wrong; open loop: what waits for whom."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_second: float | None = None) -> None:
         self.seconds: list[float] = []
         self.n_errors = 0
         self.over = False
+        self.per_second = per_second
+        self.due: deque[float] = deque()
+        self.free: list[Connection] = []
+
+    async def call(self, seconds: float) -> None:
+        """Let requests be due for so long, at random times."""
+        assert self.per_second is not None
+        drawn = random.Random(0)
+        now = time.perf_counter()
+        at, end = now, now + seconds
+        while (at := at + drawn.expovariate(self.per_second)) < end:
+            while (wait := at - time.perf_counter()) > 0:  # noqa: ASYNC110 - a clock has no event
+                await asyncio.sleep(wait - TIMER_S if wait > TIMER_S else 0)
+            self.due.append(at)
+            if self.free:
+                self.free.pop().send(self.due.popleft())
 
 
 class Connection(asyncio.Protocol):
@@ -38,12 +60,21 @@ class Connection(asyncio.Protocol):
         """Send the first request."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.send()
+        self.send_next()
 
-    def send(self) -> None:
-        """Send a request."""
+    def send_next(self) -> None:
+        """Send a request, in an open loop when one is due."""
+        if self.tally.per_second is None:
+            self.send(time.perf_counter())
+        elif self.tally.due:
+            self.send(self.tally.due.popleft())
+        else:
+            self.tally.free.append(self)
+
+    def send(self, due: float) -> None:
+        """Send the request that is due since then."""
         self.received.clear()
-        self.sent_at = time.perf_counter()
+        self.sent_at = due
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -57,7 +88,7 @@ class Connection(asyncio.Protocol):
             return
         self.tally.seconds.append(time.perf_counter() - self.sent_at)
         self.tally.n_errors += b" 200 " not in self.received[:16]
-        self.send()
+        self.send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server must not close it before the end."""
@@ -70,18 +101,22 @@ def content_length(head: bytes | bytearray) -> int:
     return int(head.lower().split(b"\r\ncontent-length:", 1)[1].split(b"\r\n", 1)[0])
 
 
-async def generate(port: int, request: bytes, n_connections: int, seconds: float) -> dict[str, float]:
-    """Load 127.0.0.1:`port` for `seconds`."""
-    tally = Tally()
+async def generate(
+    port: int, request: bytes, n_connections: int, seconds: float, per_second: float | None = None
+) -> dict[str, float]:
+    """Load 127.0.0.1:`port` for `seconds`, open loop where a rate is given."""
+    tally = Tally(per_second)
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
     made = [
         await loop.create_connection(lambda: Connection(request, tally), "127.0.0.1", port)
         for _ in range(n_connections)
     ]
-    await asyncio.sleep(seconds)
+    await (asyncio.sleep(seconds) if per_second is None else tally.call(seconds))
     took = time.perf_counter() - start
     tally.over = True
+    for idle in tally.free:
+        idle.transport.close()
     await asyncio.wait([connection.gone for _, connection in made], timeout=LAST_ANSWERS_S)
     for transport, _ in made:
         transport.abort()
@@ -104,11 +139,12 @@ def main() -> None:
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--per-second", type=float, help="requests that are due a second: open loop")
     given = parser.parse_args()
     body = given.body.read_bytes()
     head = f"POST {given.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-    measured = asyncio.run(generate(given.port, request, given.connections, given.seconds))
+    measured = asyncio.run(generate(given.port, request, given.connections, given.seconds, given.per_second))
     sys.stdout.write(f"RESULT {json.dumps(measured)}\n")
 
 

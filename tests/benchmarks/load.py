@@ -25,7 +25,7 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What the generator saw; times are those of whole answers, closed loop."""
+    """What the generator saw; times are those of whole answers, in an open loop from when they were due."""
 
     requests: int
     errors: int
@@ -51,9 +51,16 @@ class Load:
     """A generator at work against one server. Use it as a context: it is over at the end, whatever happens."""
 
     def __init__(
-        self, server: Server, work: Work, n_connections: int, seconds: float, generator: str, core: int | None
+        self,
+        server: Server,
+        work: Work,
+        n_connections: int,
+        seconds: float,
+        generator: str,
+        core: int | None,
+        per_second: float | None = None,
     ) -> None:
-        """Start it. wrk counts in whole seconds, at least one."""
+        """Start it. wrk counts in whole seconds, at least one, and knows no rate `per_second`."""
         self.body = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it lives as long as the load
         self.body.write(work.body)
         self.body.flush()
@@ -67,6 +74,7 @@ class Load:
             self.bound_s = seconds + GRACE_S
             options = {"port": server.port, "path": path, "body": self.body.name}
             options |= {"connections": n_connections, "seconds": seconds}
+            options |= {} if per_second is None else {"per-second": per_second}
             named = [f"--{name}={value}" for name, value in options.items()]
             command = [sys.executable, "-m", "tests.benchmarks.generator", *named]
         environment = {**os.environ, "BENCH_BODY": self.body.name}

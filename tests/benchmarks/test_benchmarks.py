@@ -17,10 +17,11 @@ import pytest
 
 from service.families import FAMILIES, find_family
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import aims, batching, families, life, mixed, peers, processes
+from tests.benchmarks import aims, batching, families, life, mixed, peers, processes, queueing
 from tests.benchmarks.generator import generate
 from tests.benchmarks.options import Options
 from tests.benchmarks.processes import SPECS, DidNotStart, Server, Spec
+from tests.benchmarks.queueing import Service
 from tests.benchmarks.race import Cell, Run, summed
 from tests.benchmarks.work import WrongAnswer, dumped, made
 from tests.conftest import Running
@@ -290,3 +291,60 @@ def test_the_generator_is_a_program(running: Running, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.generator", *(f"--{k}={v}" for k, v in options.items())]
     run = subprocess.run(command, cwd=processes.ROOT, capture_output=True, check=True, timeout=30)
     assert orjson.loads(run.stdout.removeprefix(b"RESULT "))["errors"] == 0
+
+
+def test_a_queue_that_nobody_waits_in_takes_what_a_request_takes() -> None:
+    latencies = queueing.simulate(Service(2e-5, 1e-5, 1e-4), per_second=1.0, n=1000)
+    assert latencies == pytest.approx(1.3e-4)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.7, 0.9])
+def test_without_batches_the_mean_wait_is_that_of_the_textbook(load: float) -> None:
+    latencies = queueing.simulate(Service(0.0, 1.0, most=1), per_second=load)
+    assert latencies.mean() == pytest.approx(1 + load / (2 * (1 - load)), rel=0.03)  # M/D/1, Pollaczek and Khinchine
+
+
+def test_a_batch_shares_what_is_fixed() -> None:
+    service = Service(1.0, 0.0)
+    for per_second in (0.5, 5.0, 50.0):
+        assert queueing.simulate(service, per_second, 10_000).max() <= 2 + 1e-9  # the rest of one batch, and its own
+    assert queueing.simulate(Service(1.0, 0.0, most=1), 5.0, 10_000).max() > 1000
+
+
+def test_waits_grow_with_the_load() -> None:
+    service = Service(2e-5, 1e-5)
+    p99 = [np.quantile(queueing.simulate(service, load * service.per_second), 0.99) for load in queueing.LOADS]
+    assert p99 == sorted(p99)
+    assert p99[-1] > 3 * p99[0]
+
+
+def test_the_model_is_fitted_to_the_cpu_time_at_one_connection_and_at_many() -> None:
+    def seen(cpu_us: float, p50_us: float) -> Run:
+        return Run("1x10@1", "fast", 1, 1e4, p50_us, 2 * p50_us, 3 * p50_us, 100, 0, cpu_us, 100.0, 0.0)
+
+    service = Service.fit(seen(40.0, 65.0), seen(12.0, 900.0), 16)
+    assert service.fixed_s + service.each_s == pytest.approx(40e-6)
+    assert service.fixed_s / 16 + service.each_s == pytest.approx(12e-6)
+    assert service.outside_s == pytest.approx(25e-6)
+
+
+def test_the_model_stands_beside_a_point_that_was_measured(tmp_path: Path) -> None:
+    figures = measured(tmp_path, "queueing", "--cells", "1x10@4")
+    lines = figures["queueing"]["lines"]
+    assert [line["load"] for line in lines] == list(queueing.LOADS)
+    assert all(0 < line["p50_us"] <= line["p99_us"] for line in lines)
+    [point] = [line for line in lines if "measured_rps" in line]
+    assert point["measured_errors"] == 0
+    assert 0 < point["measured_p50_us"] <= point["measured_p99_us"]
+
+
+def test_requests_that_are_due_while_no_connection_is_free_count_from_then(running: Running) -> None:
+    body = b'{"logits":[1,2]}'
+    request = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    open_loop = asyncio.run(generate(running.port, request, 1, 0.5, per_second=1e5))
+    closed = asyncio.run(generate(running.port, request, 1, 0.5))
+    assert open_loop["errors"] == closed["errors"] == 0
+    assert open_loop["p99_us"] > 0.1 * 1e6 > closed["p50_us"]
+    few = asyncio.run(generate(running.port, request, 4, 1.0, per_second=50.0))
+    assert 20 <= few["requests"] <= 90
+    assert few["p50_us"] < 0.1 * 1e6
