@@ -1,6 +1,7 @@
 // @ts-check
 /** Which page is shown, in which colours, and whether the service is well. */
 
+import { showCalibration } from "./calibration.js";
 import { ask, hasKey, Refused, repeat } from "./api.js";
 import { h, s } from "./elements.js";
 import { showModel } from "./model.js";
@@ -21,6 +22,7 @@ const PAGES = {
     show: (main, path, query, signal) =>
       path.length ? showModel(main, path, signal) : showModels(main, path, query, signal),
   },
+  calibration: { title: "Calibration", icon: "M2 14 14 2M2 14h3M14 2v3", show: showCalibration },
   traffic: { title: "Traffic", icon: "M1 8h3l2-5 4 10 2-5h3", show: showTraffic },
 };
 

@@ -7,6 +7,9 @@ const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const raised = (exponent) =>
   (exponent < 0 ? "⁻" : "") + [...String(Math.abs(exponent))].map((digit) => RAISED[Number(digit)]).join("");
 
+/** @param {number} exponent */
+export const powerOfTen = (exponent) => exponent === 0 ? "1" : `10${raised(exponent)}`;
+
 /** @param {number} value */
 function power(value) {
   const [digits, exponent] = value.toExponential(1).split("e");

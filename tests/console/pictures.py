@@ -10,10 +10,17 @@ from playwright.sync_api import Browser, sync_playwright
 from tests import families_made
 from tests.conftest import ROOT, Running, serving
 from tests.console.conftest import CHROMIUM
+from tests.console.test_calibration import tell
 from tests.console.test_page import PAGES, settled
 
 SIZES: Final = {"1400": {"width": 1400, "height": 900}, "390": {"width": 390, "height": 844}}
-SHOWN: Final = ("playground-1400-light", "playground-390-dark", "model-1400-light", "traffic-1400-dark")  # in docs/
+SHOWN: Final = (
+    "calibration-1400-light",
+    "playground-1400-light",
+    "playground-390-dark",
+    "model-1400-light",
+    "traffic-1400-dark",
+)  # in docs/
 FOLDER: Final = ROOT / "build" / "pictures"
 
 
@@ -41,7 +48,8 @@ def main() -> None:
         shutil.copytree(ROOT / "models", models, dirs_exist_ok=True)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         FOLDER.mkdir(parents=True, exist_ok=True)
-        with serving(models=models, default_model="digits") as running:
+        with serving(models=models, default_model="digits", journal=Path(folder)) as running:
+            tell(running, 1000, sharper=1.8)
             for name in PAGES:
                 for size in SIZES:
                     for scheme in ("light", "dark"):

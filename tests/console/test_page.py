@@ -22,6 +22,7 @@ PAGES = {
     "models": "#/models",
     "model": "#/models/digits/1",
     "traffic": "#/traffic",
+    "calibration": "#/calibration/digits/1",
 }
 SETTLED = {
     "playground": ".best",
@@ -30,6 +31,7 @@ SETTLED = {
     "models": "tbody tr",
     "model": ".bin",
     "traffic": ".figures",
+    "calibration": ".figures, .empty",
 }
 
 

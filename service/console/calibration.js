@@ -1,0 +1,458 @@
+// @ts-check
+/** What labels say of a version that serves: is its confidence still worth what it was when it was fitted. */
+
+import { ask, pathOf, Refused, repeat } from "./api.js";
+import { reliability, sentence } from "./charts/reliability.js";
+import { ticksTo } from "./charts/frame.js";
+import { lines } from "./charts/lines.js";
+import { choice, figures, h, panel, select, table } from "./elements.js";
+import { clock, counted, number, percent, powerOfTen, seconds, share, whole } from "./words.js";
+
+const ENOUGH = 200; // labels before a diagram is worth looking at
+const WARNING = 20;
+const ALARM = 100;
+const REFERENCES = /** @type {Record<string, string>} */ ({
+  fit: "the curve of the fit",
+  live: "the first labels that came",
+  none: "nothing yet",
+});
+const KEPT = 150; // looks of the evidence: five minutes
+
+/** @param {any} body of .../calibration */
+function stateOf(body) {
+  if (!body.labels) return { word: "none", sign: "○", kind: "" };
+  if (body.monitors.some((/** @type {any} */ each) => each.alarm)) return { word: "alarm", sign: "■", kind: "bad" };
+  if (body.labels < ENOUGH) return { word: `collecting, ${body.labels} of ${ENOUGH} labels`, sign: "○", kind: "" };
+  if (body.monitors.some((/** @type {any} */ each) => each.warning)) {
+    return { word: "warning", sign: "▲", kind: "warn" };
+  }
+  return { word: "watching", sign: "●", kind: "good" };
+}
+
+/** @param {any} body */
+function badge(body) {
+  const { word, sign, kind } = stateOf(body);
+  return h("span", { className: `state ${kind}` }, h("span", { "aria-hidden": "true" }, `${sign} `), word);
+}
+
+/** @param {string} model @param {string} version */
+const pathTo = (model, version) => `v1/models/${pathOf(model)}/versions/${pathOf(version)}/calibration`;
+
+/**
+ * @param {HTMLElement} main
+ * @param {string[]} path
+ * @param {URLSearchParams} query
+ * @param {AbortSignal} signal
+ */
+export async function showCalibration(main, path, query, signal) {
+  try {
+    await (path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal));
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "not_found") throw error;
+    main.replaceChildren(h("h1", {}, "Calibration"), noJournal());
+  }
+}
+
+function noJournal() {
+  return h(
+    "div",
+    { className: "empty" },
+    h(
+      "p",
+      {},
+      "No labels come back here: the service keeps no journal. With one, this page says whether the confidence is still worth what it was when it was fitted.",
+    ),
+    h("pre", {}, "calibrant serve --journal journal/"),
+  );
+}
+
+/**
+ * Every version, and what its labels say.
+ * @param {HTMLElement} main
+ * @param {AbortSignal} signal
+ */
+async function showAll(main, signal) {
+  const list = h("section", { className: "panel", "aria-label": "Versions" });
+  main.append(
+    h(
+      "div",
+      { className: "head" },
+      h(
+        "div",
+        {},
+        h("h1", {}, "Calibration"),
+        h(
+          "p",
+          { className: "soft" },
+          "Is the confidence still worth what it was when it was fitted? Labels that came back say so.",
+        ),
+      ),
+    ),
+    list,
+  );
+  const look = async () => {
+    const { body } = await ask("v1/models", { signal });
+    const versions = body.models.slice(0, 50).map((/** @type {any} */ each) => [each.model, each.version]);
+    const found = await Promise.all(
+      versions.map(async (/** @type {[string, string]} */ [model, version]) =>
+        (await ask(pathTo(model, version), { signal })).body
+      ),
+    );
+    const rows = found.map((each) => [
+      h("a", { href: `#/calibration/${pathOf(each.model, each.version)}` }, `${each.model}, version ${each.version}`),
+      badge(each),
+      whole(each.predictions),
+      whole(each.labels),
+      each.labels >= ENOUGH ? percent(each.accuracy) : "–",
+      each.labels >= ENOUGH && each.ece
+        ? `${percent(each.ece.value)} (${percent(each.ece.low)} to ${percent(each.ece.high)})`
+        : "–",
+    ]);
+    list.replaceChildren(
+      table("Versions and what their labels say", [
+        "Version",
+        "state",
+        "answers",
+        "labels",
+        "right",
+        "ECE, 95 % interval",
+      ], rows),
+    );
+  };
+  await look();
+  repeat(look, 5000, signal, () => {});
+}
+
+/**
+ * One version.
+ * @param {HTMLElement} main
+ * @param {string[]} path
+ * @param {URLSearchParams} query
+ * @param {AbortSignal} signal
+ */
+async function showVersion(main, [model, version], query, signal) {
+  const group = query.get("group") ?? "";
+  const path = pathTo(model, version) + (group ? `?${new URLSearchParams({ group })}` : "");
+  const state = h("p");
+  const body = h("div", { className: "stack" });
+  const groups = h("div", { className: "controls" });
+  /** @type {{at: number, e: number}[]} */
+  const evidence = [];
+  let stretched = false;
+  let shown = "";
+  main.append(
+    h(
+      "div",
+      { className: "head" },
+      h(
+        "div",
+        {},
+        h("p", {}, h("a", { href: "#/calibration" }, "Calibration"), " /"),
+        h("h1", {}, `${model}, version ${version}`),
+        state,
+      ),
+      groups,
+    ),
+    body,
+  );
+  const { body: report } = await readReport(model, version, signal);
+  const draw = (/** @type {any} */ found) => {
+    const axis = choice(
+      "Axes",
+      [["even", "Even"], ["stretched", "Stretched"]],
+      stretched ? "stretched" : "even",
+      (value) => {
+        stretched = value === "stretched";
+        draw(found);
+      },
+    );
+    state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
+    groups.replaceChildren(
+      found.groups?.length
+        ? select(
+          "Group",
+          [["", "all"], ...found.groups.map((/** @type {string} */ each) => [each, each])],
+          group,
+          (value) => {
+            location.hash = `#/calibration/${pathOf(model, version)}${
+              value ? `?${new URLSearchParams({ group: value })}` : ""
+            }`;
+          },
+        )
+        : "",
+    );
+    body.replaceChildren(
+      ...found.warnings.map((/** @type {any} */ each) => h("p", { className: "note warn" }, each.message)),
+      headline(found),
+      found.labels < ENOUGH ? collecting(found) : diagrams(found, report, axis, stretched),
+      found.labels ? watched(found, evidence, () => acknowledge(main, model, version, signal)) : "",
+      h("div", { className: "halves" }, found.shares ? beforeLabels(found.shares) : "", delays(found)),
+    );
+  };
+  const look = async () => {
+    const { body: found } = await ask(path, { signal });
+    evidence.push({ at: Date.now(), e: Math.max(...found.monitors.map((/** @type {any} */ each) => each.e), 0) });
+    evidence.splice(0, evidence.length - KEPT);
+    const text = JSON.stringify(found);
+    if (text === shown || body.contains(document.activeElement)) return;
+    shown = text;
+    draw(found);
+  };
+  await look();
+  repeat(look, 2000, signal, () => {
+    state.textContent = `No answer since ${clock(new Date(evidence[evidence.length - 1].at))}`;
+  });
+}
+
+/**
+ * The report of the fit, where there is one.
+ * @param {string} model
+ * @param {string} version
+ * @param {AbortSignal} signal
+ * @returns {Promise<{body: any}>}
+ */
+async function readReport(model, version, signal) {
+  try {
+    return await ask(`v1/models/${pathOf(model)}/versions/${pathOf(version)}/report`, { signal });
+  } catch (error) {
+    if (error instanceof Refused && error.code === "no_report") return { body: null };
+    throw error;
+  }
+}
+
+/** @param {any} found */
+function headline(found) {
+  const between = (/** @type {any} */ each) => each ? `95 %: ${percent(each.low)} to ${percent(each.high)}` : "";
+  return figures([
+    ["Labels", whole(found.labels), `of ${counted(found.predictions, "row")} answered`],
+    ["Right", percent(found.accuracy), ""],
+    ["Calibration error (ECE)", percent(found.ece?.value), between(found.ece)],
+    [
+      "Said more than was right",
+      percent(found.gap?.value),
+      found.gap ? `at all times: ${percent(found.gap.low)} to ${percent(found.gap.high)}` : "",
+    ],
+    [
+      "Coverage of the sets",
+      percent(found.coverage?.value),
+      found.coverage
+        ? `asked ${percent(found.coverage.asked)}, ${counted(found.coverage.rows, "row")}`
+        : "no set was asked for",
+    ],
+  ]);
+}
+
+/** @param {any} found */
+function collecting(found) {
+  return h(
+    "div",
+    { className: "panel empty" },
+    h(
+      "p",
+      {},
+      found.labels ? `${found.labels} of ${ENOUGH} labels.` : "No label has come back yet.",
+      " The reliability of live rows will be here, beside that of the fit.",
+    ),
+    found.labels
+      ? ""
+      : h("pre", {}, `curl -s .../v1/labels -d '{"id": "<X-Request-Id of the answer>", "row": 0, "label": 3}'`),
+  );
+}
+
+/**
+ * The reliability of live rows, beside that of the fit.
+ * @param {any} found
+ * @param {any} report
+ * @param {Node} axis
+ * @param {boolean} stretched
+ */
+function diagrams(found, report, axis, stretched) {
+  const point = () => {};
+  const fitted = report?.reliability?.after;
+  const bins = found.bins.filter((/** @type {any} */ bin) => bin.rows);
+  return panel(
+    "Does the confidence mean what it says?",
+    h(
+      "div",
+      { className: "controls" },
+      h(
+        "small",
+        {},
+        `${whole(found.labels)} live rows${
+          fitted ? `, ${whole(report.rows.measured)} of the fit` : ""
+        }; 95 % intervals`,
+      ),
+      axis,
+    ),
+    h(
+      "div",
+      { className: "halves" },
+      fitted
+        ? h(
+          "div",
+          {},
+          reliability({
+            title: "As fitted",
+            more: "held-out rows",
+            reliability: fitted,
+            stretched,
+            ours: false,
+            point,
+          }),
+          h("p", {}, sentence(fitted.bins)),
+        )
+        : "",
+      h(
+        "div",
+        {},
+        reliability({
+          title: "Live",
+          more: "rows whose labels came",
+          reliability: { bins, histogram: { rows: found.bins.map((/** @type {any} */ bin) => bin.rows) } },
+          stretched,
+          ours: true,
+          point,
+        }),
+        h("p", {}, sentence(bins)),
+      ),
+    ),
+  );
+}
+
+/**
+ * The evidence against "as fitted", which may be looked at any time.
+ * @param {any} found
+ * @param {{at: number, e: number}[]} evidence
+ * @param {() => void} acknowledge
+ */
+function watched(found, evidence, acknowledge) {
+  const rows = found.monitors.map((/** @type {any} */ each) => [
+    `${each.scope}: ${each.null}`,
+    each.alarm ? "■ alarm" : each.warning ? "▲ warning" : "● watching",
+    number(each.e, 3),
+    number(each.max_e, 3),
+    share(Math.min(1, each.p)),
+    whole(each.n),
+    each.alarm || each.warning ? `label ${whole(each.since)}` : "",
+  ]);
+  const now = evidence[evidence.length - 1].at;
+  const log = (/** @type {number} */ e) => Math.log10(Math.max(e, 0.01)) + 2;
+  const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), () => "", 1);
+  const alarmed = found.monitors.some((/** @type {any} */ each) => each.alarm);
+  return panel(
+    "Evidence",
+    alarmed
+      ? h("button", { className: "main", type: "button", onclick: acknowledge }, "Acknowledge…")
+      : h("small", {}, `warning at ${WARNING}, alarm at ${ALARM}`),
+    h(
+      "p",
+      { className: "soft" },
+      `One who bets against "as right as when it was fitted" has made this much of 1. It may be looked at after every label: by chance it ever reaches ${ALARM} in at most one of ${ALARM} services.`,
+    ),
+    lines({
+      name: "The largest evidence now, on a logarithmic axis",
+      x: evidence.map(({ at }) => (at - now) / 60_000),
+      series: [{ name: "evidence", y: evidence.map(({ e }) => log(e)) }],
+      range: [-5, 0],
+      xTicks: [-5, -4, -3, -2, -1, 0].map((minute) => [minute, minute ? `−${-minute}` : "now"]),
+      yTicks: ends.map(([at]) => [at, at === 4 ? "alarm" : powerOfTen(at - 2)]),
+      xName: "minutes since this page was opened",
+      asX: (minutes) => clock(new Date(now + minutes * 60_000)),
+      asY: (y) => number(10 ** (y - 2), 3),
+      points: evidence.length < 3,
+      height: 170,
+    }),
+    table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows),
+    found.unarmed?.length
+      ? h("p", { className: "soft" }, `Not armed, as the fit had too few rows of them: ${found.unarmed.join(", ")}.`)
+      : "",
+  );
+}
+
+/** @param {any} shares */
+function beforeLabels(shares) {
+  return panel(
+    "Before labels",
+    h("small", {}, `estimates from ${counted(shares.rows, "row")} without labels`),
+    h(
+      "dl",
+      { className: "facts" },
+      h("dt", {}, "Expected accuracy"),
+      h("dd", {}, `${percent(shares.expected_accuracy)} (estimate)`),
+    ),
+    ...(shares.warnings ?? []).map((/** @type {any} */ each) =>
+      h("p", { className: "note warn" }, each.message ?? each)
+    ),
+  );
+}
+
+/** @param {any} found */
+function delays(found) {
+  const { p50, p90, p99 } = found.lag_s ?? {};
+  return panel(
+    "Labels",
+    "",
+    h(
+      "dl",
+      { className: "facts" },
+      h("dt", {}, "Answers without one"),
+      h("dd", {}, whole(found.predictions - found.labels)),
+      h("dt", {}, "Half come within"),
+      h("dd", {}, p50 === null || p50 === undefined ? "–" : seconds(p50)),
+      h("dt", {}, "90 % and 99 % within"),
+      h("dd", {}, p90 === null || p90 === undefined ? "–" : `${seconds(p90)}, ${seconds(p99)}`),
+      h("dt", {}, "They count"),
+      h("dd", {}, found.policy === "matured" ? "once their answer has matured" : "as they come"),
+      h("dt", {}, "Compared with"),
+      h(
+        "dd",
+        {},
+        REFERENCES[found.reference] ?? found.reference,
+      ),
+    ),
+  );
+}
+
+/**
+ * Ask who has seen the alarm, and begin a new epoch.
+ * @param {HTMLElement} main
+ * @param {string} model
+ * @param {string} version
+ * @param {AbortSignal} signal
+ */
+function acknowledge(main, model, version, signal) {
+  const by = h("input", { type: "text", required: true, maxLength: 256 });
+  const wrong = h("p", { className: "note bad", role: "alert" });
+  const cancel = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel");
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "seen-title" },
+    h(
+      "form",
+      {
+        onsubmit: async (/** @type {Event} */ event) => {
+          event.preventDefault();
+          try {
+            await ask(`${pathTo(model, version)}/acknowledge`, { body: { by: by.value }, signal });
+            dialog.close();
+          } catch (error) {
+            if (!(error instanceof Refused)) throw error;
+            wrong.textContent = error.message;
+          }
+        },
+      },
+      h("h2", { id: "seen-title" }, `Acknowledge the alarm of ${model}, version ${version}`),
+      h(
+        "p",
+        { className: "soft" },
+        "All evidence begins again at 1 with the next label; what it was is kept with your name.",
+      ),
+      h("label", {}, "Your name ", by),
+      wrong,
+      h("div", { className: "actions" }, cancel, h("button", { className: "main" }, "Acknowledge")),
+    ),
+  );
+  dialog.addEventListener("close", () => dialog.remove());
+  main.append(dialog);
+  dialog.showModal();
+}
