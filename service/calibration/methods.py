@@ -22,6 +22,8 @@ Method = Literal[
 ]  # fmt: skip
 METHODS: Final[tuple[Method, ...]] = get_args(Method)
 """From simple to rich, and the same with the top-label stage behind."""
+KEEPING: Final[tuple[Method, ...]] = ("temperature", "entropy", "temperature+top", "entropy+top")
+"""Those that leave the predicted class of every row; beside them a bias or a scale may change it."""
 FORMS: Final[tuple[Form, ...]] = ("centred", "log_softmax")
 MULTIPLIERS: Final = (0.01, 0.1, 0.3, 1.0)
 MOST_LOGITS: Final = 40_000_000

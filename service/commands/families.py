@@ -120,6 +120,7 @@ def check_fit(parameters: Parameters, arguments: Namespace) -> None:
         (f"--method {arguments.method}", arguments.method not in methods, "of softmax alone"),
         (f"--sets {arguments.sets}", many and arguments.sets != "all", "where one class is right"),
         ("--randomised", many and arguments.randomised, "where one class is right"),
+        ("--keep-predictions", many and arguments.keep_predictions, "where one class is right"),
         ("an average of members", many and parameters.members is not None, "where one class is right"),
     ):
         if given:

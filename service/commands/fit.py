@@ -51,6 +51,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
     parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
     parser.add_argument("--method", choices=("auto", *METHODS), default="auto", help="the calibrator (default: auto)")
+    parser.add_argument(
+        "--keep-predictions", action="store_true", help="try only what leaves the predicted class of every row"
+    )
     families.add_arguments(parser)
     parser.add_argument(
         "--criterion",
@@ -134,6 +137,10 @@ def read_parameters(arguments: Namespace) -> families.Parameters:
         raise UsedWrongly("--sets group wants groups: name them with --group")
     parameters = families.read_parameters(arguments.family, arguments.parameters)
     families.check_fit(parameters, arguments)
+    from service.calibration.methods import KEEPING
+
+    if arguments.keep_predictions and arguments.method not in ("auto", *KEEPING):
+        raise UsedWrongly(f"--method {arguments.method} may change predictions; expected {', '.join(KEEPING)}, or auto")
     return parameters
 
 
@@ -219,13 +226,14 @@ def steps(arguments: Namespace) -> int:
 
 def read_options(arguments: Namespace, family: "Family") -> "Wanted":
     """The options, as the fit wants them."""
-    from service.calibration.methods import FORMS
+    from service.calibration.methods import FORMS, KEEPING
     from service.calibration.proof import Wanted
     from service.calibration.select import AUTO
 
     auto = arguments.method == "auto"
+    tried = KEEPING if arguments.keep_predictions else AUTO
     return Wanted(
-        methods=AUTO if auto else (arguments.method,),
+        methods=tried if auto else (arguments.method,),
         laplace=arguments.laplace if auto or arguments.laplace is not None else False,
         grouped=arguments.group is not None,
         by=arguments.sets,
