@@ -6,8 +6,8 @@ For example:
   calibrant score --model head.onnx --data rows.npz --output scored.csv --alpha 0.1
 
 The data are files, folders or patterns: .parquet, .csv with a header, or .npz with `logits`. Columns that are not
-logits are passed through. The output is one file, or a folder of parts where it is named without a suffix. What is
-finished stays: the same command again goes on from there.
+logits are passed through. A head behind a classifier takes the classifier's inputs instead. The output is one file, or
+a folder of parts where it is named without a suffix. What is finished stays: the same command goes on from there.
 """
 
 import glob

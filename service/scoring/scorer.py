@@ -18,7 +18,7 @@ from service.codec.query import Query
 from service.engine.feed import build_feed
 from service.engine.head import Head
 from service.engine.rows import Rows
-from service.errors import DataError, InvalidValue, UsedWrongly
+from service.errors import AnsweredError, DataError, InvalidValue, UsedWrongly
 from service.scoring.answers import build_columns
 from service.scoring.options import Options
 from service.scoring.sources import Block, Source
@@ -82,7 +82,7 @@ class Scorer:
             DataError: a number that cannot be scored, with file, row and column.
         """
         step = max(1, min(RUN_ROWS, RUN_NUMBERS // max(1, source.width)))
-        for at in range(0, len(block.logits), step):
+        for at in range(0, block.n_rows, step):
             part = slice(at, at + step)
             columns = self.answer(cut(block, part), source)
             passed = {name: values[part] for name, values in block.others.items()}
@@ -97,14 +97,18 @@ class Scorer:
         try:
             rows = self.to_rows(block)
             groups = None if block.groups is None else group_indices(block.groups, rows.n, self.signature)
-            k = block.logits.shape[-1]
+            k = block.inputs["logits"].shape[-1] if "logits" in block.inputs else self.signature.classes
             prior = ZERO if self.request.prior is None else read_prior(self.request.prior, k, self.signature)
             query = self.query(rows, groups, prior)
             if query.alpha is not None:
                 check_sets(self.request, self.signature, groups)
         except InvalidValue as error:
             raise located(error, block, source) from error
-        arrays = self.head.run(build_feed([query.rows], self.head.temperature), self.bits)
+        try:
+            arrays = self.head.run(build_feed([query.rows], self.head.temperature), self.bits)
+        except AnsweredError as error:
+            last = block.start + rows.n - 1
+            raise DataError(f"{source.path.name}, rows {block.start} to {last}: {error}", row=block.start) from error
         answer = answer_object(query, arrays, self.signature)
         for warning in answer.get("warnings", ()):
             self.warnings[warning["code"]] += len(warning["rows"])
@@ -112,7 +116,10 @@ class Scorer:
 
     def to_rows(self, block: Block) -> Rows:
         """Rows that are safe to run."""
-        logits, mask, model = block.logits, block.mask, self.signature
+        model = self.signature
+        if model.takes == "inputs":
+            return Rows(block.inputs, None, self.temperature)
+        logits, mask = block.inputs["logits"], block.mask
         if self.options.missing_is_masked and np.isnan(logits.min()):
             known = ~np.isnan(logits if logits.ndim == 2 else logits.max(axis=1))
             mask = known if mask is None else known & mask
@@ -128,14 +135,16 @@ def cut(block: Block, part: slice) -> Block:
     """Some rows of a block, without what is passed through."""
     mask = None if block.mask is None else block.mask[part]
     groups = None if block.groups is None else block.groups[part]
-    return Block(block.start + part.start, block.logits[part], mask, groups, {})
+    inputs = {name: values[part] for name, values in block.inputs.items()}
+    return Block(block.start + part.start, inputs, mask, groups, {})
 
 
 def located(error: InvalidValue, block: Block, source: Source) -> DataError:
     """An error of a run with the place in the file."""
     if error.row is None or error.class_ is None:
         return DataError(f"{source.path.name}: {error}")
-    values = block.logits[error.row].reshape(-1, block.logits.shape[-1])[:, error.class_]
+    logits = block.inputs["logits"]
+    values = logits[error.row].reshape(-1, logits.shape[-1])[:, error.class_]
     what = f"the logit is {values.max():g}; expected a number within float32, or -inf"
     if np.isnan(values).any():
         what = "the number is missing, or NaN; expected a logit, or --missing-is-masked"

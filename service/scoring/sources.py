@@ -13,7 +13,7 @@ from service.datasets import npz
 from service.datasets.arrow import as_floats, is_number, read_columns, read_lists
 from service.datasets.columns import choose_columns
 from service.datasets.dataset import check_mask, give_back
-from service.datasets.table_arrays import two_classes
+from service.datasets.table_arrays import Arrays, two_classes
 from service.datasets.tables import Parquet, Piece, Table, open_table
 from service.engine.signature import Signature
 from service.errors import DataError
@@ -24,24 +24,26 @@ PIECE_NUMBERS: Final = 2**21
 SAMPLE_ROWS: Final = 1000
 OTHERS: Final = ("label", "labels", "weight", "weights", "group", "split", "mask")
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
-
 
 class Block(NamedTuple):
     """Neighbouring rows of a file.
 
     start: the number of the first.
-    logits: `[m,K]`, or `[m,M,K]` of M members; NaN for a number that is missing.
+    inputs: by name; mostly `logits`, `[m,K]`, or `[m,M,K]` of M members, NaN for a number that is missing.
     mask: `[m,K]`, true = the class may be chosen; none where every class may.
     groups: `[m]`, or none.
     others: pyarrow arrays by name, of m rows each.
     """
 
     start: int
-    logits: Floats
+    inputs: Mapping[str, NDArray[Any]]
     mask: NDArray[np.bool_] | None
     groups: list[str] | None
     others: Mapping[str, Any]
+
+    @property
+    def n_rows(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 class Source(Protocol):
@@ -84,9 +86,8 @@ class TableSource:
         self.table: Table = open_table(path)
         self.n_rows = self.table.n_rows
         self.group, self.binary = options.group, options.binary
+        self.check_group()
         names = self.table.names
-        if self.group is not None and self.group not in names:
-            raise DataError(f"there is no column {self.group!r}, found {', '.join(names)}")
         known = [name for name in names if name in (*OTHERS, self.group)]
         classes = None if self.binary else model.labels  # they are two, and the column is one
         chosen = choose_columns(names, self.read_sample, wanted=options.logits, classes=classes, others=known)
@@ -108,7 +109,13 @@ class TableSource:
         taken = {*self.logits, *(["mask"] if self.lists and "mask" in names else [])}
         self.rest = tuple(name for name in names if name not in taken)
         self.masks = "mask" in taken
+        self.needed = (*self.logits, *(["mask"] if self.masks else []))
         self.others = pa.schema([self.table.schema.field(name) for name in self.rest])
+
+    def check_group(self) -> None:
+        """Refuse a column of groups that is not there."""
+        if self.group is not None and self.group not in self.table.names:
+            raise DataError(f"there is no column {self.group!r}, found {', '.join(self.table.names)}")
 
     def read_sample(self) -> dict[str, NDArray[Any]]:
         """The first rows, column by column."""
@@ -137,7 +144,7 @@ class TableSource:
 
     def blocks(self, span: range, start: int) -> Iterator[Block]:
         table = self.table
-        names = (*self.logits, *(["mask"] if self.masks else []), *self.rest)
+        names = (*self.needed, *self.rest)
         if isinstance(table, Parquet):
             pieces = table.pieces(self.piece_rows, names, start, span)
             at = start + sum(table.group_rows()[: span.start])
@@ -151,9 +158,19 @@ class TableSource:
         """The rows of a piece of the table."""
         logits = read_lists(piece, self.logits[0]) if self.lists else read_columns(piece, self.logits, start)
         mask = check_mask(read_lists(piece, "mask"), *logits.shape[:: logits.ndim - 1]) if self.masks else None
-        groups = None if self.group is None else piece.column(self.group).cast(pa.string()).to_pylist()
         logits = two_classes(logits) if self.binary else logits
-        return Block(start, logits, mask, groups, {name: piece.column(name) for name in self.rest})
+        return Block(start, {"logits": logits}, mask, self.read_groups(piece), self.pass_through(piece))
+
+    def read_groups(self, piece: Piece) -> list[str] | None:
+        """The group of each row, if there are any."""
+        if self.group is None:
+            return None
+        names: list[str] = piece.column(self.group).cast(pa.string()).to_pylist()
+        return names
+
+    def pass_through(self, piece: Piece) -> dict[str, Any]:
+        """The columns that are none of the inputs."""
+        return {name: piece.column(name) for name in self.rest}
 
 
 class NpzSource:
@@ -177,18 +194,26 @@ class NpzSource:
             raise DataError(f"logits are {logits.dtype} {list(logits.shape)}; expected floats [rows, classes]")
         self.logits = logits
         n, k = len(logits), logits.shape[-1]
-        self.n_rows: int | None = n
         self.width = int(np.prod(logits.shape[1:]))
         self.columns = tuple(map(str, range(k)))
         self.mask = check_mask(arrays["mask"], n, k) if "mask" in arrays else None
+        self.keep_rest(arrays, options, n, {name})
+
+    def keep_rest(self, arrays: Arrays, options: Options, n: int, taken: set[str]) -> None:
+        """Note what is passed through of `n` rows, and the groups.
+
+        Raises:
+            DataError: the groups are not there.
+        """
+        self.n_rows: int | None = n
         self.group = options.group
         if self.group is not None and arrays.get(self.group, np.empty(0)).shape != (n,):
             raise DataError(f"there is no array {self.group!r} of {n} values, found {', '.join(arrays)}")
-        self.rest = {key: values for key, values in arrays.items() if values.shape == (n,) and key != name}
+        self.rest = {key: values for key, values in arrays.items() if values.shape == (n,) and key not in taken}
         self.others = pa.schema([(key, pa.array(values[:1]).type) for key, values in self.rest.items()])
 
     def spans(self, part_rows: int) -> list[range]:
-        n = len(self.logits)
+        n = self.n_rows or 0
         return [range(start, min(start + part_rows, n)) for start in range(0, n, part_rows)]
 
     def span_rows(self, span: range) -> int | None:
@@ -200,9 +225,19 @@ class NpzSource:
             part = slice(at, min(at + step, span.stop))
             logits = as_floats(np.array(self.logits[part]))
             mask = None if self.mask is None else self.mask[part]
-            groups = None if self.group is None else self.rest[self.group][part].astype(str).tolist()
-            yield Block(at, logits, mask, groups, {name: pa.array(rows[part]) for name, rows in self.rest.items()})
+            yield Block(at, {"logits": logits}, mask, self.read_groups(part), self.pass_through(part))
             give_back(self.logits)
+
+    def read_groups(self, part: slice) -> list[str] | None:
+        """The group of each row, if there are any."""
+        if self.group is None:
+            return None
+        names: list[str] = self.rest[self.group][part].astype(str).tolist()
+        return names
+
+    def pass_through(self, part: slice) -> dict[str, Any]:
+        """The arrays that are none of the inputs."""
+        return {name: pa.array(rows[part]) for name, rows in self.rest.items()}
 
 
 def open_source(path: Path, model: Signature, options: Options) -> Source:
@@ -211,9 +246,11 @@ def open_source(path: Path, model: Signature, options: Options) -> Source:
     Raises:
         DataError: the sentence names the file, or begins with the row.
     """
+    if model.takes == "inputs":
+        from service.scoring.classifier_sources import InputArrays, InputTable
+
+        return (InputArrays if path.suffix == ".npz" else InputTable)(path, model, options)
     source: Source = NpzSource(path, options) if path.suffix == ".npz" else TableSource(path, model, options)
-    if model.takes != "logits":
-        raise DataError("this head stands behind a classifier; expected one that takes logits")
     k = len(source.columns)
     if k != (model.classes or k):
         found = ", ".join(source.columns[:5])

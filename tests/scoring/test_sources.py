@@ -36,11 +36,11 @@ def test_a_span_begins_anywhere(tmp_path: Path, suffix: str) -> None:
         for span in spans:
             n = found.span_rows(span) or 40_000
             blocks = list(found.blocks(span, start))
-            assert sum(len(block.logits) for block in blocks) == max(0, n - start)
+            assert sum(len(block.inputs["logits"]) for block in blocks) == max(0, n - start)
             for block in blocks:
                 ids = np.array(block.others["id"].to_pylist()).astype(int)
                 assert ids.tolist() == list(range(block.start, block.start + len(ids)))
-                assert np.array_equal(block.logits.astype(np.float32), rows[ids])
+                assert np.array_equal(block.inputs["logits"].astype(np.float32), rows[ids])
             assert not blocks or blocks[0].start == at + start
             at += n
         assert at == 40_000
