@@ -25,6 +25,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "deploy" / "README.md",
+    ROOT / "docs" / "classifiers.md",
     ROOT / "docs" / "heads.md",
     ROOT / "docs" / "live.md",
 ]

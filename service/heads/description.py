@@ -53,7 +53,8 @@ def describe(path: Path, rows: Arrays | None = None) -> Description:
     """
     model = classifier.load(path)
     producer = " ".join(word for word in (model.producer_name, model.producer_version) if word)
-    about = Description(producer or "unknown", {one.domain or "ai.onnx": one.version for one in model.opset_import})
+    opsets = sorted((one.domain or "ai.onnx", one.version) for one in model.opset_import)
+    about = Description(producer or "unknown", dict(opsets))
     try:
         about.inputs = {name: input_text(given) for name, given in read_inputs(model).items()}
         found = Candidates(model, path, rows)
@@ -61,7 +62,7 @@ def describe(path: Path, rows: Arrays | None = None) -> Description:
         about.refusal = str(error)
         return about
     about.outputs = {entry.name: output_text(found, entry.name) for entry in model.graph.output}
-    about.logits = {one.tensor: one.output for one in (*found.logits, *found.sigmoids)}
+    about.logits = {one.tensor: one.output for one in found.logits or found.sigmoids}
     for options in ways(found):
         add_way(about, path, rows, options)
     return about
