@@ -78,8 +78,8 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
     return serve_rpc
 
 
-def open_journal(settings: Settings, telemetry: Telemetry) -> "Journal | None":
-    """The journal, if the settings want one; without, nothing of it is loaded.
+def open_journal(settings: Settings, telemetry: Telemetry, then: Observer) -> "Journal | None":
+    """The journal, if the settings want one, before who else observes; without, nothing of it is loaded.
 
     Raises:
         CannotStart: its folder cannot be made, or not be written.
@@ -97,6 +97,7 @@ def open_journal(settings: Settings, telemetry: Telemetry) -> "Journal | None":
         keeps=settings.journal_what,
         id_key=settings.journal_hash_ids.encode(),
         count=telemetry.journaled,
+        then=then,
     )
 
 
@@ -124,9 +125,9 @@ class Service(Dispatcher):
             raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
         self.draining = False
         observer, self.close_observer = observing(settings, telemetry)
-        self.journal = open_journal(settings, telemetry)
+        self.journal = open_journal(settings, telemetry, observer)
         if self.journal is not None:
-            observer = Both(self.journal, observer)  # the mark is that of the traces
+            observer = self.journal
         self.over_grpc = over_grpc(settings)
         gate = Gate(settings.keys, settings.max_body_bytes)
         app = FastAPI(
