@@ -78,7 +78,12 @@ class Ingest:
         """Store a frame inside the open transaction."""
         kept: list[Kept] = []
         labels: list[bytes] = []
-        for block in read_blocks(frame.payload):
+        try:
+            blocks = list(read_blocks(frame.payload))
+        except ValueError as error:
+            logger.warning("a frame of a segment is lost: %s", error)
+            return
+        for block in blocks:
             if isinstance(block, Block):
                 kept += self.keep(block, frame.at_ns)
             elif isinstance(block, Labels):

@@ -28,8 +28,8 @@ def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best
     mask = b""
     values: list[Any]
     if signature.takes == "logits" and not signature.averages and not best_only:
-        kind, k = LOGITS, rows.n_numbers // rows.n
-        values, mask = logits_of(rows)
+        kind = LOGITS
+        values, mask, k = logits_of(rows)
     else:
         found = answered_probabilities(arrays)
         if found is None:
@@ -70,12 +70,12 @@ def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> 
     return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, [joined], temperatures=column, mask=mask)
 
 
-def logits_of(rows: Any) -> tuple[list[Any], bytes]:
-    """The logits as buffers, and the mask where it is not in them yet, as -inf."""
+def logits_of(rows: Any) -> tuple[list[Any], bytes, int]:
+    """The logits as buffers, the mask where it is not in them yet, as -inf, and K."""
     if type(rows) is Row:
-        return [rows.numbers], rows.allowed or b""
-    mask = b"" if rows.mask is None else rows.mask.tobytes()
-    return [np.ascontiguousarray(rows.inputs["logits"], "<f4")], mask
+        return [rows.numbers], rows.allowed or b"", rows.n_numbers
+    logits = np.ascontiguousarray(rows.inputs["logits"], "<f4")
+    return [logits], b"" if rows.mask is None else rows.mask.tobytes(), logits.shape[1]
 
 
 def is_masked(rows: Any) -> bool:

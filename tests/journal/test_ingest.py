@@ -133,6 +133,17 @@ def test_rows_without_a_head_are_counted_and_the_others_stored(books: Books, fol
     assert ingest.n_lost == 7
 
 
+def test_a_frame_that_is_no_blocks_does_not_hold_up_the_next(
+    books: Books, folder: Path, ingest: Ingest, caplog: pytest.LogCaptureFixture
+) -> None:
+    appender = Appender(folder, 2**20)
+    appender.append([frame("a")[:-3]], AT_NS)
+    appender.append([frame("b")], AT_NS)
+    read(ingest)
+    assert stored(books, "a", "b") == ["b"]
+    assert "a frame of a segment is lost: a block is longer than what there is" in caplog.text
+
+
 def test_a_damaged_segment_is_read_as_far_as_it_is_whole(
     books: Books, folder: Path, ingest: Ingest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -158,7 +158,7 @@ def free_port() -> int:
 
 
 def start(folder: Path, port: int, *options: str) -> Process:
-    process = Process("--journal", folder, "--port", port, *options)
+    process = Process("--journal", folder, "--port", port, "--label-wait-s", 86_400, *options)
     process.wait()
     return process
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.cli import main
 from service.engine.single import Row
 from service.errors import NotReady
 from service.journal import observer
@@ -97,6 +98,24 @@ def test_errors_evaluations_and_families_of_many_classes_are_not_kept(
         }
         until(lambda: kept <= rows(tmp_path / SEGMENTS).keys())
     assert "sigmoid" not in rows(tmp_path / SEGMENTS)
+
+
+def test_groups_are_kept_beside_the_logits(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    logits = random.standard_normal((400, 3))
+    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    np.savez(tmp_path / "data.npz", logits=3 * logits, labels=labels, groups=random.choice(["a", "b"], 400))
+    fit = ["fit", "--data", str(tmp_path / "data.npz"), "--name", "grouped", "--models", str(tmp_path / "models")]
+    assert main([*fit, "--group", "groups", "--no-report"]) == 0
+    running = run(models=tmp_path / "models", journal=tmp_path / "j", default_model="grouped")
+    body = {"logits": [[1, 2, 3], [4, 5, 6], [7, 8, 9]], "group": ["b", "nobody", "a"], "id": "x"}
+    assert running.predict(body, model="grouped").status_code == 200
+    until(lambda: rows(tmp_path / "j" / SEGMENTS))
+    (block,) = blocks(tmp_path / "j" / SEGMENTS)
+    assert isinstance(block, Block)
+    assert block.values.tolist() == body["logits"]
+    assert block.groups is not None
+    assert block.groups.tolist() == [2, 0, 1]
 
 
 def test_confidence_keeps_the_best_class_and_its_probability_alone(run: Run, tmp_path: Path) -> None:
