@@ -5,6 +5,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from service.live.evidence import NULL
+
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 MOST_GROUPS: Final = 20
 """Monitors of groups that are shown, those with the most evidence."""
@@ -51,16 +53,15 @@ def show_report(report: dict[str, Any], console: Console) -> None:
 
 
 def monitor_table(monitors: list[dict[str, Any]]) -> Table:
-    """The monitors; of many groups those with the most evidence."""
+    """The monitors, each against "as fitted" unless it says otherwise; of many groups those with the most evidence."""
     table = Table(box=None, pad_edge=False)
-    for name, justify in (("  monitor", "left"), ("null", "left"), ("e", "right"), ("max e", "right"),
-                          ("labels", "right"), ("says", "left")):  # fmt: skip
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    for name in ("  monitor", "e", "max e", "labels", "says"):
+        table.add_column(name, justify="right" if name in ("e", "max e", "labels") else "left", no_wrap=True)
     groups = sorted((one for one in monitors if one["scope"].startswith("group ")), key=lambda one: -one["max_e"])
     others = [one for one in monitors if not one["scope"].startswith("group ")]
     for one in [*others, *groups[:MOST_GROUPS]]:
-        e = f"{one['e']:.3g}", f"{one['max_e']:.3g}", f"{one['n']:,}"
-        table.add_row(f"  {one['scope']}", one["null"], *e, verdict(one))
+        scope = one["scope"] if one["null"] == NULL else f"{one['scope']}, {one['null']}"
+        table.add_row(f"  {scope}", f"{one['e']:.3g}", f"{one['max_e']:.3g}", f"{one['n']:,}", verdict(one))
     return table
 
 
