@@ -7,7 +7,7 @@ the mean bias, does not describe them in any of 20 random orders, it would only 
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -85,6 +85,14 @@ def largest(steps: Ints) -> float:
         most = max(most, float(stream.add(steps[start : start + BLOCK]).max()))
         stream.close(start + BLOCK, 0)
     return most
+
+
+def story(logs: Floats, labels: Ints, curve: ReferenceCurve) -> dict[str, Any] | None:
+    """As JSON for the head file: what `fit` finds, and the confusion of the rows."""
+    known = fit(logs, labels, curve)
+    if known is None:
+        return None
+    return {**known.to_metadata(), "confusion": confusion(logs.argmax(axis=1), labels, logs.shape[1])}
 
 
 def confusion(predicted: Ints, labels: Ints, k: int) -> list[list[int]]:

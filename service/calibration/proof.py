@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,11 +113,8 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     progress("metrics")
     plain = Stages(family=wanted.family)
     after = collect(rows, in_order(logs))
-    reference = None if where == "fitted" else curve_fit.fit(after.confidence, after.correct, after.weights)
-    known = None if reference is None or data.weights is not None else classes.fit(logs, rows.labels, reference)
-    by_class = None if known is None else {
-        **known.to_metadata(), "confusion": classes.confusion(after.predictions, rows.labels, data.n_classes)
-    }  # fmt: skip
+    reference = None if where == "fitted" else reference_curve(after, score(rows, calibrator.predict))
+    by_class = None if reference is None or data.weights is not None else classes.story(logs, rows.labels, reference)
     test = parts.get("test")
     if test is not None and test is not data:
         rows = test = groups.align(test, data.group_names)
@@ -127,6 +124,12 @@ def prove(parts: dict[str, Dataset], wanted: Wanted, progress: Progress = lambda
     error = error_of(groups.cool(data, calibrator.group_temperatures), choice.plan)
     measured = where, before, after
     return Proof(calibrator, error, choice, data, *measured, kept, reference, by_class, rows.groups)
+
+
+def reference_curve(unseen: Scores, own: Scores) -> ReferenceCurve:
+    """The curve of rows that the folds' heads have not seen, and beside it that of the head's own answers to them."""
+    curve, seen = (curve_fit.fit(one.confidence, one.correct, one.weights) for one in (unseen, own))
+    return replace(curve, own=(seen.a, seen.b, seen.c))
 
 
 class Fits:

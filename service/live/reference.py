@@ -87,20 +87,30 @@ class Reference:
 
     def expect(self, confidence: Floats) -> tuple[Floats, Floats]:
         """The expected accuracy of answers with these confidences and its tolerance, `[n]` each."""
-        curve = self._known()
-        return curve.accuracy(confidence), ERRORS * curve.error(confidence)
+        return self._expect(confidence, np.zeros(1), np.zeros(1), ERRORS)
 
     def expect_by_class(self, predicted: Ints, confidence: Floats) -> tuple[Floats, Floats]:
         """The same on the curve that is moved for the answered class of each row, `[n]`."""
-        curve, classes = self._known(), self.classes
-        if classes is None:
+        known = self.classes
+        if known is None:
             return self.expect(confidence)
-        odds, offset = log_odds(confidence), classes.offsets[predicted]
+        return self._expect(confidence, known.offsets[predicted], known.offset_errors[predicted], CLASS_ERRORS)
+
+    def _expect(self, confidence: Floats, offset: Floats, offset_error: Floats, errors: float) -> tuple[Floats, Floats]:
+        """Halfway between the rows out of fold and those of the fit, with all that lies between, and standard errors.
+
+        The heads of the folds have seen fewer rows, and may be worse than the head; of its own rows it says too much.
+        """
+        curve, odds = self._known(), log_odds(confidence)
         abc = curve.a, curve.b + offset, curve.c
-        slopes = jacobian(abc, odds)  # by b it is that by the offset, too
+        slopes, r = jacobian(abc, odds), rate(abc, odds)  # by b it is that by the offset, too
         variance = np.einsum("ij,jk,ik->i", slopes, np.array(curve.covariance), slopes)
-        error = np.sqrt(variance + (slopes[:, 1] * classes.offset_errors[predicted]) ** 2)
-        return rate(abc, odds), CLASS_ERRORS * error
+        tau = errors * np.sqrt(variance + (slopes[:, 1] * offset_error) ** 2)
+        if curve.own is None:
+            return r, tau
+        a, b, c = curve.own
+        own = rate((a, b + offset, c), odds)
+        return (r + own) / 2, tau + np.abs(r - own) / 2
 
     def _known(self) -> ReferenceCurve:
         if self.curve is None:

@@ -26,6 +26,8 @@ class ReferenceCurve:
         c: log-odds of the share that is wrong however sure the head is.
         covariance: of (a, b, c), three rows of three.
         n: rows that it was fitted on; with weights, Kish's effective number.
+        own: a, b and c of the same rows as the head answers them that was fitted on them; the curve itself is of heads
+            that have not seen them. A rich head may be better than those, and never is as good as this.
     """
 
     a: float
@@ -33,6 +35,7 @@ class ReferenceCurve:
     c: float
     covariance: tuple[tuple[float, ...], ...]
     n: float
+    own: tuple[float, float, float] | None = None
 
     def accuracy(self, confidence: Sequence[float] | Floats) -> Floats:
         """r of confidences `[m]`."""
@@ -46,7 +49,8 @@ class ReferenceCurve:
     def to_metadata(self) -> dict[str, Any]:
         """As JSON for the head file."""
         covariance = [list(row) for row in self.covariance]
-        return {"a": self.a, "b": self.b, "c": self.c, "n": self.n, "covariance": covariance}
+        own = {} if self.own is None else {"own": list(self.own)}
+        return {"a": self.a, "b": self.b, "c": self.c, "n": self.n, "covariance": covariance, **own}
 
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any]) -> "ReferenceCurve":
@@ -56,7 +60,11 @@ class ReferenceCurve:
             KeyError, TypeError, ValueError: it did not write that.
         """
         a, b, c, n = (float(stored[name]) for name in ("a", "b", "c", "n"))
-        return cls(a, b, c, tuple(tuple(map(float, row)) for row in stored["covariance"]), n)
+        covariance, own = tuple(tuple(map(float, row)) for row in stored["covariance"]), stored.get("own")
+        if own is not None:
+            own_a, own_b, own_c = map(float, own)
+            own = own_a, own_b, own_c
+        return cls(a, b, c, covariance, n, own)
 
 
 def log_odds(confidence: Sequence[float] | Floats) -> Floats:

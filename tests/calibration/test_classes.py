@@ -71,13 +71,13 @@ def test_a_class_that_was_hardly_ever_answered_is_not_armed() -> None:
 
 @pytest.mark.parametrize("k", [1, classes.MOST_CLASSES + 1])
 def test_one_class_or_very_many_are_not_told_apart(k: int) -> None:
-    assert classes.fit(np.zeros((60, k)), np.zeros(60, np.int64), EXACT) is None
+    assert classes.story(np.zeros((60, k)), np.zeros(60, np.int64), EXACT) is None
 
 
 def test_the_head_file_gives_back_what_was_found() -> None:
     logs, labels = exact(2000, 3)
     known = fitted(logs, labels)
-    stored = {**known.to_metadata(), "confusion": classes.confusion(logs.argmax(axis=1), labels, 4)}
+    stored = classes.story(logs, labels, curve_of(logs, labels))
     told = Metadata(reference_curve=EXACT.to_metadata(), class_reference=stored, prior=(0.25,) * 4)
     reference = Reference.from_metadata(Metadata.from_props(told.to_props()))
     assert reference.classes is not None

@@ -13,7 +13,7 @@ def test_the_curve_of_the_day_it_was_fitted_is_shown(tmp_path: Path, capsys: pyt
     story = fitted(tmp_path, "--data", str(saved(tmp_path / "rows.npz", drawn(1000))), "--no-report")
     curve = story.reference_curve
     assert curve is not None
-    assert curve.keys() == {"a", "b", "c", "n", "covariance"}
+    assert curve.keys() == {"a", "b", "c", "n", "covariance", "own"}
     assert "no prediction changes in 1,000 rows" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "models" / "own" / "1" / "model.onnx")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
