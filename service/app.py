@@ -16,7 +16,8 @@ from service.api.openapi import describe
 from service.api.operations import operations
 from service.api.protocol.routes import protocol
 from service.engine.batcher import Batcher
-from service.engine.head import Head
+from service.engine.loader import Loader, read_checksums
+from service.engine.trial import Trials
 from service.errors import CannotStart
 from service.readiness import Readiness
 from service.repository import Repository
@@ -101,6 +102,19 @@ def open_journal(settings: Settings, telemetry: Telemetry, then: Observer) -> "J
     )
 
 
+def make_loader(settings: Settings) -> Loader:
+    """What loads the model files, as the settings want it."""
+    limits = {"memory_mb": settings.load_memory_mb, "max_nodes": settings.max_model_nodes}
+    return Loader(
+        settings.models,
+        provider=settings.provider,
+        intra_op_threads=settings.intra_op_threads,
+        max_file_mb=settings.max_model_mb,
+        trials=Trials(timeout_s=settings.load_timeout_s, **limits) if settings.load_timeout_s else None,
+        checksums=None if settings.model_checksums is None else read_checksums(settings.model_checksums),
+    )
+
+
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
@@ -109,9 +123,10 @@ class Service(Dispatcher):
         self.settings = settings
         self.readiness = readiness
         self.default_model = settings.default_model
+        self.loader = make_loader(settings)
         self.repository = Repository(
             settings.models,
-            self.load,
+            self.loader.load,
             telemetry,
             default_model=settings.default_model,
             replaces=replaces,
@@ -155,10 +170,6 @@ class Service(Dispatcher):
         budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
         super().__init__(app, gate, Limits.of(settings), budget, observer, access_log=settings.access_log)
 
-    def load(self, path: Path) -> Head:
-        """A head, as the settings want it run."""
-        return Head(path, provider=self.settings.provider, intra_op_threads=self.settings.intra_op_threads)
-
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Start the batcher and the watch; at the end answer what is queued."""
@@ -193,6 +204,7 @@ class Service(Dispatcher):
                     self.readiness.set(False)
                     self.draining = True
         finally:
+            self.loader.close()
             if watch is not None:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):

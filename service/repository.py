@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from watchfiles import awatch
 
 from service.engine.head import Head
-from service.errors import CannotStart, CommandError, UnknownModel, UnknownVersion
+from service.errors import CannotStart, CommandError, HeadError, UnknownModel, UnknownVersion
+from service.model_files import Key, Stamp, misplaced_files, misplaced_sentence, model_files, stamp_of
 from service.telemetry.counts import Off, Telemetry
 from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
-Stamp = tuple[int, int, int]
 Load = Callable[[Path], Head]
 
 
@@ -72,7 +72,6 @@ class Model:
         }
 
 
-Key = tuple[str, int]  # name and version
 Snapshot = Mapping[str, Mapping[int, Model]]
 
 
@@ -125,6 +124,7 @@ class Repository:
         self.models: Snapshot = {}
         self.failures: Mapping[str, str] = {}
         self.misplaced: Collection[Path] = ()
+        self.tried: dict[str, tuple[Stamp, str]] = {}  # the failures: the same file would fail again, and take its time
         if not root.is_dir():
             raise CannotStart(
                 f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
@@ -184,20 +184,32 @@ class Repository:
             if name in self.unloaded:
                 continue
             current = self.models.get(name, {}).get(number)
+            key = f"{name}/{number}"
+            stamp = None
             try:
                 stamp = stamp_of(path)
+                self.refuse_tried(key, stamp)
                 unchanged = current is not None and current.stamp == stamp
                 model = current if unchanged else self.load_version(name, number, path, stamp)
             except FileNotFoundError:  # gone since the look; its going is the next change of the folder
                 model = current
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
-                failures[f"{name}/{number}"] = str(error) if ours else f"{path} does not load: {error!r}"
+                failures[key] = str(error) if ours else f"{path} does not load: {error!r}"
+                if stamp is not None:
+                    self.tried[key] = stamp, failures[key]
                 model = current
             if model is not None:
                 found.setdefault(name, {})[number] = model
+        self.tried = {key: tried for key, tried in self.tried.items() if key in failures}
         models = {name: dict(sorted(versions.items())) for name, versions in sorted(found.items())}
         return Look(models, failures, misplaced_files(self.root))
+
+    def refuse_tried(self, key: str, stamp: Stamp) -> None:
+        """Raise HeadError for a file that has failed as it is."""
+        before, why = self.tried.get(key, (None, ""))
+        if before == stamp:
+            raise HeadError(why)
 
     def public_failures(self) -> dict[str, str]:
         """The failures as clients may see them: files are named by MODEL/VERSION, without where the folder lies."""
@@ -232,6 +244,7 @@ class Repository:
         """
         if served:
             self.unloaded.discard(name)
+            self.tried = {key: tried for key, tried in self.tried.items() if model_of(key) != name}
         else:
             self.find(name)
             self.unloaded.add(name)
@@ -269,38 +282,9 @@ class Repository:
 HOW = "with `calibrant export --name NAME`"
 
 
-def model_files(root: Path, default_model: str) -> dict[Key, Path]:
-    """The files in the folder, by name and version; dot-folders, such as the `..data` of a ConfigMap, do not count."""
-    places = [(default_model, "1", path) for path in root.glob("model.onnx")]
-    places += [(default_model, path.parent.name, path) for path in sorted(root.glob("*/model.onnx"))]
-    places += [(path.parent.parent.name, path.parent.name, path) for path in sorted(root.glob("[!.]*/*/model.onnx"))]
-    return {(name, int(version)): path for name, version, path in places if is_version(version)}
-
-
-def misplaced_files(root: Path) -> list[Path]:
-    """The files that lie in the folder of a model, where versions were expected."""
-    return [path for path in sorted(root.glob("[!.]*/model.onnx")) if not is_version(path.parent.name)]
-
-
-def misplaced_sentence(path: Path) -> str:
-    """What to do about a file in a wrong place."""
-    return f"{path} is not served; expected {path.parent / '1' / path.name}"
-
-
 def model_of(key: str) -> str:
     """The name in `NAME/VERSION`."""
     return key.rpartition("/")[0]
-
-
-def is_version(name: str) -> bool:
-    """Whether a folder's name is a version."""
-    return name.isascii() and name.isdecimal() and name[0] != "0"
-
-
-def stamp_of(path: Path) -> Stamp:
-    """What changes when a file is replaced."""
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def by_key(models: Snapshot) -> dict[str, Model]:

@@ -76,6 +76,18 @@ class Settings(BaseSettings):
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    load_timeout_s: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="seconds for a model file to load and run, tried in a process of its own; 0 tries none",
+    )
+    load_memory_mb: int = Field(4096, ge=64, description="memory for a model file that is tried, MB")
+    max_model_mb: int = Field(2048, ge=1, description="largest model file, MB")
+    max_model_nodes: int = Field(8192, ge=1, description="most nodes of a model file")
+    model_checksums: Path | None = Field(
+        None, title="FILE", description="SHA-256 of the model files, as sha256sum writes them; no others are served"
+    )
     strict_models: bool = Field(
         False, description="start only if every file loads; else a version may fail beside one of the same model"
     )

@@ -71,7 +71,8 @@ class Running:
 @contextmanager
 def serving(*, protocol: type[OrdinaryProtocol] | None = None, **options: Any) -> Iterator[Running]:
     """Run a service in a thread, with settings as given; `protocol` reads its connections, else the server chooses."""
-    settings = Settings(**{"models": ROOT / "models", "watch": False, **options})
+    # what is loaded was made here, and a process more for each service takes its time
+    settings = Settings(**{"models": ROOT / "models", "watch": False, "load_timeout_s": 0, **options})
     service = create_app(settings)
     with socket.socket() as listening, pytest.MonkeyPatch.context() as patch:
         listening.bind(("127.0.0.1", 0))

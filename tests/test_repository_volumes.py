@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service import repository
+from service import model_files
 from service.engine.head import Head
 from service.repository import Repository
 from tests.api.bodies import until
@@ -86,11 +86,11 @@ def test_a_volume_that_is_swapped_under_load_loses_no_request(
 def test_a_folder_that_looks_empty_for_a_moment_loses_no_model(tmp_path: Path, monkeypatch: Any) -> None:
     put(tmp_path, "softmax", 1, SHIPPED)
     found = Repository(tmp_path, Head)
-    before, look, looks = found.models["softmax"][1], repository.model_files, count()
-    monkeypatch.setattr(repository, "model_files", lambda *given: look(*given) if next(looks) else {})
+    before, look, looks = found.models["softmax"][1], model_files.model_files, count()
+    monkeypatch.setattr("service.repository.model_files", lambda *given: look(*given) if next(looks) else {})
     again(found)
     assert found.find("softmax") is before
-    monkeypatch.setattr(repository, "model_files", lambda *_: {})
+    monkeypatch.setattr("service.repository.model_files", lambda *_: {})
     again(found)
     assert found.models == {}
 
@@ -98,14 +98,14 @@ def test_a_folder_that_looks_empty_for_a_moment_loses_no_model(tmp_path: Path, m
 def test_a_file_that_goes_during_the_look_is_served_until_the_next(tmp_path: Path, monkeypatch: Any) -> None:
     put(tmp_path, "softmax", 1, SHIPPED)
     found = Repository(tmp_path, Head)
-    look = repository.model_files
+    look = model_files.model_files
 
     def look_and_remove(*given: Any) -> Any:
         files = look(*given)
         shutil.rmtree(tmp_path / "softmax", ignore_errors=True)
         return files
 
-    monkeypatch.setattr(repository, "model_files", look_and_remove)
+    monkeypatch.setattr("service.repository.model_files", look_and_remove)
     again(found)
     assert list(found.models) == ["softmax"]
     again(found)

@@ -18,7 +18,7 @@ from service.engine.rows import Rows, with_minus_infinity
 from service.errors import AnsweredError, CommandError
 from service.families.outputs import graph_bits
 from service.journal.record import BEST, LOGITS, Block
-from service.repository import model_files, stamp_of
+from service.model_files import model_files, stamp_of
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,123 @@
+"""What an ONNX file holds, read from its bytes without the package onnx: references to other files, domains, nodes.
+
+ONNX Runtime would follow a reference to any file that the process can read. The wire format of protobuf is a sequence
+of fields, each a tag (number and kind) and a value; what is skipped is not copied.
+See https://protobuf.dev/programming-guides/encoding and onnx.proto for the numbers.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from service.errors import HeadError
+
+VARINT: Final = 0
+BYTES: Final = 2
+FIXED: Final = {1: 8, 5: 4}  # kind to bytes
+MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs
+EXTERNAL: Final = 1  # a tensor's data_location
+DOMAINS: Final = frozenset({b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"})  # those that ONNX Runtime has built in
+
+
+class Contents:
+    """Counts while it walks through a model.
+
+    Raises:
+        HeadError: when it finds what no served file may have; the sentence says what.
+    """
+
+    def __init__(self, model: memoryview, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
+        self.n_nodes = 0
+        for number, value in fields(model):
+            if number == 7:
+                self.read_graph(value, 0)
+            elif number == 25:  # a function: nodes that stand for one
+                self.read_nodes(value, 7, 0)
+
+    def read_graph(self, graph: memoryview, depth: int) -> None:
+        """Nodes, initializers and sparse initializers."""
+        if depth > MAX_DEPTH:
+            raise HeadError(f"has graphs within graphs, more than {MAX_DEPTH} deep")
+        for number, value in fields(graph):
+            if number == 1:
+                self.read_node(value, depth)
+            elif number == 5:
+                check_tensor(value)
+            elif number == 15:
+                check_sparse(value)
+
+    def read_nodes(self, function: memoryview, at: int, depth: int) -> None:
+        for number, value in fields(function):
+            if number == at:
+                self.read_node(value, depth)
+
+    def read_node(self, node: memoryview, depth: int) -> None:
+        self.n_nodes += 1
+        if self.n_nodes > self.max_nodes:
+            raise HeadError(f"has more than {self.max_nodes} nodes, the most that are run (--max-model-nodes)")
+        for number, value in fields(node):
+            if number == 7 and bytes(value) not in DOMAINS:
+                raise HeadError(f"has operators of the domain {bytes(value[:64])!r}, which ONNX Runtime does not bring")
+            if number == 5:
+                self.read_attribute(value, depth)
+
+    def read_attribute(self, attribute: memoryview, depth: int) -> None:
+        for number, value in fields(attribute):
+            if number in (5, 10):
+                check_tensor(value)
+            elif number in (6, 11):
+                self.read_graph(value, depth + 1)
+            elif number in (22, 23):
+                check_sparse(value)
+
+
+def check_tensor(tensor: memoryview) -> None:
+    """Refuse a tensor whose data lie in another file."""
+    for number, value in fields(tensor, varints=True):
+        if number == 13 or (number == 14 and bytes(value) == bytes([EXTERNAL])):
+            raise HeadError("has data in another file; expected one file, as `calibrant export` makes it")
+
+
+def check_sparse(sparse: memoryview) -> None:
+    for number, value in fields(sparse):
+        if number in (1, 2):
+            check_tensor(value)
+
+
+def fields(message: memoryview, *, varints: bool = False) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a message that are bytes, and its varints as their bytes if those are wanted.
+
+    Raises:
+        HeadError: it is not a message.
+    """
+    at, end = 0, len(message)
+    while at < end:
+        tag, at = read_varint(message, at)
+        kind = tag & 7
+        start = at
+        if kind == BYTES:
+            length, start = read_varint(message, at)
+            at = start + length
+        elif kind == VARINT:
+            _, at = read_varint(message, at)
+        elif kind in FIXED:
+            at += FIXED[kind]
+        else:
+            at = end + 1
+        if at > end:
+            raise HeadError("is not an ONNX model: it breaks off, or is no protobuf")
+        if kind == BYTES or (kind == VARINT and varints):
+            yield tag >> 3, message[start:at]
+
+
+def read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A varint, and where it ends."""
+    value = shift = 0
+    while at < len(message) and shift < 70:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            return value, at
+        shift += 7
+    raise HeadError("is not an ONNX model: it breaks off, or is no protobuf")

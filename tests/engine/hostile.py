@@ -1,0 +1,197 @@
+"""Model files that nobody should serve, one of each kind: made by onnx, as anybody could make them."""
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from service.metadata import SHORT_KEY, Metadata
+from tests.conftest import ROOT
+
+SHIPPED: Final = ROOT / "models/softmax/1/model.onnx"
+FITTED: Final = ROOT / "models/digits/1/model.onnx"
+FLOAT: Final = TensorProto.FLOAT
+
+
+def save(path: Path, nodes: list[Any], initializers: list[Any] | None = None, opset: Any = ()) -> None:
+    """A model whose output `probabilities` comes from `logits` through the nodes."""
+    graph = helper.make_graph(
+        nodes,
+        "hostile",
+        [helper.make_tensor_value_info("logits", FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("probabilities", FLOAT, None)],
+        initializers or [],
+    )
+    opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(name, 1) for name in opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    helper.set_model_props(model, Metadata(classes=3).to_props())
+    path.write_bytes(model.SerializeToString())
+
+
+def poison(path: Path, nodes: list[Any], initializers: list[Any]) -> None:
+    """A real head, before which the nodes make `poisoned` of `logits`."""
+    model = onnx.load(FITTED)
+    for node in model.graph.node:
+        node.input[:] = ["poisoned" if name == "logits" else name for name in node.input]
+    old = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *old])
+    model.graph.initializer.extend(initializers)
+    kept = [prop for prop in model.metadata_props if prop.key != SHORT_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    path.write_bytes(model.SerializeToString())
+
+
+def softmax(source: str = "logits") -> Any:
+    return helper.make_node("Softmax", [source], ["probabilities"])
+
+
+def endless(path: Path) -> None:
+    """A loop whose condition stays true."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x"], ["x_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x_out", FLOAT, None),
+        ],
+    )
+    true = numpy_helper.from_array(np.array(True), "true")
+    poison(path, [helper.make_node("Loop", ["", "true", "logits"], ["poisoned"], body=body)], [true])
+
+
+def bomb(path: Path) -> None:
+    """A few bytes that are 64 GB when they run."""
+    shape = numpy_helper.from_array(np.array([2**32, 4], np.int64), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["logits", "sum"], ["poisoned"]),
+    ]
+    poison(path, nodes, [shape])
+
+
+def external(path: Path) -> None:
+    """Weights that lie in a file of the system."""
+    tensor = onnx.TensorProto(name="w", data_type=TensorProto.UINT8, dims=[16])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../../../../etc/passwd")
+    nodes = [
+        helper.make_node("Cast", ["w"], ["floats"], to=FLOAT),
+        helper.make_node("ReduceSum", ["floats"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["logits", "sum"], ["more"]),
+        softmax("more"),
+    ]
+    save(path, nodes, [tensor])
+
+
+def external_inside(path: Path) -> None:
+    """The same in a constant, where no initializer shows it."""
+    tensor = onnx.TensorProto(name="w", data_type=FLOAT, dims=[1])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights")
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=tensor),
+        helper.make_node("Add", ["logits", "w"], ["more"]),
+        softmax("more"),
+    ]
+    save(path, nodes)
+
+
+def many_nodes(path: Path) -> None:
+    """10,000 nodes in a row."""
+    names = ["logits", *(f"x{i}" for i in range(10_000))]
+    save(path, [*(helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)), softmax(names[-1])])
+
+
+def deep(path: Path) -> None:
+    """Graphs within graphs."""
+    cond = numpy_helper.from_array(np.array(True), "true")
+    out = [helper.make_tensor_value_info("y", FLOAT, None)]
+    leaf = helper.make_graph([helper.make_node("Identity", ["logits"], ["y"])], "g", [], out)
+    inner = leaf
+    for _ in range(20):
+        node = helper.make_node("If", ["true"], ["y"], then_branch=inner, else_branch=leaf)
+        inner = helper.make_graph([node], "g", [], out)
+    save(path, [helper.make_node("If", ["true"], ["y"], then_branch=inner, else_branch=leaf), softmax("y")], [cond])
+
+
+def custom(path: Path) -> None:
+    """An operator that a library would have to bring."""
+    save(path, [helper.make_node("Evil", ["logits"], ["more"], domain="org.evil"), softmax("more")], opset=["org.evil"])
+
+
+def wrong_types(path: Path) -> None:
+    """Softmax of strings."""
+    save(path, [helper.make_node("Cast", ["logits"], ["text"], to=TensorProto.STRING), softmax("text")])
+
+
+def wrong_shapes(path: Path) -> None:
+    """Rows that become columns."""
+    poison(path, [helper.make_node("Transpose", ["logits"], ["poisoned"])], [])
+
+
+def cycle(path: Path) -> None:
+    """Two nodes that wait for each other."""
+    save(path, [helper.make_node("Neg", ["b"], ["a"]), helper.make_node("Neg", ["a"], ["b"]), softmax("a")])
+
+
+def no_outputs(path: Path) -> None:
+    """A model without a graph."""
+    path.write_bytes(onnx.ModelProto(ir_version=9).SerializeToString())
+
+
+def truncated(path: Path) -> None:
+    """Half a head."""
+    content = SHIPPED.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def fifo(path: Path) -> None:
+    """What never ends to be read."""
+    os.mkfifo(path)
+
+
+def symlink_out(path: Path) -> None:
+    """A good file, elsewhere."""
+    path.symlink_to(SHIPPED)
+
+
+def large(path: Path) -> None:
+    """3 GB of nothing, on a disk that knows holes."""
+    with path.open("wb") as file:
+        file.truncate(3 * 2**30)
+
+
+KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
+    "endless loop": (endless, r"did not load and run within \S+ s \(--load-timeout-s\)"),
+    "memory bomb": (bomb, r"took more than \d+ MB while it was loaded and run \(--load-memory-mb\)"),
+    "external data": (external, "has data in another file"),
+    "external data in a constant": (external_inside, "has data in another file"),
+    "10,000 nodes": (many_nodes, r"more than 8192 nodes, the most that are run \(--max-model-nodes\)"),
+    "graphs within graphs": (deep, "graphs within graphs"),
+    "custom operator": (custom, "domain b'org.evil'"),
+    "wrong types": (wrong_types, "is not an ONNX model that can be loaded"),
+    "wrong shapes": (wrong_shapes, "."),
+    "cycle": (cycle, "is not an ONNX model that can be loaded"),
+    "no graph": (no_outputs, "is not an ONNX model that can be loaded"),
+    "truncated": (truncated, "breaks off"),
+    "empty": (lambda path: path.write_bytes(b""), "is not an ONNX model that can be loaded"),
+    "noise": (lambda path: path.write_bytes(np.random.default_rng(1).bytes(100_000)), "is not an ONNX model"),
+    "text": (lambda path: path.write_text("<html>404</html>" * 10), "is not an ONNX model"),
+    "FIFO": (fifo, "is not a file"),
+    "folder": (lambda path: path.mkdir(), "is not a file"),
+    "symlink out": (symlink_out, "leads out of the models folder"),
+    "3 GB": (large, r"is larger than 2048 MB, the most that is loaded \(--max-model-mb\)"),
+}

@@ -1,0 +1,74 @@
+"""From a file to a head: what is refused, with which sentence, and that nothing is waited for longer than allowed."""
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from service.engine.loader import Loader, read_checksums
+from service.engine.trial import Trials
+from service.errors import CannotStart, HeadError
+from tests.engine.hostile import KINDS, SHIPPED
+
+
+def loader(root: Path, *, timeout_s: float = 20.0, memory_mb: int = 1024, **options: object) -> Loader:
+    """One with limits that suit a test."""
+    trials = Trials(timeout_s=timeout_s, memory_mb=memory_mb, max_nodes=8192)
+    settings = {"provider": "cpu", "intra_op_threads": 1, "max_file_mb": 2048, "trials": trials} | options
+    return Loader(root, **settings)  # type: ignore[arg-type]
+
+
+def place(root: Path) -> Path:
+    path = root / "softmax/1/model.onnx"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hostile_file_is_a_failure_with_a_sentence_within_its_limits(kind: str, tmp_path: Path) -> None:
+    make, sentence = KINDS[kind]
+    path = place(tmp_path)
+    make(path)
+    began = time.monotonic()
+    with pytest.raises(HeadError, match=sentence) as raised:
+        loader(tmp_path, timeout_s=5.0 if kind == "endless loop" else 30.0).load(path)
+    assert str(raised.value).startswith(f"{path} ")
+    assert time.monotonic() - began < 35
+
+
+def test_a_good_file_passes_its_trial(tmp_path: Path) -> None:
+    path = place(tmp_path)
+    shutil.copy(SHIPPED, path)
+    assert loader(tmp_path).load(path).signature.takes == "logits"
+
+
+def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    shutil.copy(SHIPPED, tmp_path / "..data")
+    path = place(tmp_path)
+    path.symlink_to(tmp_path / "..data/model.onnx")
+    assert loader(tmp_path, trials=None).load(path).path == path
+
+
+def test_only_what_the_checksums_list_is_served(tmp_path: Path) -> None:
+    path, listed = place(tmp_path / "models"), tmp_path / "sums"
+    shutil.copy(SHIPPED, path)
+    digest = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
+    listed.write_text(f"{digest}  ./softmax/1/model.onnx\n")
+    checksums = read_checksums(listed)
+    assert loader(tmp_path / "models", trials=None, checksums=checksums).load(path).path == path
+    with pytest.raises(HeadError, match=r"not listed in the checksums; expected a line for softmax/1/model\.onnx"):
+        loader(tmp_path / "models", trials=None, checksums={}).load(path)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(HeadError, match="has another SHA-256 than the checksums list"):
+        loader(tmp_path / "models", trials=None, checksums=checksums).load(path)
+
+
+def test_checksums_that_are_none_stop_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="cannot be read"):
+        read_checksums(tmp_path / "nowhere")
+    (tmp_path / "sums").write_text("hello\n")
+    with pytest.raises(CannotStart, match=r"line 1 of .* is not one of sha256sum's"):
+        read_checksums(tmp_path / "sums")
