@@ -150,9 +150,8 @@ def requests(n: int) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("n", [1500])
-def test_who_asks_beside_others_gets_the_bits_that_it_gets_alone(families: Running, n: int) -> None:
-    asked = requests(n)
+def test_who_asks_beside_others_gets_the_bits_that_it_gets_alone(families: Running) -> None:
+    asked = requests(300)  # how they fare in batches stands in test_bitwise
     alone = [families.predict(body, name).content for name, body in asked]
 
     async def together() -> list[bytes]:
