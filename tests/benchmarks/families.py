@@ -130,7 +130,10 @@ def table(lines: list[dict[str, Any]]) -> Table:
             for us, to_head in zip(line["us"].values(), line["to_head"].values(), strict=True)
         ]
         drawn.add_row(family if head else "", line["by"], *cells)
-    drawn.caption = f"medians; logits of scale 1 unless another is named; an ensemble has {N_MEMBERS} members"
+    drawn.caption = (
+        f"medians; logits of scale 1 unless another is named; an ensemble has {N_MEMBERS} members\n"
+        "for more than its probabilities a head runs its whole graph, with all other outputs"
+    )
     return drawn
 
 
