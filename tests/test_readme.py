@@ -116,14 +116,11 @@ def test_every_command_prints_what_the_page_says(folder: Path, port: int, page: 
 
 
 @PAGES
-def test_every_script_runs(folder: Path, port: int, page: str) -> None:
+def test_every_script_runs_and_what_it_fitted_is_served(folder: Path, port: int, page: str) -> None:
     for script in blocks(page, "sh"):
         printed(f"set -e\n{script}", folder, port)
-
-
-def test_what_the_readme_fitted_is_served(folder: Path, port: int) -> None:
-    curl = """curl -s 127.0.0.1:8000/v1/models/mine/predict -d '{"logits":[1,2,3,4]}'"""
-    assert '"probabilities":' in until_known(curl, folder, port)
+        for name in re.findall(r"calibrant fit .*--name (\w+)", script):
+            assert '"family":' in until_known(f"curl -s 127.0.0.1:8000/v1/models/{name}", folder, port)
 
 
 def until_known(command: str, folder: Path, port: int) -> str:
@@ -153,15 +150,14 @@ def test_every_link_within_the_repository_leads_somewhere(document: Path) -> Non
             assert heading in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
 
 
-@PAGES
-def test_every_option_that_a_page_names_exists(page: str) -> None:
+def test_every_option_that_a_page_names_exists() -> None:
     help_text = "".join(
         subprocess.run(
             [sys.executable, "-m", "service", command, "--help"], capture_output=True, text=True, check=True
         ).stdout
         for command in ("serve", "fit", "evaluate", "score", "export", "inspect")
     )
-    for option in set(re.findall(r"`(--[a-z-]+)", page)):
+    for option in set(re.findall(r"`(--[a-z-]+)", README + HEADS)):
         assert option in help_text
 
 
