@@ -30,12 +30,14 @@ def average_members(graph: Graph, mask: str, logits: str, members: Members) -> A
     least = graph.add("ReduceMin", seen, middle, name="member_least", keepdims=1)
     gone = graph.add("IsInf", least, name="members_gone", detect_positive=0)
     wide = graph.add("Cast", seen, name="members_64", to=TensorProto.DOUBLE)
-    # 0 in the place of what is gone, so that no weight of 0 meets it
+    # 0 in the place of what is gone, so that no weight of 0 meets it; without weights a sum with -inf is -inf by itself
     there = graph.add("Where", gone, graph.constant("zero", scalar(0)), wide, name="members_there")
     lowest = graph.constant("masked", scalar(-np.inf))
-    mean = average_over(graph, there, members, "member_mean")
-    gone_row = graph.add("Squeeze", gone, middle, name="row_gone")
-    row = graph.add("Where", gone_row, lowest, mean, name="averaged")
+    if members.weights is None:
+        row = average_over(graph, wide, members, "averaged")
+    else:
+        mean = average_over(graph, there, members, "member_mean")
+        row = graph.add("Where", graph.add("Squeeze", gone, middle, name="row_gone"), lowest, mean, name="averaged")
     return Averaged(row, graph.add("Where", gone, lowest, there, name="members_left"))
 
 

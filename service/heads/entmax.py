@@ -31,7 +31,7 @@ def append_entmax15(graph: Graph, width: Width, n: Dim, shifted: Shifted, temper
     def step(body: Graph, r: str) -> tuple[str, str]:
         return body.add("Mul", r, r, name="r_squared"), body.add("Add", r, r, name="r_twice")
 
-    tau = append_threshold(graph, n, x, first, step)
+    tau = append_threshold(graph, n, x, best, first, step)
     r = graph.add("Max", graph.add("Sub", x, tau, name="over"), graph.constant("zero", scalar(0)), name="r")
     append_sparse(graph, width, n, graph.add("Mul", r, r, name="p"), shifted, temperature, z)
 
@@ -56,7 +56,7 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
     least = graph.add("Expand", graph.constant("least", scalar(-1)), shape, name="tau_least")
     always = graph.constant("always", np.asarray(True, np.bool_))
     first = append_loop(graph, n, best.s, least, always, step, "tau_best")
-    tau = append_threshold(graph, n, x, first, step)
+    tau = append_threshold(graph, n, x, best, first, step)
     r = graph.add("Max", graph.add("Sub", x, tau, name="over"), graph.constant("zero", scalar(0)), name="r")
     p = graph.add("Pow", r, graph.constant("power", scalar(power)), name="p")
     append_sparse(graph, width, n, p, shifted, temperature, z)

@@ -48,7 +48,7 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
         )
         return r, count
 
-    tau = append_threshold(graph, n, x, first, step)
+    tau = append_threshold(graph, n, x, best, first, step)
     r = graph.add("Sub", x, tau, name="over")
     append_sparse(
         graph, width, n, graph.add("Max", r, graph.constant("zero", scalar(0)), name="p"), shifted, temperature, x
@@ -65,18 +65,22 @@ def append_best(graph: Graph, x: str) -> Best:
     return Best(s, graph.add("Slice", ranks, start, few, start, name="ranks"))
 
 
-def append_threshold(graph: Graph, n: Dim, x: str, first: str, step: Callable[[Graph, str], tuple[str, str]]) -> str:
-    """tau [n, 1]: the largest of `first` [n, few] or [n, 1], or by Newton's steps beyond, where more classes exceed it.
+def append_threshold(
+    graph: Graph, n: Dim, x: str, best: Best, first: str, step: Callable[[Graph, str], tuple[str, str]]
+) -> str:
+    """tau [n, 1]: the largest of `first` [n, few] or [n, 1], or by Newton's steps beyond, where all the best exceed it.
 
     `step` appends to the body of the loop, of r = max(x - tau, 0): the terms whose sum shall be 1, and the slopes.
     """
-    last, few = graph.constant("last", ints(-1)), graph.constant("n_few", scalar(FEW))
+    last = graph.constant("last", ints(-1))
     tau = graph.add("ReduceMax", first, last, name="tau_first", keepdims=1)
+    # of fewer than `FEW` classes there are no others; of exactly so many in the support a step finds nothing to do
     exceeding = graph.add(
-        "Cast", graph.add("Greater", x, tau, name="exceeding"), name="exceeding_ones", to=TensorProto.DOUBLE
+        "Cast", graph.add("Greater", best.s, tau, name="exceeding"), name="exceeding_ones", to=TensorProto.DOUBLE
     )
     count = graph.add("ReduceSum", exceeding, last, name="n_exceeding", keepdims=1)
-    more = graph.add("Greater", graph.add("ReduceMax", count, name="most_exceeding", keepdims=0), few, name="more")
+    most = graph.add("ReduceMax", count, name="most_exceeding", keepdims=0)
+    more = graph.add("Equal", most, graph.constant("n_few", scalar(FEW)), name="more")
     return append_loop(graph, n, x, tau, more, step)
 
 
