@@ -21,20 +21,22 @@ Intervals = dict[str, dict[str, tuple[float, float]]]
 
 def document(calibrator: Stages, story: Metadata, rows: Mapping[str, Any], changes: str, body: Iterable[str]) -> str:
     """The whole file: what was fitted on which `rows` (as report.json has them), and `body` below it."""
-    template = Template((Path(__file__).parent / "report.template.html").read_text())
-    return template.substitute(
-        method=html.escape(calibrator.method),
-        temperature=f", temperature {calibrator.temperature:.4f}" if calibrator.method == "temperature" else "",
-        n_fitted=f"{rows['fitted']:,}",
-        n_measured=f"{rows['measured']:,}",
-        held_out=html.escape(rows["held_out"]),
-        n_classes=f"{story.classes:,}",
-        changes=html.escape(changes.capitalize()),
-        body="\n".join(body),
-        created=html.escape(story.created or ""),
-        sha=html.escape((story.data_sha256 or "")[:16]),
-        version=html.escape(story.package_version),
+    temperature = f", temperature {calibrator.temperature:.4f}" if calibrator.method == "temperature" else ""
+    summary = (
+        f"Method <b>{html.escape(calibrator.method)}</b>{temperature}. Fitted on {rows['fitted']:,} rows of "
+        f"{story.classes:,} classes, measured on {rows['measured']:,} rows ({html.escape(rows['held_out'])}). "
+        f"{html.escape(changes.capitalize())}."
     )
+    sha = html.escape((story.data_sha256 or "")[:16])
+    footer = f"Calibrant {html.escape(story.package_version)}, {html.escape(story.created or '')}, data {sha}"
+    return fill("Calibration report", calibrator.method, summary, body, footer)
+
+
+def fill(title: str, subject: str, summary: str, body: Iterable[str], footer: str) -> str:
+    """The skeleton with what stands in it; `subject` is text, the others are HTML."""
+    template = Template((Path(__file__).parent / "report.template.html").read_text())
+    subject = html.escape(subject)
+    return template.substitute(title=title, subject=subject, summary=summary, body="\n".join(body), footer=footer)
 
 
 def section(title: str, *parts: str) -> str:

@@ -65,9 +65,12 @@ def run(arguments: Namespace) -> int:
     if baseline is not None:
         gate.check_same_rows(found, baseline)
     verdicts = requirements.judge(wanted, found.metrics, None if baseline is None else baseline.metrics)
-    if arguments.json:
+    if arguments.json or arguments.report is not None:
         told = found.to_json() | ({} if baseline is None else gate.compare(found, baseline))
         told |= {"requirements": gate.to_json(verdicts)} if verdicts else {}
+        if arguments.report is not None:
+            gate.write_report(arguments, told, found, baseline)
+    if arguments.json:
         print(json.dumps(told, indent=2))  # noqa: T201 - what was asked for
     else:
         found.show(arguments.model)

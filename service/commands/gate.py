@@ -1,20 +1,23 @@
 """A head beside another on the same rows, and the bounds that it must keep: what `calibrant evaluate` is to a CI."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from service.commands.requirements import Verdict
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 if TYPE_CHECKING:
     from service.commands.evaluate import Evaluation
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Declare `--baseline` and `--require`."""
+    """Declare `--baseline`, `--report` and `--require`."""
     parser.add_argument("--baseline", metavar="NAME|FILE", help="another head, to compare with on the same rows")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page of it, .html")
     parser.add_argument(
         "--require",
         action="append",
@@ -22,6 +25,28 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="BOUND",
         help="end with exit code 4 unless it is kept: 'ece<0.03', 'nll<=baseline', 'brier<baseline+0.001'; repeatable",
     )
+
+
+def write_report(
+    arguments: Namespace, told: dict[str, Any], found: "Evaluation", baseline: "Evaluation | None"
+) -> None:
+    """Write the page that `--report` names.
+
+    Raises:
+        CannotStart: matplotlib is not installed, or the file cannot be written.
+    """
+    if find_spec("matplotlib") is None:
+        raise CannotStart("the package matplotlib is not installed: pip install 'calibrant[calibration]'")
+    from service.calibration import evaluation_report as page
+
+    def measured(one: "Evaluation", name: str) -> page.Measured:
+        return page.Measured(name, None if one.measured is None else one.measured.scores)
+
+    other = None if baseline is None else measured(baseline, arguments.baseline)
+    try:
+        page.write_report(arguments.report, told, measured(found, arguments.model), other)
+    except OSError as error:
+        raise CannotStart(f"{arguments.report} cannot be written: {error.strerror}") from error
 
 
 def check_same_rows(found: "Evaluation", baseline: "Evaluation") -> None:

@@ -114,3 +114,22 @@ def test_heads_with_their_classes_in_another_order_are_not_compared(
     np.savez(tmp_path / "test.npz", logits=DATA.logits, labels=np.array(names)[DATA.labels])
     assert evaluate(tmp_path, str(tmp_path / "one.onnx"), "--baseline", str(tmp_path / "two.onnx")) == 2
     assert "the two heads read the labels differently" in capsys.readouterr().err
+
+
+def test_the_report_is_a_page_of_all_of_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = folder / "report.html"
+    bounds = ("--require", "nll<=baseline", "--require", "accuracy>0.1")
+    bad = str(folder / "bad.onnx")
+    assert evaluate(folder, bad, "--baseline", "good", *bounds, "--report", str(page)) == 4
+    text = page.read_text()
+    assert "<h1>Evaluation report</h1>" in text
+    assert "on 2,000 rows (all), beside <b>good</b>. No prediction changes in 2,000 rows." in text
+    assert "<td>nll&lt;=baseline</td>" in text
+    assert text.count("not kept") == 1
+    assert text.count("<figure>") == 4
+    assert f"<title>Evaluation report: {bad}</title>" in text
+    assert evaluate(folder, "good", "--report", str(page), "--json") == 0
+    assert page.read_text().count("<figure>") == 2
+    assert "Beside the baseline" not in page.read_text()
+    assert evaluate(folder, "good", "--report", str(folder / "nowhere" / "report.html")) == 3
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
