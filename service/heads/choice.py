@@ -28,7 +28,8 @@ class Found(NamedTuple):
     Attributes:
         tensor: its name.
         output: the output of the graph that it was found behind.
-        holds: `logits`, `log-probabilities`, `probabilities`, or `sigmoids`, numbers from 0 to 1 of single labels.
+        holds: `logits`, `log-probabilities`, `probabilities`, `sigmoids`, numbers from 0 to 1 of single labels, or
+            `nothing`, where no row came out as numbers.
         values: what it held, `[n, K]`.
     """
 
@@ -94,9 +95,9 @@ class Candidates:
     def judge(self, output: str) -> Found:
         """What an output holds."""
         values = np.asarray(self.answers[output], np.float64)
-        values = values[np.isfinite(values).all(axis=1)]
+        values = values[are_numbers(values)]
         if not len(values):
-            holds = "logits"
+            holds = "nothing"
         elif looks_like_probabilities(values):
             holds = "probabilities"
         elif ((values >= 0) & (values <= 1)).all():
@@ -117,9 +118,8 @@ class Candidates:
                 values = self.answers[guess.tensor]
                 if guess.link != link or not self.is_table(values) or values.shape[1] != right.shape[1]:
                     continue
-                z = np.asarray(values, np.float64)
-                z = z[np.isfinite(z).all(axis=1)]
-                if z.shape == right.shape and np.allclose(linked(z, link), right, rtol=0, atol=NEAR):
+                z = np.asarray(values, np.float64)[are_numbers(self.answers[name])]
+                if len(z) and np.allclose(linked(z, link), right, rtol=0, atol=NEAR):
                     yield Found(guess.tensor, name, "logits", z)
                     break
 
@@ -139,8 +139,14 @@ def linked(z: NDArray[Any], link: Link) -> NDArray[Any]:
     """The softmax or the sigmoid of logits `[n, K]`."""
     if link == "sigmoid":
         return np.asarray(1 / (1 + np.exp(-np.clip(z, -500, 500))))
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # -inf throughout, or NaN: none of these is near a probability
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return np.asarray(e / e.sum(axis=1, keepdims=True))
+
+
+def are_numbers(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows of `[n, K]` have neither NaN nor +inf; -inf is a class without a score."""
+    return np.asarray((values < np.inf).all(axis=1))
 
 
 def choose(
@@ -191,6 +197,10 @@ def check(found: Candidates, output: str, link: Link, *, from_probabilities: boo
             f"the output {output} is {text_of(found, output)}; expected logits: floats of the shape [N, K]"
         )
     one = found.outputs[output]
+    if one.holds == "nothing":
+        raise UsedWrongly(
+            f"the output {output} is NaN in every row; expected numbers: --inputs FILE with rows it takes"
+        )
     answers = ANSWERS[link]
     if from_probabilities and one.holds not in answers:
         other = "; --family sigmoid takes their logits" if one.holds == "sigmoids" else ""
@@ -238,7 +248,7 @@ def only_logits(found: Candidates, link: Link) -> str:
             f"{found.path} has several tensors that can be logits: {', '.join(names)}; name one: --output"
         )
     for name, output in found.outputs.items():
-        if output.holds in ("probabilities", "sigmoids"):
+        if output.holds in (*ANSWERS["sigmoid"], "nothing") or output.values.shape[1] < 2:
             return check(found, name, link, from_probabilities=False)
     for name in (entry.name for entry in found.model.graph.output):
         if np.ndim(found.answers[name]) > 2:

@@ -20,6 +20,7 @@ from service.heads.logits import Link
 DEFAULT_DOMAINS: Final = ("", "ai.onnx")
 ML: Final = "ai.onnx.ml"
 TRANSFORMING: Final = ("LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier")
+MOST_BYTES: Final = 2**31 - 2**20  # of protobuf's 2 GiB, less the head
 LOCALE: Final = "C.UTF-8"
 SMALLEST: Final = 1e-12
 """A smaller probability counts as this one, as in `datasets.files`: with -inf no temperature could mend it."""
@@ -34,6 +35,7 @@ def load(path: Path) -> ModelProto:
     """
     try:
         model = onnx.load(path)
+        refuse_large(path, model)
         merge_opsets(model)
         onnx.checker.check_model(model)
     except OSError as error:
@@ -41,6 +43,19 @@ def load(path: Path) -> ModelProto:
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise HeadError(f"{path} is not an ONNX model: {surgery.first_line(error)}") from error
     return uniform(model)
+
+
+def refuse_large(path: Path, model: ModelProto) -> None:
+    """Refuse more than one file of protobuf holds: a head and its classifier are one file.
+
+    Raises:
+        HeadError: it is larger, with the weights beside it.
+    """
+    size = model.ByteSize()
+    if size > MOST_BYTES:
+        raise HeadError(
+            f"{path} has {size / 1e9:.2f} GB with its weights; expected 2 GB at most, for a head is one file"
+        )
 
 
 def uniform(classifier: ModelProto) -> ModelProto:

@@ -74,6 +74,9 @@ def ways(found: Candidates) -> list[list[str]]:
         return [["--output", one.tensor] for one in found.logits]
     if found.sigmoids:
         return [["--family", "sigmoid", "--output", one.tensor] for one in found.sigmoids]
+    single = [name for name, one in found.outputs.items() if one.holds == "logits" and one.values.shape[1] == 1]
+    if single:
+        return [[], *(["--family", "sigmoid", "--output", name] for name in single)]
     holds = {one.holds for one in found.outputs.values()}
     if "probabilities" in holds:
         return [[], ["--from-probabilities"]]

@@ -55,25 +55,29 @@ class Trial:
         return dict(zip(names, self.session.run(list(names), dict(feed)), strict=True))
 
     def made_up(self) -> Feed:
-        """The first made-up rows that the classifier runs on.
+        """The first made-up rows that the classifier answers with numbers; else the first that it runs on.
 
         Raises:
             HeadError: it runs on none of them.
         """
-        reason = ""
+        reason, last = "", None
         for feed in self.rows():
             try:
-                self.session.run(None, feed)
+                answers = self.session.run(None, feed)
             except Exception as error:  # onnxruntime's exceptions share no root
                 reason = reason or run_reason(error)
-            else:
+                continue
+            if not any(is_nan(values) for values in answers):
                 return feed
+            last = last or feed
+        if last is not None:
+            return last
         raise HeadError(
             f"{self.path} does not run on made-up rows, {reason}; expected rows that it takes: --inputs FILE"
         )
 
     def rows(self) -> Iterator[Feed]:
-        """Rows, the most telling first: of growing open sizes, with large and small indices, with words it may know."""
+        """Rows, the most telling first: of growing open sizes, indices, numbers of either sign, words."""
         for size in STEPS if any(None in shape for _, shape in self.inputs.values()) else STEPS[:1]:
             for largest in LARGEST.values():
                 for i in range(max(map(len, self.words.values()), default=1)):
@@ -88,7 +92,8 @@ class Trial:
             if dtype is np.object_:
                 feed[name] = rng.choice(np.array(words[name], object), full)
             elif issubclass(dtype, np.floating):
-                feed[name] = rng.normal(size=full).astype(dtype)
+                draw = rng.normal if largest == max(LARGEST.values()) else rng.uniform  # which a logarithm takes, too
+                feed[name] = draw(size=full).astype(dtype)
             else:
                 feed[name] = rng.integers(0, largest, full).astype(dtype) if largest > 1 else np.ones(full, dtype)
         return feed
@@ -184,6 +189,12 @@ def listed_words(model: ModelProto, tensor: str) -> list[tuple[str, ...]]:
                 if isinstance(values, list) and values and isinstance(values[0], bytes):
                     found.append(tuple(value.decode(errors="replace") for value in values))
     return found
+
+
+def is_nan(values: Any) -> bool:
+    """Whether it is floats of which each row has one that is none."""
+    kind = isinstance(values, np.ndarray) and values.dtype.kind == "f" and values.ndim > 1
+    return kind and bool(np.isnan(values).reshape(len(values), -1).any(axis=1).all())
 
 
 def run_reason(error: Exception) -> str:

@@ -101,6 +101,7 @@ def test_the_logits_are_found_without_a_name_and_are_the_only_output(tmp_path: P
             "out",
             "has one class, whose softmax is always 1; expected 2 or more, or --family sigmoid",
         ),
+        ([make("ReduceSum", ["wide", "axes"], ["out"])], None, "has one class, .*, or --family sigmoid"),
     ],
 )
 def test_what_holds_no_logits_is_refused_with_what_to_do(
@@ -159,6 +160,31 @@ def test_logits_are_no_probabilities_to_take_the_logarithm_of(tmp_path: Path) ->
         chosen(tmp_path, ending([make("Neg", ["wide"], ["out"])]), "out", from_probabilities=True)
     with pytest.raises(UsedWrongly, match="has outputs that hold probabilities: none"):
         chosen(tmp_path, ending([make("Neg", ["wide"], ["out"])]), from_probabilities=True)
+
+
+def test_logits_that_are_all_nan_are_not_taken_for_logits(tmp_path: Path) -> None:
+    """Zero over zero: no rows that can be made up show what comes out."""
+    nodes = [make("Sub", ["wide", "wide"], ["zero"]), make("Div", ["zero", "zero"], ["out"])]
+    with pytest.raises(UsedWrongly, match="the output out is NaN in every row; expected numbers: --inputs FILE"):
+        chosen(tmp_path, ending(nodes))
+
+
+def test_a_classifier_that_takes_the_logarithm_of_its_inputs_is_looked_at_with_positive_ones(tmp_path: Path) -> None:
+    model = ending([make("Log", ["x"], ["logs"]), *SPELT_OUT])
+    model.graph.node[0].input[0] = "logs"
+    model.graph.node.insert(0, model.graph.node.pop(1))
+    assert chosen(tmp_path, model).output == "wide"
+    with pytest.raises(UsedWrongly, match="take --output wide"):
+        chosen(tmp_path, model, "out")
+
+
+@pytest.mark.parametrize("end", ["Identity", "Softmax", "LogSoftmax"])
+def test_a_class_without_a_score_hides_nothing(tmp_path: Path, end: str) -> None:
+    """Its logit is -inf in every row, as where a class is masked inside."""
+    hidden = ("hidden", np.array([0, -np.inf, 0], np.float32))
+    model = ending([make("Add", ["wide", "hidden"], ["some"]), make(end, ["some"], ["out"])])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(hidden[1], hidden[0]))
+    assert chosen(tmp_path, model).output == ("out" if end == "Identity" else "some")
 
 
 def test_several_tensors_that_can_be_logits_are_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
+from service.errors import HeadError
 from service.heads import classifier
 from service.heads.logits import Link
 from tests.heads import classifiers
@@ -110,6 +111,14 @@ def test_what_is_cut_has_nothing_that_its_output_does_not_need() -> None:
     assert [node.op_type for node in short.graph.node] == ["Gemm"]
     assert [entry.name for entry in short.graph.output] == ["wide"]
     np.testing.assert_allclose(run(session(short), x=X)["wide"], LOGITS, rtol=1e-5)
+
+
+def test_weights_that_no_head_file_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "classifier.onnx"
+    onnx.save(classifiers.linear(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    monkeypatch.setattr(classifier, "MOST_BYTES", 100)
+    with pytest.raises(HeadError, match="GB with its weights; expected 2 GB at most, for a head is one file"):
+        classifier.load(path)
 
 
 def test_a_file_with_its_data_beside_it_is_read_whole(tmp_path: Path) -> None:

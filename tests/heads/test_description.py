@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from service.heads.description import describe, is_classifier
 from tests.heads import classifiers
-from tests.heads.test_choice import HALVES, HIDDEN, SIGMOIDS, ending
+from tests.heads.test_choice import HALVES, HIDDEN, SHAPES, SIGMOIDS, ending, make
 
 
 def saved(folder: Path, model: ModelProto) -> Path:
@@ -37,13 +37,17 @@ def test_where_there_are_only_probabilities_the_way_is_their_logarithm(tmp_path:
 
 @pytest.mark.parametrize(
     ("nodes", "logits", "options"),
-    [(SIGMOIDS, {"wide": "out"}, ["--output", "wide"]), (HALVES, {}, ["--from-probabilities"])],
-    ids=["before the sigmoid", "behind it"],
+    [
+        (SIGMOIDS, {"wide": "out"}, ["--output", "wide"]),
+        (HALVES, {}, ["--from-probabilities"]),
+        ([make("ReduceSum", ["wide", "axes"], ["out"])], {}, ["--output", "out"]),
+    ],
+    ids=["before the sigmoid", "behind it", "one"],
 )
 def test_single_labels_are_told_with_their_family(
     tmp_path: Path, nodes: list[NodeProto], logits: dict[str, str], options: list[str]
 ) -> None:
-    about = describe(saved(tmp_path, ending(nodes)))
+    about = describe(saved(tmp_path, ending(nodes, SHAPES.get(nodes[0].op_type, ("batch", 3)))))
     assert (about.logits, about.options) == (logits, [["--family", "sigmoid", *options]])
 
 
