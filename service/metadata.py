@@ -21,9 +21,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    family: str = Field(
-        "softmax", description="What is computed: `softmax`, `sigmoid`, `sparsemax`, `entmax15`, `entmax`."
-    )
+    family: str = Field("softmax", description="What is computed: the name of a family, such as `softmax`.")
     alpha: float | None = Field(None, description="Of `entmax`: above 1, the softmax, and below 2, the sparsemax.")
     thresholds: tuple[float, ...] | None = Field(
         None,
