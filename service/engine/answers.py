@@ -16,13 +16,15 @@ class Batch:
     Attributes:
         arrays: the head's outputs by name, each `[N, ...]`.
         of_single_rows: every request in it is one row.
+        feed: what they were computed from, of single rows that ran on the loop; an observer may keep it.
     """
 
-    __slots__ = ("arrays", "made", "of_single_rows")
+    __slots__ = ("arrays", "feed", "made", "of_single_rows")
 
-    def __init__(self, arrays: Arrays, *, of_single_rows: bool) -> None:
+    def __init__(self, arrays: Arrays, *, of_single_rows: bool, feed: Arrays | None = None) -> None:
         self.arrays = arrays
         self.of_single_rows = of_single_rows
+        self.feed = feed
         self.made: dict[Callable[[Arrays], Any], Any] = {}
 
     def once(self, make: "Callable[[Arrays], Made]") -> "Made":

@@ -160,7 +160,7 @@ class Queue:
             arrays = run(feed)
         except ValueRefused:
             return False
-        self.deliver(start, arrays)
+        self.deliver(start, arrays, feed=feed)
         return True
 
     def hand_back(self, start: float, future: "Future[Ran]") -> None:
@@ -180,13 +180,20 @@ class Queue:
             self.owner.die(error)
             raise
 
-    def deliver(self, start: float, arrays: Arrays, refused: Mapping[int, InvalidValue] = NONE_REFUSED) -> None:
+    def deliver(
+        self,
+        start: float,
+        arrays: Arrays,
+        refused: Mapping[int, InvalidValue] = NONE_REFUSED,
+        feed: Arrays | None = None,
+    ) -> None:
         """Split a batch's arrays among its entries; those that are `refused`, by their number, hear why."""
         now = clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
         check_lengths(arrays, n_rows)
         self.owner.observer.ran(self.runner, [entry.mark for entry, _, _ in self.batch], n_rows, now - start)
-        batch = Batch(arrays, of_single_rows=n_rows == len(self.batch))
+        single = n_rows == len(self.batch)
+        batch = Batch(arrays, of_single_rows=single, feed=feed if single else None)
         at = 0
         for i, (entry, first, stop) in enumerate(self.batch):
             n = stop - first

@@ -73,6 +73,19 @@ class Heads:
         return None if known is None else known[1]
 
 
+def apart(block: Block, head: Head) -> NDArray[np.bool_]:
+    """Which requests of a block had a mask or a temperature of their own, bool `[m]`."""
+    if block.kind != LOGITS:
+        return block.apart
+    rows = np.isneginf(block.values).any(axis=1)
+    if block.mask is not None:
+        rows |= ~block.mask.all(axis=1)
+    if block.temperatures is not None:
+        rows |= ~np.isnan(block.temperatures) & (block.temperatures != head.temperature)
+    starts = np.concatenate([[0], block.rows.cumsum()[:-1]]).astype(np.int64)
+    return np.asarray(block.apart | np.logical_or.reduceat(rows, starts))
+
+
 def answers_of(block: Block, head: Head) -> Answers | None:
     """The answers to a block; none where its rows do not fit the head, which has been replaced then."""
     if block.kind == BEST and block.classes is not None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import orjson
 
-from service.journal.answers import Answers, Heads, answers_of
+from service.journal.answers import Answers, Heads, answers_of, apart
 from service.journal.ledger import Ledger, digest, from_json
 from service.journal.newest import Newest
 from service.journal.record import Block, Labels, read_blocks
@@ -104,6 +104,7 @@ class Ingest:
         if head is None or answers is None:
             self.n_lost += len(block.values)
             return []
+        block.apart = apart(block, head)
         model = self.store.model(block.model)
         if self.store.about(model) is None:
             self.store.describe(model, head.metadata.model_dump_json(exclude_none=True, exclude={"conformal"}))
@@ -123,7 +124,7 @@ def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Itera
     groups = None if block.groups is None else block.groups.astype("<u2").tobytes()
     packed = None if log_p is None else np.ascontiguousarray(log_p).tobytes()
     at = 0
-    for key, n, apart in zip(block.ids, block.rows.tolist(), block.apart.tolist(), strict=True):
+    for key, n, own in zip(block.ids, block.rows.tolist(), block.apart.tolist(), strict=True):
         end = at + n
         yield Kept(
             digest(key),
@@ -132,7 +133,7 @@ def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Itera
             at_ns,
             model,
             n,
-            apart,
+            own,
             cut(classes, at, end, 4) or b"",
             cut(confidences, at, end, 4) or b"",
             cut(groups, at, end, 2),

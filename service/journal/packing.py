@@ -39,7 +39,7 @@ def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best
     own = rows.temperature
     temperatures = b"" if own is None else np.full((rows.n, 1), own, "<f8").tobytes()
     groups = b"" if query.groups is None else query.groups.astype("<u2").tobytes()
-    apart = bytes([own is not None or is_masked(rows)])
+    apart = bytes([own is not None or (kind != LOGITS and is_masked(rows))])
     name = name_of(request.model)
     return pack_block(
         kind, name, (key,), (rows.n,), k, apart, values, temperatures=temperatures, groups=groups, mask=mask
@@ -49,6 +49,17 @@ def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best
 def name_of(model: Any) -> bytes:
     """`MODEL/VERSION`."""
     return f"{model.name}/{model.version}".encode()
+
+
+def pack_batch(feed: Mapping[str, NDArray[Any]], ids: Sequence[bytes], places: list[int], model: Any) -> list[Any]:
+    """Single rows that ran as one batch, as one block: what they have of their own is found when it is read."""
+    logits, temperature = feed["logits"], feed.get("temperature")
+    if len(places) != len(logits):
+        logits = logits[places]
+        temperature = None if temperature is None else temperature[places]
+    column = b"" if temperature is None else temperature.tobytes()
+    m, k = logits.shape
+    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, bytes(m), [logits], temperatures=column)
 
 
 def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> list[Any]:

@@ -6,7 +6,7 @@ and k classes, in this order:
     rows         m uint32, of each request
     lengths      m uint16, of each id in bytes
     ids          UTF-8, one behind the other
-    apart        m uint8, 1 where a request had a mask or a temperature of its own
+    apart        m uint8, 1 where a request had a mask or a temperature of its own; of LOGITS 0 may be that, too
     temperatures n float64, where the block has them; NaN where the head's own was taken
     groups       n uint16, where the block has them; 0 for none that the head knows
     mask         n k uint8, where the block has it; 1 where the class may be chosen

@@ -169,7 +169,7 @@ def test_where_not_even_the_disk_takes_them_it_is_503(
     def refuse(payload: bytes, at_ns: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.appender, "append", refuse)
+    monkeypatch.setattr(journal.writer.appender, "append", refuse)
     found = running.client.post("/v1/labels", json={"labels": [{"id": "a", "label": 3}]})
     assert (found.status_code, found.json()["error"]) == (
         503,

@@ -38,3 +38,8 @@ def test_what_is_made_of_a_batch_is_made_for_the_first_who_asks() -> None:
     batch = Batch(ARRAYS, of_single_rows=True)
     assert [batch.once(rounded), batch.once(rounded)] == [1, 1]
     assert made == [ARRAYS]
+
+
+def test_what_a_batch_was_computed_from_is_kept_only_where_it_was_given() -> None:
+    assert Batch(ARRAYS, of_single_rows=True).feed is None
+    assert Batch(ARRAYS, of_single_rows=True, feed=ARRAYS).feed is ARRAYS

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,13 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from service.cli import main
+from service.engine.answers import Batch, Share
 from service.engine.single import Row
 from service.errors import NotReady
-from service.journal import observer
+from service.journal import writer
+from service.journal.answers import apart
 from service.journal.observer import Journal
 from service.journal.packing import hash_id
 from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
@@ -64,11 +68,14 @@ def test_a_mask_or_a_temperature_of_ones_own_sets_a_request_apart(run: Run, tmp_
         running.predict({"logits": [1, 2], **options}, headers={"x-request-id": f"b{i}"})
     until(lambda: len(rows(tmp_path / SEGMENTS)) == 10)
     found = {}
+    head = running.service.repository.find("softmax").head
     for block in blocks(tmp_path / SEGMENTS):
         assert isinstance(block, Block)
-        temperatures = [np.nan] * len(block.ids) if block.temperatures is None else block.temperatures.tolist()
-        for key, apart, temperature in zip(block.ids, block.apart.tolist(), temperatures, strict=True):
-            found[key.decode()] = (apart, None if np.isnan(temperature) else temperature)
+        temperatures = (
+            [head.temperature] * len(block.ids) if block.temperatures is None else block.temperatures.tolist()
+        )
+        for key, own, temperature in zip(block.ids, apart(block, head).tolist(), temperatures, strict=True):
+            found[key.decode()] = (own, temperature if temperature == 2 else None)
     for kind in "ab":
         assert [found[f"{kind}{i}"] for i in range(5)] == [
             (False, None),
@@ -77,6 +84,34 @@ def test_a_mask_or_a_temperature_of_ones_own_sets_a_request_apart(run: Run, tmp_
             (False, None),
             (False, None),
         ]
+
+
+def test_rows_that_share_batches_are_kept_under_their_own_ids(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    expected: dict[str, Any] = {}
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=running.url, timeout=30) as client:
+            for i in range(40):
+                logits: list[Any] = [number, i, -1]
+                body: dict[str, Any] = {"logits": logits}
+                if i % 3 == 1:
+                    body["mask"] = [True, True, False]
+                    logits = [number, i, -np.inf]
+                elif i % 3 == 2:
+                    body["outputs"] = ["prediction"]  # not plain, in the same batches
+                answer = client.post("/v1/predict", json=body)
+                expected[answer.headers["x-request-id"]] = [logits]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == 480)
+    assert rows(tmp_path / SEGMENTS) == expected
+    sizes = [len(block.ids) for block in blocks(tmp_path / SEGMENTS) if isinstance(block, Block)]
+    assert max(sizes) > 1
 
 
 def test_errors_evaluations_and_families_of_many_classes_are_not_kept(
@@ -151,7 +186,7 @@ def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
         journal = running.service.journal
         assert journal is not None
         until(partial(rows, tmp_path / name / SEGMENTS))
-        until(lambda: not journal.parts and journal.writing is None)  # noqa: B023 - over before the next
+        until(lambda: not journal.writer.parts and journal.writer.writing is None)  # noqa: B023 - over before the next
         kept.append(set(rows(tmp_path / name / SEGMENTS)))
     assert kept[0] == kept[1]
     assert 4 < len(kept[0]) < 20
@@ -169,12 +204,16 @@ def test_hashed_ids_are_hashed_with_the_key(run: Run, tmp_path: Path) -> None:
 def test_a_service_that_stops_writes_what_it_has_and_one_that_rests_finishes_its_segment(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observer, "IDLE", 1)
+    monkeypatch.setattr(writer, "IDLE", 1)
     running = run(journal=tmp_path)
     running.predict({"logits": [1, 2]})
     journal = running.service.journal
     assert journal is not None
-    until(lambda: rows(tmp_path / SEGMENTS) and journal.appender.descriptor is None and journal.timer is None)
+    until(
+        lambda: (
+            rows(tmp_path / SEGMENTS) and journal.writer.appender.descriptor is None and journal.writer.timer is None
+        )
+    )
     running.predict({"logits": [1, 2]})
     running.server.should_exit = True
     until(lambda: len(rows(tmp_path / SEGMENTS)) == 2)
@@ -197,6 +236,9 @@ class Disk(Appender):
         super().append(payload, at_ns)
 
 
+ALONE = Share(Batch({}, of_single_rows=True), 0, 1)
+
+
 def request(number: int, k: int = 10) -> Any:
     """An answered request of one row."""
     family = SimpleNamespace(chooses_one=True)
@@ -209,8 +251,8 @@ def request(number: int, k: int = 10) -> Any:
 def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(observer, "MAX_WAITING", 100_000)
-    monkeypatch.setattr(observer, "INTERVAL_S", 0.001)
+    monkeypatch.setattr(writer, "MAX_WAITING", 100_000)
+    monkeypatch.setattr(writer, "INTERVAL_S", 0.001)
     counts = {"kept": 0, "dropped": 0}
 
     def count(n_kept: int, n_dropped: int) -> None:
@@ -223,9 +265,9 @@ def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
         for full in (False, True, True, False):
             disk.full = full
             for i in range(10_000):
-                journal.answered(request(i), {}, SimpleNamespace(status=200, headers=()))
-            assert journal.n_bytes <= 100_000 >= sum(map(len, journal.parts))
-            while journal.parts or journal.writing or journal.ids:  # noqa: ASYNC110 - its state, no event
+                journal.answered(request(i), ALONE, SimpleNamespace(status=200, headers=()))
+            assert journal.writer.n_bytes <= 100_000 >= sum(map(len, journal.writer.parts))
+            while journal.writer.parts or journal.writer.writing or journal.ids:  # noqa: ASYNC110 - its state, no event
                 await asyncio.sleep(0.001)
             if full:
                 with pytest.raises(NotReady, match="the labels could not be written: No space left"):
@@ -241,7 +283,7 @@ def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
     assert sum(len(block.ids) for block in found if isinstance(block, Block)) == counts["kept"]
     assert sum(block.n for block in found if isinstance(block, Lost)) == counts["dropped"]
     assert sum(isinstance(block, Labels) for block in found) == 2
-    messages = [record.getMessage() for record in caplog.records if record.name == "service.journal.observer"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "service.journal.writer"]
     assert len([message for message in messages if "cannot be written" in message]) == 1
 
 
