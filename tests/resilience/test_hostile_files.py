@@ -2,45 +2,16 @@
 
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
-
-import httpx
 
 from tests.conftest import ROOT
 from tests.engine.hostile import KINDS
 from tests.processes import serve
+from tests.resilience.traffic import Traffic
 
 # the worst of them; tests/engine/test_loader.py has all
 WORST = ("endless loop", "memory bomb", "external data", "10,000 nodes", "truncated", "FIFO", "folder", "symlink out")
-
-
-class Traffic:
-    """A client that asks all the time; what came back, and how long it took."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.statuses: list[int] = []
-        self.took_s: list[float] = []
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=30) as client:
-            while not self.stopped.is_set():
-                began = time.monotonic()
-                self.statuses.append(client.post("/v1/predict", json={"logits": [1, 2, 3]}).status_code)
-                self.took_s.append(time.monotonic() - began)
-                time.sleep(0.005)
-
-    def __enter__(self) -> "Traffic":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        self.thread.join()
 
 
 def test_hostile_files_are_named_and_what_is_served_is_served_on(tmp_path: Path) -> None:
