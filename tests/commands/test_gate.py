@@ -133,3 +133,21 @@ def test_the_report_is_a_page_of_all_of_it(folder: Path, capsys: pytest.CaptureF
     assert "Beside the baseline" not in page.read_text()
     assert evaluate(folder, "good", "--report", str(folder / "nowhere" / "report.html")) == 3
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_heads_of_any_number_of_labels_are_held_against_a_baseline(
+    folder: Path, family_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    logits = 3 * random.standard_normal((500, 4))
+    targets = random.random((500, 4)) < 1 / (1 + np.exp(-logits))
+    np.savez(folder / "test.npz", logits=logits.astype(np.float32), labels=targets.astype(np.int8))
+    good, bad = (str(family_models / name / "1" / "model.onnx") for name in ("sigmoid", "sigmoid-affine-a"))
+    assert evaluate(folder, good, "--baseline", bad, "--require", "nll<baseline") == 0
+    assert bad in capsys.readouterr().out
+    assert evaluate(folder, bad, "--baseline", good, "--require", "nll<=baseline", "--json") == 4
+    assert "differences" not in json.loads(capsys.readouterr().out)
+    assert evaluate(folder, good, "--logits", "scores") == 2
+    assert (
+        "--logits is for logits with one label a row; expected none for the family sigmoid" in capsys.readouterr().err
+    )
