@@ -344,7 +344,7 @@ def test_labels_that_found_no_answer_in_time_are_given_up(folder: Path, caplog: 
 def test_matured_answers_count_while_it_runs(folder: Path, running: Callable[..., Any]) -> None:
     appender = Appender(folder / SEGMENTS, 2**20)
     labels = [["new", 0, 1, None, False], ["old", 0, 1, None, False]]
-    appender.append(pack_labels(json.dumps(labels).encode()), AT_NS)  # which wait for their answers
+    appender.append([pack_labels(json.dumps(labels).encode())], AT_NS)  # which wait for their answers
     appender.append([block("old")], AT_NS - DAY_NS)
     appender.append([block("new")], AT_NS)
 
