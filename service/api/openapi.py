@@ -17,7 +17,7 @@ from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
 from service.errors import NotFound
-from service.transports.asgi import GUARDED
+from service.transports.asgi import is_guarded
 
 VALIDATION_ERROR: Final = "HTTPValidationError"  # FastAPI's own shape of errors
 COMPONENT: Final = "#/components/schemas/{model}"
@@ -165,7 +165,7 @@ def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
     unauthorized = {"description": ERRORS[401], "content": content("ErrorAnswer")}
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, methods in schema["paths"].items():
-        if path.encode().startswith(GUARDED):
+        if is_guarded(path.encode()):
             for described in methods.values():
                 described["security"] = [{"key": []}]
                 described["responses"].setdefault("401", unauthorized)

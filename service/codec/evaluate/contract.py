@@ -80,6 +80,7 @@ class EvaluateAnswer(PredictAnswer):
                 {
                     "model": "softmax",
                     "version": "1",
+                    "method": "none",
                     "temperature": 1.0,
                     "loss": 0.41703001642470816,
                     "gradient": [-0.3409988612108227, 0.24243297066910668, 0.09856589054171597],
