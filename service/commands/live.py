@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -28,6 +29,9 @@ from service.journal.state import NAME, read_state
 from service.process.live import PASSED_ON
 from service.settings import Settings, load
 from service.telemetry import logs
+
+
+NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         show_status(settings.journal)
         return 0
     make_folder(settings.journal)
+    if follow:
+        os.nice(NICE)
     asyncio.run(work(settings, settings.journal, follow=follow))
     return 0
 

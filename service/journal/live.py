@@ -92,7 +92,7 @@ class Live:
                 last = self.stopping
                 try:
                     await self.work()
-                except self.store.db.errors as error:
+                except (*self.store.db.errors, OSError) as error:  # a disk without room for what is published, too
                     logger.warning("the store fails, segments keep what comes: %s", error)
                     await asyncio.sleep(AWAY_S)
                     continue
@@ -106,7 +106,7 @@ class Live:
         finally:
             watch.cancel()
             server.close()
-            with contextlib.suppress(*self.store.db.errors):
+            with contextlib.suppress(*self.store.db.errors, OSError):
                 self.publish()
             self.store.db.close()
 
