@@ -30,7 +30,6 @@ from service.process.live import PASSED_ON
 from service.settings import Settings, load
 from service.telemetry import logs
 
-
 NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 

@@ -87,12 +87,14 @@ class Live:
         server = await channel.listen(self.folder, self.answer)
         watch = asyncio.create_task(self.watch())
         last = False
+        # a disk without room for what is published, too
+        failures: tuple[type[Exception], ...] = (*self.store.db.errors, OSError)
         try:
             while not last:
                 last = self.stopping
                 try:
                     await self.work()
-                except (*self.store.db.errors, OSError) as error:  # a disk without room for what is published, too
+                except failures as error:
                     logger.warning("the store fails, segments keep what comes: %s", error)
                     await asyncio.sleep(AWAY_S)
                     continue
