@@ -296,8 +296,10 @@ def test_a_few_rows_can_be_measured_with_intervals_that_can_be_meant(
     few = saved(tmp_path / "few.npz", drawn(rows))
     capsys.readouterr()
     assert main(["evaluate", "--model", str(head), "--data", str(few), "--json"]) == 0
-    for name, found in json.loads(capsys.readouterr().out)["metrics"].items():
-        low, high = found["interval"]
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert {name for name, found in metrics.items() if "interval" not in found} == {"coverage", "set_size"}
+    for name in metrics.keys() - {"coverage", "set_size"}:
+        low, high = metrics[name]["interval"]
         assert 0 <= low <= high <= (np.inf if name in ("loss", "nll") else 2 if "brier" in name else 1), name
     assert main(["evaluate", "--model", str(head), "--data", str(few)]) == 0
     assert f"on {rows} row{'s' if rows > 1 else ''} (all)" in capsys.readouterr().out
