@@ -87,7 +87,7 @@ class Live:
         server = await channel.listen(self.folder, self.answer)
         watch = asyncio.create_task(self.watch())
         last = False
-        # a disk without room for what is published, too
+        # a disk without room for what is published is one, too
         failures: tuple[type[Exception], ...] = (*self.store.db.errors, OSError)
         try:
             while not last:
@@ -108,7 +108,7 @@ class Live:
         finally:
             watch.cancel()
             server.close()
-            with contextlib.suppress(*self.store.db.errors, OSError):
+            with contextlib.suppress(*failures):
                 self.publish()
             self.store.db.close()
 

@@ -52,6 +52,7 @@ class LiveProcess:
         passed = {PREFIX + name.upper(): str(getattr(settings, name)) for name in PASSED_ON}
         self.environment = {**os.environ, **passed}
         self.stopping = threading.Event()
+        self.lock = threading.Lock()  # held where the process is replaced, so that none is started behind the end
         self.process = self.start()
         self.thread = threading.Thread(target=self.watch, name="calibrant-live", daemon=True)
         self.thread.start()
@@ -70,17 +71,21 @@ class LiveProcess:
             except subprocess.TimeoutExpired:
                 delay_s = 0.0
                 continue
-            if self.stopping.wait(delay_s):
-                return
-            logger.warning("the live process (pid %d) ended with exit code %d, another starts", self.process.pid, code)
-            if self.process.stdin is not None:
-                self.process.stdin.close()
-            self.process = self.start()
+            self.stopping.wait(delay_s)
+            with self.lock:
+                if self.stopping.is_set():
+                    return
+                pid = self.process.pid
+                logger.warning("the live process (pid %d) ended with exit code %d, another starts", pid, code)
+                if self.process.stdin is not None:
+                    self.process.stdin.close()
+                self.process = self.start()
             delay_s = min(MAX_DELAY_S, 2 * delay_s + 1)
 
     def stop(self) -> None:
         """Let it read what is there, and end."""
-        self.stopping.set()
+        with self.lock:
+            self.stopping.set()
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
