@@ -174,7 +174,7 @@ class Exchange:
             return
         start = clock()
         try:
-            if CLASSIFIER_LOGITS in arrays:
+            if model.signature.takes == "inputs" and CLASSIFIER_LOGITS in arrays:
                 query.rows.looks_like_probabilities = looks_like_probabilities(arrays[CLASSIFIER_LOGITS])
             body, n_header = self.target.endpoint.encode(query, arrays, model.signature)
         except Exception:
