@@ -104,6 +104,8 @@ def check_fit(parameters: Parameters, arguments: Namespace) -> None:
     Raises:
         UsedWrongly: parameters that a fit finds itself, or options that are a softmax's.
     """
+    if parameters.members is not None and arguments.onto is not None:
+        raise UsedWrongly("--onto has one classifier, which has no members; expected --family without an average")
     for key in ("scale", "bias", "prior"):
         if getattr(parameters, key) is not None:
             raise UsedWrongly(

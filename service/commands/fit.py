@@ -198,7 +198,7 @@ def average_members(
 
     Raises:
         DataError: the logits have no members, or members that nobody asked to average.
-        UsedWrongly: --onto, or another number of weights than members.
+        UsedWrongly: another number of weights than members.
     """
     from service.calibration import ensemble
     from service.calibration.methods import Plan
@@ -208,8 +208,6 @@ def average_members(
         raise DataError("the logits are [rows, classes]; expected [rows, members, classes] for an average of members")
     if parameters.members is None:
         raise DataError(f"the logits have {data.n_members} members; expected --family ensemble, which averages them")
-    if arguments.onto is not None:
-        raise UsedWrongly("--onto has one classifier, which has no members; expected --family without an average")
     plan = Plan("temperature", family=parameters.family, criterion=arguments.criterion)
     wanted = parameters.members.average if parameters.names_average else None
     found = ensemble.compare(data, plan, parameters.members.weights, wanted)
