@@ -47,7 +47,9 @@ async function show() {
   }
   document.title = `${page.title} · Calibrant`;
   const next = h("div", { className: name in PAGES ? name : "playground" });
-  const bones = setTimeout(() => main.replaceChildren(h("h1", {}, page.title), h("div", { className: "bones" })), 150);
+  const bones = setTimeout(() => {
+    if (!signal.aborted) main.replaceChildren(h("h1", {}, page.title), h("div", { className: "bones" }));
+  }, 150);
   try {
     await page.show(next, rest, new URLSearchParams(query), signal);
   } catch (error) {
