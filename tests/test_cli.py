@@ -61,7 +61,7 @@ def folder(tmp_path: Path, what: str) -> Path:
         ("missing", "is not there: name it with --models, or make a head for it with `calibrant export --name NAME`"),
         ("a file", "is not there: name it with --models"),
         ("empty", "has no NAME/VERSION/model.onnx: make one with `calibrant export --name NAME`"),
-        ("corrupt", "is not an ONNX model that can be loaded"),
+        ("corrupt", "is not an ONNX model: it breaks off, or is no protobuf"),
         ("foreign", "has no Calibrant metadata: make it with `calibrant export`"),
     ],
 )
