@@ -142,7 +142,7 @@ def test_a_mounted_folder_takes_the_place_of_the_models(start: Start, tmp_path: 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(None, "has no NAME/VERSION/model.onnx"), ("no model", "is not an ONNX model that can be loaded")],
+    [(None, "has no NAME/VERSION/model.onnx"), ("no model", "is not an ONNX model")],
 )
 def test_models_that_cannot_be_served_are_exit_code_3(
     start: Start, tmp_path: Path, content: str | None, sentence: str
