@@ -54,12 +54,17 @@ exporters: .venv/exporters/ready ## Install what makes ONNX classifiers, for the
 
 ray: .venv/ray/ready             ## Install Ray Serve, for deploy/ray.
 
+# these mostly wait, for browsers and processes: they run beside the others
+WAITING := tests/console tests/exporters tests/journal tests/process
+
 test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest $(WAITING) > .waiting.log 2>&1 & waiting=$$!; \
+	$(BIN)/coverage run -m pytest $(WAITING:%=--ignore=%); rest=$$?; \
+	wait $$waiting; waited=$$?; cat .waiting.log; rm .waiting.log; test $$rest$$waited = 00
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 endif

@@ -74,11 +74,12 @@ def serving(*, protocol: type[OrdinaryProtocol] | None = None, **options: Any) -
     # what is loaded was made here, and a process more for each service takes its time
     settings = Settings(**{"models": ROOT / "models", "watch": False, "load_timeout_s": 0, **options})
     service = create_app(settings)
-    with socket.socket() as listening, pytest.MonkeyPatch.context() as patch:
-        listening.bind(("127.0.0.1", 0))
+    with pytest.MonkeyPatch.context() as patch:
         if protocol is not None:
             patch.setattr("service.process.server.choose_protocol", lambda _: protocol)
         server = Server(service)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
