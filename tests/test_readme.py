@@ -124,12 +124,19 @@ def test_every_script_runs_and_what_it_fitted_is_served(folder: Path, port: int,
 
 
 def until_known(command: str, folder: Path, port: int) -> str:
-    """What a command prints; a new model is picked up in a moment."""
+    """What a command prints; a new model is picked up in a moment, and until then nothing is found in its answer."""
     patience = time.monotonic() + 30
-    while "unknown_model" in (got := printed(command, folder, port)):
-        assert time.monotonic() < patience
+    while True:
+        try:
+            got = printed(command, folder, port)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > patience:
+                raise
+        else:
+            if "unknown_model" not in got:
+                return got
+            assert time.monotonic() < patience
         time.sleep(0.1)
-    return got
 
 
 def test_the_readme_has_examples_and_stays_short() -> None:
