@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from service.calibration.evidence import ERRORS, FEW_ROWS
+from service.calibration.newton import find_root
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Floats
 from service.datasets.multilabel import MultiLabel
@@ -95,17 +96,13 @@ def common_temperature(data: MultiLabel) -> float:
     scale = size(data)
     low, high = 1 / (RANGE * scale), RANGE / scale
     beta = min(max(1.0, low * 2), high / 2)
-    for _ in range(MAX_STEPS):
+
+    def derivatives(beta: float) -> tuple[float, float]:
         p = expit(beta * z)
-        slope, curvature = float(z @ (p - y)), float((z * z) @ (p * (1 - p)))
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        following = beta - slope / curvature if curvature > 0 else math.inf
-        if not low < following < high:
-            following = math.sqrt(low * high)
-        if abs(following - beta) <= TOLERANCE * beta:
-            break
-        beta = following
-    if not 1.01 / (RANGE * scale) < beta < RANGE / scale / 1.01:
+        return float(z @ (p - y)), float((z * z) @ (p * (1 - p)))
+
+    beta, _, _ = find_root(derivatives, beta, low, high, TOLERANCE)
+    if not 1.01 * low < beta < high / 1.01:
         raise FitError(
             f"the best temperature of all classes is {'infinite' if beta * scale < 1 else '0'}; "
             "expected logits that are above 0 mostly where a class is right"

@@ -7,12 +7,14 @@ starts at the own loss's temperature, and is the better guide where there are ma
 """
 
 import math
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from service.calibration import evidence
+from service.calibration.newton import find_root
 from service.calibration.threads import one_thread
 from service.datasets.dataset import Dataset, Floats
 from service.errors import FitError
@@ -20,7 +22,6 @@ from service.families import Family
 
 Criterion = Literal["brier", "loss"]
 TOLERANCE: Final = 1e-9  # of beta, relative
-MAX_STEPS: Final = 100
 RANGE: Final = 1e6
 NEAR: Final = 10.0
 """The Brier score is searched within this factor of the own loss's temperature; it has one minimum there."""
@@ -49,16 +50,8 @@ def newton(data: Dataset, family: Family) -> float:
     scale = evidence.check(data)
     low, high = 1 / (RANGE * scale), RANGE / scale
     beta = min(max(0.2, 1 / scale / 10), 10 / scale)
-    for _ in range(MAX_STEPS):
-        slope, curvature = derivatives(data, family, beta)
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        following = beta - slope / curvature if curvature > 0 else math.inf
-        if not low < following < high:
-            following = math.sqrt(low * high)
-        if abs(following - beta) <= TOLERANCE * beta:
-            break
-        beta = following
-    if not 1.01 / (RANGE * scale) < beta < RANGE / scale / 1.01:
+    beta, _, _ = find_root(partial(derivatives, data, family), beta, low, high, TOLERANCE)
+    if not 1.01 * low < beta < high / 1.01:
         raise FitError(f"the best temperature of {family.name} is 0 or infinite; expected rows that are not all alike")
     return beta
 

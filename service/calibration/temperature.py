@@ -1,4 +1,4 @@
-"""The temperature: safeguarded Newton on the convex negative log-likelihood of softmax(beta z), beta = 1/T > 0.
+"""The temperature: Newton (`newton.py`) on the convex negative log-likelihood of softmax(beta z), beta = 1/T > 0.
 
 Guo et al. 2017 for the model; the solver is the textbook one. With p = softmax(beta z) over the allowed classes the
 slope of the mean negative log-likelihood is E_p[z] - z_y and its curvature Var_p[z]. Newton starts from the answer
@@ -7,17 +7,18 @@ on a tenth of the rows, so that two or three passes over all of them are enough.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.calibration import evidence
+from service.calibration.newton import find_root
 from service.datasets.dataset import Dataset, Floats, Ints, classes_in_use
 from service.errors import FitError
 
 TOLERANCE: Final = 1e-6  # of beta, relative
-MAX_STEPS: Final = 60
 RANGE: Final = 1e6  # beta lies within this factor of 1 / the spread of the logits
 WARM_ROWS: Final = 2000  # fewer rows than this need no warm start
 SINGLE_PRECISION_FROM: Final = 5_000_000  # logits; their rounding averages out in sums of so many
@@ -76,8 +77,8 @@ def fit(data: Dataset, laplace: float = 0.0) -> Temperature:
     beta = min(max(1.0, 1 / scale / 10), 10 / scale) if scale else 1.0
     if data.n_rows >= WARM_ROWS:
         warm = data.take(slice(None, None, 10))
-        beta, _, _ = newton(warm, beta, low, high, laplace)
-    beta, curvature, steps = newton(data, beta, low, high, laplace)
+        beta, _, _ = find_root(partial(derivatives, warm, laplace=laplace), beta, low, high, TOLERANCE)
+    beta, curvature, steps = find_root(partial(derivatives, data, laplace=laplace), beta, low, high, TOLERANCE)
     if beta > high / 1.01:
         raise FitError("the best temperature is 0: the rows are right as far as they go; expected some mistakes")
     if beta < low * 1.01:
@@ -115,20 +116,6 @@ def softmax_share(own_log: Floats, n_allowed: Any, laplace: float) -> Floats:
     """How much of the labels' mixed probability is the softmax's: (1 - l) p / ((1 - l) p + l / n_allowed)."""
     own = (1 - laplace) * np.exp(own_log)
     return np.asarray(own / (own + laplace / n_allowed))
-
-
-def newton(data: Dataset, beta: float, low: float, high: float, laplace: float) -> tuple[float, float, int]:
-    """The beta where the slope is 0, its curvature and the number of passes; `low` or `high` where it is beyond."""
-    for step in range(1, MAX_STEPS + 1):
-        slope, curvature = derivatives(data, beta, laplace)
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        following = beta - slope / curvature if curvature > 0 else math.inf
-        if not low < following < high:
-            following = math.sqrt(low * high)
-        if abs(following - beta) <= TOLERANCE * beta:
-            return following, curvature, step
-        beta = following
-    return beta, curvature, MAX_STEPS
 
 
 def moments(

@@ -8,19 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.binding import bind
 from service.engine.rows import with_minus_infinity
 from service.engine.single import Row
 
 NEGATIVE_INFINITY: Final = float("-inf")
 FEW: Final = 50  # classes; numpy is faster from here on
-
-
-def bind(how: Any, name: str, values: NDArray[Any]) -> None:
-    """Bind an input or an output to an array, which must live as long.
-
-    By its address: `bind_cpu_input` does not know inputs with a default.
-    """
-    how(name, "cpu", 0, values.dtype.type, values.shape, values.__array_interface__["data"][0])
 
 
 class Bound:

@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.bound import Bound, bind
+from service.engine.binding import run_with_binding
+from service.engine.bound import Bound
 from service.engine.feed import build_feed, pad_width
 from service.engine.probe import STEPS, fastest_s, make_probe
 from service.engine.reading import NEEDED, read_signature
@@ -101,7 +102,7 @@ class Head:
             if self.provider == "cpu" or self.has_strings:
                 outputs = self.session.run(names, feed, self.options_for(feed))
             else:
-                outputs = self.run_bound(names, feed)
+                outputs = run_with_binding(self.session, names, feed, self.run_options)
         except Exception as error:  # onnxruntime's exceptions share no root
             raise self.refuse(error) from error
         return dict(zip(names, outputs, strict=True))
@@ -161,18 +162,6 @@ class Head:
         """Those of a run of this size."""
         large = max([values.size for values in feed.values()]) > LARGE_RUN
         return self.large_run_options if large else self.run_options
-
-    def run_bound(self, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """As `run`, by IO binding: one copy to the device, one back, none between the nodes."""
-        binding = self.session.io_binding()
-        given = {name: np.ascontiguousarray(values) for name, values in feed.items()}
-        for name, values in given.items():
-            bind(binding.bind_input, name, values)
-        for name in names:
-            binding.bind_output(name, "cpu")
-        self.session.run_with_iobinding(binding, self.run_options)
-        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
-        return outputs
 
     def cost_s(self, n_numbers: int) -> float:
         """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""

@@ -91,16 +91,18 @@ class Monitor:
     def _measure(self, rows: Records) -> None:
         self.summary.add(Summary.of(rows))
         for name in sorted(set(rows["group"].tolist()) - {None}):
-            if name not in self.groups:
-                self._new.add(name)
-                self.groups[name] = Summary()
-            self.groups[name].add(Summary.of(rows[rows["group"] == name]))
+            self._add_to_group(name, Summary.of(rows[rows["group"] == name]))
+
+    def _add_to_group(self, name: str, summary: Summary) -> None:
+        if name not in self.groups:
+            self._new.add(name)
+            self.groups[name] = Summary()
+        self.groups[name].add(summary)
 
     def _bet(self, rows: Records, probabilities: Floats | None) -> None:
         bins, hit = Lags.bins(rows), right(rows)
         self.lags.add(bins)
-        r = rows["confidence"]
-        bets = e_values(flat_slopes(len(rows)), r, np.full(len(rows), self.bound), hit)
+        bets = e_values(flat_slopes(len(rows)), rows["confidence"], np.full(len(rows), self.bound), hit)
         self.absolute.bet(log_steps(bets), rows)
         asked = rows[~np.isnan(rows["alpha"])]
         r = 1 - asked["alpha"]
@@ -142,11 +144,9 @@ class Monitor:
     def acknowledge(self, by: str, at_ns: int) -> None:
         """Begin a new epoch with the next label: the promise of 1 % is one for each."""
         latch = None if self.evidence is None else self.evidence.latch
-        self.epochs.append({
-            "until": self.n, "by": by, "at_ns": at_ns,
-            "max_e": None if latch is None else latch.max_e, "alarm_at": None if latch is None else latch.alarm_at,
-        })  # fmt: skip
-        self.epochs = self.epochs[-MOST_EPOCHS:]
+        found = (None, None) if latch is None else (latch.max_e, latch.alarm_at)
+        epoch = {"until": self.n, "by": by, "at_ns": at_ns, "max_e": found[0], "alarm_at": found[1]}
+        self.epochs = [*self.epochs, epoch][-MOST_EPOCHS:]
         self._in_block = 0
         self._open()
 
@@ -172,10 +172,7 @@ class Monitor:
         self._last_ns = max(self._last_ns, share._last_ns)
         self.summary.add(share.summary)
         for name, summary in share.groups.items():
-            if name not in self.groups:
-                self._new.add(name)
-                self.groups[name] = Summary()
-            self.groups[name].add(summary)
+            self._add_to_group(name, summary)
         self.lags.add_counts(share.lags)
         self._first_rows += share._first_rows
         now = self.n - 1, self._last_ns
@@ -189,7 +186,7 @@ class Monitor:
 
     def state(self) -> dict[str, Any]:
         """All of it, as JSON; whole numbers may have more than 64 bits."""
-        live = self.reference.curve is not None and self.reference.source == "live"
+        curve = self.reference.curve if self.reference.source == "live" else None
         return {
             "format": FORMAT,
             "n": self.n,
@@ -204,7 +201,7 @@ class Monitor:
             "lags": self.lags.counts.tolist(),
             "epochs": self.epochs,
             "first_rows": sorted(self._first_rows),
-            "curve": self.reference.curve.to_metadata() if live and self.reference.curve else None,
+            "curve": None if curve is None else curve.to_metadata(),
             "evidence": None if self.evidence is None else self.evidence.state(),
             "absolute": self.absolute.state(),
             "sets": self.sets.state(),

@@ -90,6 +90,14 @@ class Budget:
             code="memory_full",
         )
 
+    def change(self, held: int, wanted: int) -> int:
+        """Take or give what is between two numbers of bytes, and return the second; raises as `take`."""
+        if wanted > held:
+            self.take(wanted - held)
+        elif wanted < held:
+            self.give(held - wanted)
+        return wanted
+
     def give(self, n_bytes: int) -> None:
         """Give bytes back; after many requests, the process gives its free memory back as well."""
         self.taken -= n_bytes

@@ -150,12 +150,7 @@ class Exchange:
 
     def reserve(self, n_bytes: int) -> None:
         """Hold so much of the budget from now on, more or less than before; raises what it raises."""
-        more = n_bytes - self.reserved
-        if more > 0:
-            self.handler.budget.take(more)
-        elif more < 0:
-            self.handler.budget.give(-more)
-        self.reserved = n_bytes
+        self.reserved = self.handler.budget.change(self.reserved, n_bytes)
 
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
@@ -187,7 +182,7 @@ class Exchange:
         self.handler.observer.answered(self, arrays, response)
         accept = self.framing.accepted
         if accept is not None and (how := choose_coding(accept)):
-            self.elsewhere(partial(pack, response.body, how), partial(self.reply_packed, response, how))
+            go_on_after(self, partial(pack, response.body, how), partial(self.reply_packed, response, how))
         else:
             self.settle(response)
 
@@ -214,7 +209,7 @@ class Exchange:
             except AnsweredError as error:
                 self.settle(self.refuse(error))
                 return
-            self.elsewhere(partial(unpack, self.body, how, most), self.begin_unpacked)
+            go_on_after(self, partial(unpack, self.body, how, most), self.begin_unpacked)
 
     def begin_unpacked(self, body: bytes) -> None:
         """Begin with a body that was packed."""
@@ -222,23 +217,6 @@ class Exchange:
         self.n_bytes = len(body) if len(body) >= METERED_FROM else 0
         self.reserve(0)
         self.begin()
-
-    def elsewhere(self, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
-        """Do work in a thread, where it does not hold the loop, and go on with its result here."""
-
-        def back(future: "asyncio.Future[bytes]") -> None:
-            try:
-                result = future.result()
-            except AnsweredError as error:
-                response = self.refuse(error)
-            except Exception:
-                response = self.fail("a body could not be packed or unpacked")
-            else:
-                then(result)
-                return
-            self.settle(response)
-
-        asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(back)
 
     def settle(self, response: Response) -> None:
         """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
@@ -262,3 +240,21 @@ class Exchange:
         """The response to a fault of our own; the log has the error that is being handled."""
         logger.exception(what, extra=request_extra(self.request_id))
         return self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))
+
+
+def go_on_after(exchange: Exchange, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:
+    """Do work of an exchange in a thread, where it does not hold the loop, and go on with its result here."""
+
+    def back(future: "asyncio.Future[bytes]") -> None:
+        try:
+            result = future.result()
+        except AnsweredError as error:
+            response = exchange.refuse(error)
+        except Exception:
+            response = exchange.fail("a body could not be packed or unpacked")
+        else:
+            then(result)
+            return
+        exchange.settle(response)
+
+    asyncio.get_running_loop().run_in_executor(None, work).add_done_callback(back)

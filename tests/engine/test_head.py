@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from service import families
+from service.engine.binding import run_with_binding
 from service.engine.feed import build_feed
 from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
 from service.engine.reading import NEEDED
@@ -337,7 +338,7 @@ def test_bound_inputs_and_outputs_get_the_same_bits(names: tuple[str, ...], with
     feed: dict[str, Any] = {"logits": random.standard_normal((3, 14)).astype(np.float32)[:, ::2]}
     if with_all:
         feed |= {"temperature": random.uniform(0.2, 5, (3, 1)), "mask": random.random((3, 7)) < 0.7}
-    bound = GENERIC.run_bound(names, feed)
+    bound = run_with_binding(GENERIC.session, names, feed, GENERIC.run_options)
     plain = GENERIC.run(feed, graph_bits(("entropy", "logsumexp", "prediction")))
     assert [values.tobytes() for values in bound] == [plain[name].tobytes() for name in names]
 
