@@ -1,9 +1,12 @@
 """Which numbers of a file are the logits: options that `fit`, `evaluate` and `score` share."""
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.errors import UsedWrongly
+
+if TYPE_CHECKING:
+    from service.datasets.dataset import Dataset
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,3 +48,17 @@ def chosen(arguments: Namespace) -> dict[str, Any]:
         "missing_is_masked": arguments.missing_is_masked,
         "binary": arguments.binary,
     }
+
+
+def load(arguments: Namespace, named: tuple[str, ...] | None) -> "dict[str, Dataset]":
+    """The parts of `--data` as the options say, with the classes' names if they are known; raises as `files.load`."""
+    from service.datasets import files
+
+    return files.load(
+        arguments.data,
+        arguments.labels,
+        from_probabilities=arguments.from_probabilities,
+        group=arguments.group,
+        named=named,
+        **chosen(arguments),
+    )

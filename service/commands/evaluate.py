@@ -105,14 +105,7 @@ def evaluate_labels(head: "Head", arguments: Namespace) -> "Evaluation":
         part, arrays, _ = score_inputs(head, arguments, ("scores",))
         data = files.dataset(arrays, arguments.group, named, from_probabilities=False)
     else:
-        parts = files.load(
-            arguments.data,
-            arguments.labels,
-            from_probabilities=arguments.from_probabilities,
-            group=arguments.group,
-            named=named,
-            **data_options.chosen(arguments),
-        )
+        parts = data_options.load(arguments, named)
         part, data = list(parts.items())[-1]
     if signature.averages != (data.n_members is not None):
         members = "members" if signature.averages else "no members"

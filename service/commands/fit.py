@@ -159,14 +159,7 @@ def fit(
     from service.datasets import files
 
     if answers is None:
-        parts = files.load(
-            arguments.data,
-            arguments.labels,
-            from_probabilities=arguments.from_probabilities,
-            group=arguments.group,
-            named=named,
-            **data_options.chosen(arguments),
-        )
+        parts = data_options.load(arguments, named)
     else:
         parts = {
             name: files.dataset(part, arguments.group, named, from_probabilities=False)

@@ -18,7 +18,7 @@ function fill(element, properties, children) {
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "style") Object.assign(/** @type {any} */ (element).style, value); // the CSP forbids the attribute
-    else if (name in element && element instanceof HTMLElement && name !== "list") {
+    else if (name in element && element instanceof HTMLElement) {
       /** @type {any} */ (element)[name] = value;
     } else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }

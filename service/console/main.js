@@ -2,7 +2,7 @@
 /** Which page is shown, in which colours, and whether the service is well. */
 
 import { showCalibration } from "./calibration.js";
-import { ask, hasKey, Refused, repeat } from "./api.js";
+import { ask, Refused, repeat } from "./api.js";
 import { h, s } from "./elements.js";
 import { showModel } from "./model.js";
 import { showModels } from "./models.js";
@@ -131,4 +131,4 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
   byId("main").focus();
 });
 await show();
-repeat(look, hasKey() ? 10_000 : 5_000, new AbortController().signal, unheard);
+repeat(look, 5000, new AbortController().signal, unheard);
