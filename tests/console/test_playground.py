@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.conftest import Running
 from tests.console.conftest import Open
@@ -229,3 +229,24 @@ def test_the_examples_give_other_rows(visit: Open) -> None:
     page.get_by_role("button", name="Random").click()
     page.get_by_role("button", name="Log", exact=True).click()
     expect(page.locator(".scale")).to_contain_text("10⁻⁸")
+
+
+def test_what_is_answered_after_another_row_was_chosen_is_left_aside(visit: Open) -> None:
+    page = visit(DIGITS)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if '"temperature":[' in str(route.request.post_data) and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/predict", hold)
+    page.get_by_label("Example").select_option("torn")
+    expect(page.get_by_label("What temperature does")).to_be_visible()
+    while not held:
+        page.wait_for_timeout(10)
+    page.get_by_label("Example").select_option("flat")
+    held[0].continue_()
+    expect(cell(page, "zero")).to_have_text("10.00 %")
+    expect(page.get_by_role("img", name="Probability against temperature")).to_be_visible()

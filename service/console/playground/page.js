@@ -332,17 +332,19 @@ class Playground {
       this.complain("the inputs are not JSON");
       return;
     }
+    const { table } = this;
+    const late = () => this.signal.aborted || table !== this.table;
     try {
       const path = predictPath(model.model, model.version);
       this.asked = { path, body };
       const answer = await this.hear("answer", path, body);
       const compared = await this.compared(body);
-      if (this.signal.aborted) return;
+      if (late()) return;
       this.showAnswer(answer, compared);
-      if (!this.latest.wanted) await this.showCurve();
+      if (!this.latest.wanted) await this.showCurve(firstRow(answer).probabilities, late);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      if (!this.signal.aborted) this.complain(error.message, error.classIndex);
+      if (!late()) this.complain(error.message, error.classIndex);
     }
   }
 
@@ -467,8 +469,12 @@ class Playground {
     if (this.program === "answer") this.code.textContent = JSON.stringify(this.heard.get("answer")?.body, null, 1);
   }
 
-  /** What temperature does to the three best classes. */
-  async showCurve() {
+  /**
+   * What temperature does to the three best classes.
+   * @param {number[]} now the probabilities that are shown
+   * @param {() => boolean} late whether the page was left or put together anew
+   */
+  async showCurve(now, late) {
     const { model, state } = this;
     const head = (/** @type {string} */ more) =>
       h("header", {}, h("h2", {}, "What temperature does"), h("small", {}, more));
@@ -484,8 +490,7 @@ class Playground {
       predictPath(model.model, model.version),
       curveRequest(state, model),
     );
-    if (this.signal.aborted) return;
-    const now = firstRow(this.heard.get("answer")?.body).probabilities;
+    if (late()) return;
     const best = state.allowed.flatMap((may, k) => may ? [k] : []).sort((a, b) => now[b] - now[a] || a - b).slice(0, 3);
     this.chart?.replaceChildren(
       head(`to the ${["best class", "two best classes", "three best classes"][best.length - 1] ?? "classes"}`),
