@@ -3,13 +3,16 @@
     locust -f deploy/locust/locustfile.py --headless --only-summary --host http://127.0.0.1:8000
 
 `make load` does this. The load ends by itself, after four times `--stage-s` seconds. A 429 is an answer, and counted
-apart from failures; any failure makes the exit code 1.
+apart from failures; any failure makes the exit code 1. A server that keeps a journal gets labels, too: of half of the
+answers of one row, some seconds later.
 """
 
+import json
 import time
 from argparse import ArgumentParser
 from typing import Any, Final
 
+from labels import LABELS, LateLabels
 from ledger import Ledger
 from locust import FastHttpUser, LoadTestShape, between, constant, events, task
 from locust.env import Environment
@@ -18,6 +21,8 @@ from traffic import PREDICT, Traffic, fault
 USUAL_USERS, FLOOD_USERS = 32, 96
 TRAFFIC: Final = Traffic()
 LEDGER: Final = Ledger()
+LATE: Final = LateLabels()
+JSON: Final = {"Content-Type": "application/json"}
 TIMEOUT_S: Final = 30.0
 
 
@@ -32,12 +37,12 @@ class Client(FastHttpUser):
 
     abstract = True
     network_timeout = connection_timeout = TIMEOUT_S
+    keeps_journal: bool | None = None  # whether the server does, once it was asked
 
     def post(self, sent: Any) -> None:
         """One request."""
         stage = Stages.now
-        headers = {"Content-Type": "application/json"}
-        with self.client.post(PREDICT, data=sent.body, headers=headers, name=sent.kind, catch_response=True) as answer:
+        with self.client.post(PREDICT, data=sent.body, headers=JSON, name=sent.kind, catch_response=True) as answer:
             wrong = fault(
                 sent, answer.status_code, answer.headers and answer.headers.get("retry-after"), answer.content
             )
@@ -49,6 +54,24 @@ class Client(FastHttpUser):
             else:
                 answer.success()
             LEDGER.add(stage, sent.kind, answer.request_meta["response_time"], refused=refused, fault=wrong)
+            if sent.kind == "1x10" and not refused and not wrong:
+                LATE.add(answer.headers["x-request-id"], json.loads(answer.content), time.monotonic())
+
+    def send_labels(self) -> None:
+        """The labels that are due, where the server keeps a journal."""
+        labels = LATE.take(time.monotonic())
+        if not labels or Client.keeps_journal is False:
+            return
+        body = json.dumps({"labels": labels}).encode()
+        with self.client.post(LABELS, data=body, headers=JSON, name="labels", catch_response=True) as answer:
+            Client.keeps_journal = answer.status_code != 404
+            if not Client.keeps_journal:
+                answer.success()  # no failure: there is nobody who would count them
+                return
+            wrong = None if answer.status_code == 202 else f"labels: {answer.status_code} instead of 202"
+            if wrong:
+                answer.failure(wrong)
+            LEDGER.add(Stages.now, "labels", answer.request_meta["response_time"], refused=False, fault=wrong)
 
 
 class Usual(Client):
@@ -56,10 +79,15 @@ class Usual(Client):
 
     wait_time = between(0.005, 0.05)
 
-    @task
+    @task(20)
     def predict(self) -> None:
         """One request of the mix."""
         self.post(TRAFFIC.usual())
+
+    @task(1)
+    def label(self) -> None:
+        """Labels of earlier answers."""
+        self.send_labels()
 
 
 class Flood(Client):
@@ -112,4 +140,6 @@ def show(environment: Environment, **_: Any) -> None:
     """Print our table; a distributed run has locust's own."""
     if LEDGER.lines:
         LEDGER.show()
+        if Client.keeps_journal:
+            LATE.show(environment.host or "")
         environment.process_exit_code = 1 if LEDGER.total().n_failed else 0

@@ -1,12 +1,14 @@
 """Load a server for a while, and print a table: what `make load` does.
 
-Where nothing answers at --host, and that is this machine, `calibrant serve` is started for the time being. Exit
-codes: 0 well, 1 there were failures, 3 there is no server.
+Where nothing answers at --host, and that is this machine, `calibrant serve` is started for the time being, with a
+journal in a temporary folder, so that it counts labels. Exit codes: 0 well, 1 there were failures, 3 there is no
+server.
 """
 
 import argparse
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -37,22 +39,29 @@ def main() -> int:
         return complain(f"nothing answers at {given.host}/readyz: start a server there, or name another with --host")
     sys.stdout.write(f"load: nothing answers at {given.host}, a server is started there for the time being\n")
     sys.stdout.flush()
-    options = ["--host", url.hostname, "--port", str(url.port or 80)]
-    server = subprocess.Popen([sys.executable, "-m", "service", "serve", *options], cwd=ROOT)  # noqa: S603 - the command is ours
-    try:
-        end = time.monotonic() + START_S
-        while not ready(given.host):
-            if server.poll() is not None or time.monotonic() > end:
-                return complain("the server that was started for the load does not get ready")
-            time.sleep(0.05)
-        return load(given.host, given.stage_s)
-    finally:
-        if server.poll() is None:
-            server.terminate()
-            try:
-                server.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
+    with tempfile.TemporaryDirectory() as journal:
+        options = ["--host", url.hostname, "--port", str(url.port or 80), "--journal", journal]
+        server = subprocess.Popen([sys.executable, "-m", "service", "serve", *options], cwd=ROOT)  # noqa: S603 - the command is ours
+        try:
+            end = time.monotonic() + START_S
+            while not ready(given.host):
+                if server.poll() is not None or time.monotonic() > end:
+                    return complain("the server that was started for the load does not get ready")
+                time.sleep(0.05)
+            return load(given.host, given.stage_s)
+        finally:
+            stop(server)
+
+
+def stop(server: "subprocess.Popen[bytes]") -> None:
+    """End a server that was started, and wait for it."""
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def load(host: str, stage_s: float) -> int:

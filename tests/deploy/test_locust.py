@@ -1,5 +1,6 @@
 """The load that is modelled: each of its requests gets what it claims, and what goes wrong is counted as such."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from deploy.locust.labels import LateLabels, describe
 from deploy.locust.ledger import Ledger
 from deploy.locust.traffic import PREDICT, WEIGHTS, Sent, Traffic, Writer, fault
 from tests.benchmarks.processes import ROOT, free_port
@@ -78,6 +80,29 @@ def test_refusals_are_counted_apart_from_failures(capsys: pytest.CaptureFixture[
     assert "1 x 200 instead of 422" in capsys.readouterr().out
 
 
+def test_half_of_the_answers_get_labels_late_and_as_often_as_their_probabilities_say() -> None:
+    late, probabilities = LateLabels(), [0.7, 0.2, 0.1]
+    answer = {"model": "softmax", "version": "1", "probabilities": [probabilities]}
+    for i in range(4000):
+        late.add(f"request-{i}", answer, now_s=100.0)
+    assert late.take(now_s=100.0) == []
+    early = late.take(now_s=101.0)
+    assert 0 < len(early) < 2000
+    assert late.take(now_s=101.1) == []  # not again so soon
+    labels = early + late.take(now_s=1000.0)
+    assert 0.45 < len(labels) / 4000 < 0.55
+    assert len({label["id"] for label in labels}) == len(labels)
+    shares = [sum(label["label"] == k for label in labels) / len(labels) for k in range(3)]
+    assert shares == pytest.approx(probabilities, abs=0.05)
+
+
+def test_what_the_service_counted_is_told_in_a_line() -> None:
+    assert describe({"labels": 0}) == "the service has counted none yet"
+    found = {"labels": 1200, "accuracy": 0.9, "ece": {"debiased": 0.012}, "monitors": [{"alarm": False}]}
+    assert describe(found).endswith("counted 1,200: accuracy 0.900, calibration error 0.012, no alarm")
+    assert describe(found | {"monitors": [{"alarm": True}]}).endswith("an ALARM")
+
+
 def test_without_a_server_elsewhere_there_is_no_load() -> None:
     command = [sys.executable, RUN, "--host", "http://nowhere.invalid:1"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
@@ -89,9 +114,12 @@ def test_without_a_server_elsewhere_there_is_no_load() -> None:
 def test_the_load_starts_a_server_where_there_is_none_and_stops_it() -> None:
     port = free_port()
     command = [sys.executable, RUN, "--host", f"http://127.0.0.1:{port}", "--stage-s", "0.6"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1x1000 masked" in run.stdout
-    assert "all" in run.stdout.splitlines()[-2]
+    *_, total, _, sent, counted = run.stdout.splitlines()
+    assert "all" in total
+    assert re.match(r"labels: \d[\d,]* were sent", sent)
+    assert counted.startswith("the service has counted ")
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
         pass
