@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel check check-deploy bench load pictures lock kserve exporters manifests ray rpc clean
+.PHONY: install help serve test test-wheel check check-deploy bench load drift pictures lock kserve exporters manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -105,7 +105,7 @@ bench: .venv/developing          ## Run the benchmarks; BENCH="all --json FILE" 
 
 HOST ?= http://127.0.0.1:8000
 load: .venv/loading              ## Load HOST with real traffic, or a server of its own where none answers there.
-	$(BIN)/python deploy/locust/run.py --host $(HOST) $(LOAD)
+	$(BIN)/python -m deploy.locust.run --host $(HOST) $(LOAD)
 
 # pins with hashes for every platform and Python; an address of an index never gets in
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
@@ -121,6 +121,9 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
+
+drift: install                   ## See a head drift, the alarm and what follows, in two minutes.
+	$(BIN)/python -m deploy.drift.run $(DRIFT)
 
 clean:                           ## Remove what was built and installed here.
 	rm -rf .venv build dist .*_cache .coverage .coverage.* .hypothesis

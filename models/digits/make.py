@@ -9,6 +9,7 @@ and so is surer of itself than it should be.
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -26,13 +27,29 @@ def logits_of(classifier: MLPClassifier, pixels: np.ndarray) -> np.ndarray:
     return (hidden @ classifier.coefs_[1] + classifier.intercepts_[1]).astype(np.float32)
 
 
-def make(models: Path) -> int:
-    """Train, write the logits, fit and ship into `models`; the exit code of `calibrant fit`."""
+class Digits(NamedTuple):
+    """The classifier, and the digits that it has not seen: pixels `[n, 64]` and classes `[n]`."""
+
+    classifier: MLPClassifier
+    fit: np.ndarray
+    fit_digits: np.ndarray
+    test: np.ndarray
+    test_digits: np.ndarray
+
+
+def train() -> Digits:
+    """Train on a third."""
     pixels, digits = load_digits(return_X_y=True)
     pixels = pixels / 16 + np.random.default_rng(0).normal(scale=0.2, size=pixels.shape)  # noise: else all is right
     pixels, rest, digits, rest_digits = train_test_split(pixels, digits, test_size=2 / 3, random_state=0)
     fit, test, fit_digits, test_digits = train_test_split(rest, rest_digits, test_size=1 / 2, random_state=0)
     classifier = MLPClassifier((64,), alpha=1e-6, max_iter=3000, tol=1e-7, random_state=0).fit(pixels, digits)
+    return Digits(classifier, fit, fit_digits, test, test_digits)
+
+
+def make(models: Path) -> int:
+    """Train, write the logits, fit and ship into `models`; the exit code of `calibrant fit`."""
+    classifier, fit, fit_digits, test, test_digits = train()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "digits.npz"
         np.savez(

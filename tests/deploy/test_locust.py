@@ -15,7 +15,7 @@ from tests.benchmarks.processes import ROOT, free_port
 from tests.conftest import Running
 
 TRAFFIC = Traffic()
-RUN = str(ROOT / "deploy" / "locust" / "run.py")
+RUN = ("-m", "deploy.locust.run")
 
 
 def test_every_request_gets_what_it_claims(running: Running) -> None:
@@ -104,8 +104,8 @@ def test_what_the_service_counted_is_told_in_a_line() -> None:
 
 
 def test_without_a_server_elsewhere_there_is_no_load() -> None:
-    command = [sys.executable, RUN, "--host", "http://nowhere.invalid:1"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    command = [sys.executable, *RUN, "--host", "http://nowhere.invalid:1"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
     assert run.returncode == 3
     assert "nothing answers at http://nowhere.invalid:1" in run.stderr
 
@@ -113,8 +113,8 @@ def test_without_a_server_elsewhere_there_is_no_load() -> None:
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs locust: make .venv/loading")
 def test_the_load_starts_a_server_where_there_is_none_and_stops_it() -> None:
     port = free_port()
-    command = [sys.executable, RUN, "--host", f"http://127.0.0.1:{port}", "--stage-s", "0.6"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    command = [sys.executable, *RUN, "--host", f"http://127.0.0.1:{port}", "--stage-s", "0.6"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1x1000 masked" in run.stdout
     *_, total, _, sent, counted = run.stdout.splitlines()

@@ -1,0 +1,129 @@
+"""See a head drift, in two minutes: what `make drift` does.
+
+A server of its own, with a copy of models/ and a journal in a temporary folder, answers scans of handwritten digits.
+Their labels come back a second later. Then the scanner gets dirty. What happens is told in a line each. Exit codes:
+0 well, 1 what should happen did not, 3 there is no server.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.drift.office import Office, Refused
+from deploy.drift.scans import Scanner, scanners
+from deploy.server import ROOT, NotServed, is_served, serve
+
+CLEAN_LABELS: Final = 1000
+MOST_LABELS: Final = 2000
+"""Of a part that ends with an event: beyond them the event is not waited for."""
+
+
+class Missed(Exception):
+    """What should happen did not; the sentence says what."""
+
+
+def main() -> int:
+    """Start the server, play, and leave nothing behind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8000, help="of the server (default: %(default)s)")
+    parser.add_argument("--scans", type=int, default=30, help="that come in a step (default: %(default)s)")
+    parser.add_argument("--step-s", type=float, default=1.0, help="seconds of a step, at least (default: %(default)g)")
+    given = parser.parse_args()
+    url = f"http://127.0.0.1:{given.port}"
+    if is_served(url):
+        return complain(f"something answers at {url} already; expected a port that is free: --port", 3)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            models, journal = Path(name) / "models", Path(name) / "journal"
+            shutil.copytree(ROOT / "models", models)
+            options = ("--models", models, "--journal", journal, "--log-level", "warning")
+            with serve(url, *options, stdout=subprocess.DEVNULL):
+                Play(url, Office(url, given.scans, given.step_s)).run()
+    except NotServed:
+        return complain("the server does not get ready", 3)
+    except (Missed, Refused) as error:
+        return complain(str(error), 1)
+    return 0
+
+
+class Play:
+    """What happens, in order."""
+
+    def __init__(self, url: str, office: Office) -> None:
+        self.url, self.office = url, office
+        self.began = time.monotonic()
+
+    def run(self) -> None:
+        """All of it.
+
+        Raises:
+            Missed, Refused: it did not happen.
+        """
+        clean, dirty = scanners()
+        self.tell(f"watch it at {self.url}/console/#/calibration/digits/1")
+        self.tell("digits/1 reads scans of handwritten digits; a second later most of them are known for certain")
+        self.read_clean(clean)
+        self.office.answers.clear()
+        self.tell("the scanner gets dirty: scans are noisy from now on, and nobody tells the service")
+        self.read_until_alarm(dirty)
+
+    def read_clean(self, scanner: Scanner) -> None:
+        """Scans as they were on the day of the fit: no alarm."""
+        found: dict[str, Any] = {"labels": 0}
+        while found["labels"] < CLEAN_LABELS:
+            found = self.office.step(scanner)
+        (model, *_) = found["monitors"]
+        if model["alarm"]:
+            raise Missed(f"there was an alarm at label {model['alarm_at']}; expected none while the scanner is clean")
+        self.tell(f"{found['labels']:,} labels, no alarm, e-value {amount(model['max_e'])} at most:")
+        self.tell(self.rightness())
+
+    def read_until_alarm(self, scanner: Scanner) -> None:
+        """Scans that the head is too sure of."""
+        labels, warned = 0, False
+        first: int | None = None
+        while labels < MOST_LABELS:
+            found = self.office.step(scanner)
+            first = found["labels"] if first is None else first
+            labels = found["labels"] - first
+            (model, *_) = found["monitors"]
+            if model["alarm"]:
+                self.tell(f"ALARM after {labels:,} labels of noisy scans, e-value {amount(model['max_e'])}:")
+                self.tell(self.rightness())
+                return
+            if model["warning"] and not warned:
+                warned = True
+                self.tell(f"a warning after {labels:,} labels of noisy scans, e-value {amount(model['max_e'])}")
+        raise Missed(f"there was no alarm within {labels:,} labels of noisy scans; expected one")
+
+    def rightness(self) -> str:
+        """How right and how sure the answers of this part were."""
+        confidences, right = zip(*self.office.answers, strict=True)
+        share, sure = sum(right) / len(right), sum(confidences) / len(right)
+        return f"{share:.0%} of the answers are right, by their confidence it should be {sure:.0%}"
+
+    def tell(self, sentence: str) -> None:
+        """A line, with the time since the beginning."""
+        minutes, seconds = divmod(int(time.monotonic() - self.began), 60)
+        sys.stdout.write(f"{minutes}:{seconds:02} {sentence}\n")
+        sys.stdout.flush()
+
+
+def amount(e: float) -> str:
+    """An e-value in words."""
+    return f"{e:,.1f}" if e < 10 else f"{e:,.0f}" if e < 1e6 else "over a million"
+
+
+def complain(sentence: str, code: int) -> int:
+    """Say what is wrong; the exit code."""
+    sys.stderr.write(f"drift: {sentence}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

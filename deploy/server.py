@@ -1,0 +1,60 @@
+"""A server of this checkout, for as long as something is sent to it."""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+ROOT: Final = Path(__file__).parents[1]
+START_S, STOP_S = 30.0, 40.0
+
+
+class NotServed(Exception):
+    """The server did not start."""
+
+
+@contextmanager
+def serve(url: str, *options: object, stdout: int | None = None) -> Iterator[None]:
+    """`calibrant serve` at `url`, ready; it is ended, whatever happens.
+
+    Its first lines, on how to use it, go to `stdout`, as subprocess takes it.
+
+    Raises:
+        NotServed: it does not get ready. Its own sentence is on the standard error.
+    """
+    parts = urlsplit(url)
+    where = ["--host", str(parts.hostname), "--port", str(parts.port or 80)]
+    command = [sys.executable, "-m", "service", "serve", *where, *map(str, options)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=stdout)  # noqa: S603 - the command is ours
+    try:
+        end = time.monotonic() + START_S
+        while not is_served(url):
+            if server.poll() is not None or time.monotonic() > end:
+                raise NotServed
+            time.sleep(0.05)
+        yield
+    finally:
+        if server.poll() is None:
+            server.terminate()
+            try:
+                server.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def is_served(url: str) -> bool:
+    """Whether a server answers, ready or not."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310 - whoever calls this names the address
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
