@@ -18,9 +18,9 @@ from service.codec.infer.header import REMEMBERED_BYTES, remembered_header
 from service.codec.predict.decode import decode_fast, decode_predict
 from service.codec.predict.small import MAX_BODY, decode_small
 from service.engine.feed import build_feed
-from service.engine.head import JUST_BITS
 from service.engine.rows import Rows
 from service.engine.single import Row, all_single
+from service.engine.warm_up import JUST_BITS
 from service.transports.fast_known import KnownProtocol
 from service.transports.known import Known
 from tests.codec.served import ANY, LATE_MASK

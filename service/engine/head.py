@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,26 +11,23 @@ from numpy.typing import NDArray
 from service.engine.binding import run_with_binding
 from service.engine.bound import Bound
 from service.engine.feed import build_feed, pad_width
-from service.engine.probe import STEPS, fastest_s, make_probe
-from service.engine.reading import NEEDED, read_signature
+from service.engine.probe import STEPS
+from service.engine.reading import read_signature
 from service.engine.refusal import ValueRefused, run_error
 from service.engine.rows import PACKET, Runnable
-from service.engine.session import AGAIN, PROVIDERS, RunOptions, open_session, open_short, run_options
+from service.engine.session import PROVIDERS, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
+from service.engine.warm_up import JUST_BITS, warm_up
 from service.errors import HeadError, InvalidValue, RunFailed
-from service.families.outputs import GRAPH_OUTPUTS, OF_MEMBERS, graph_bits, graph_outputs
+from service.families.outputs import graph_outputs
 from service.metadata import SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
 JUST: Final = ("probabilities",)
-JUST_BITS: Final = graph_bits(JUST)
-N_PROBE_CLASSES: Final = 16
-N_PROBE_ROWS: Final = 64
 LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
 MAX_BOUND: Final = 64  # widths
-ALL_OUTPUTS: Final = sum(1 << i for i, name in enumerate(GRAPH_OUTPUTS) if name in NEEDED)
 
 
 class Head:
@@ -83,7 +79,7 @@ class Head:
         self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self.seconds_per_run, self.seconds_per_number = self.warm_up()
+        self.seconds_per_run, self.seconds_per_number = warm_up(self)
         self.warm = True
 
     def __repr__(self) -> str:
@@ -166,66 +162,3 @@ class Head:
     def cost_s(self, n_numbers: int) -> float:
         """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""
         return self.seconds_per_run + self.seconds_per_number * n_numbers
-
-    def probe(self, n: int, open_size: int) -> dict[str, NDArray[Any]]:
-        """Made-up inputs: `n` rows, `open_size` classes where their number is open; a classifier has its own size."""
-        size = open_size if self.signature.takes == "logits" else self.open_size
-        return make_probe(self.signature.inputs, n, size, self.metadata.example)
-
-    def warm_up(self) -> tuple[float, float]:
-        """Run one and two rows, which a fixed batch dimension does not survive, and time small and large runs.
-
-        Returns:
-            Seconds a run, and seconds a number of input on top.
-        """
-        self.find_open_size()
-        for n in (1, 2):
-            self.check_run(n)
-        if self.short is not self.session:
-            self.check_short()
-        small, large = self.probe(1, N_PROBE_CLASSES), self.probe(N_PROBE_ROWS, N_PROBE_CLASSES**2)
-        seconds = [fastest_s(partial(self.run, feed, 1)) for feed in (small, large)]
-        numbers = [sum(values.size for values in feed.values()) for feed in (small, large)]
-        slope = max(0.0, (seconds[1] - seconds[0]) / (numbers[1] - numbers[0]))
-        return max(0.0, seconds[0] - slope * numbers[0]), slope
-
-    def find_open_size(self) -> None:
-        """Take the first size for a classifier's open dimensions that it runs on; the first of all where none is."""
-        is_open = any(None in shape for _, shape in self.signature.inputs.values())
-        for size in STEPS if is_open and self.signature.takes == "inputs" else ():
-            self.open_size = size
-            try:
-                self.run(self.probe(1, size), JUST_BITS)
-            except (InvalidValue, RunFailed):
-                self.open_size = STEPS[0]
-            else:
-                return
-
-    def check_run(self, n: int) -> None:
-        """One run of `n` rows that must answer `n` rows of every output."""
-        again = "export it again with a dynamic first dimension"
-        try:
-            outputs = self.run(
-                self.probe(n, N_PROBE_CLASSES),
-                ALL_OUTPUTS | self.signature.bits((OF_MEMBERS,) * self.signature.averages),
-            )
-        except (InvalidValue, RunFailed) as error:
-            fixed = [i.shape[0] for i in self.session.get_inputs() if isinstance(i.shape[0], int) and i.shape[0] != n]
-            why = f"its batch dimension is fixed at {fixed[0]}" if fixed else str(error.__cause__).splitlines()[0]
-            raise HeadError(f"{self.path} cannot run {n} row{'s' * (n > 1)}, {why}: {again}") from error
-        for name, values in outputs.items():
-            if len(values) != n:
-                raise HeadError(f"{self.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
-
-    def check_short(self) -> None:
-        """A run by the short graph that must answer what the whole one does."""
-        feed = self.probe(2, N_PROBE_CLASSES) | (
-            {"temperature": np.full((2, 1), 2.0)} if self.takes_temperature else {}
-        )
-        whole = self.run(feed, ALL_OUTPUTS)["probabilities"]
-        try:
-            found = self.run(feed, JUST_BITS)["probabilities"]
-        except RunFailed as error:
-            raise HeadError(f"{self.path} has a short graph that cannot run: {AGAIN}") from error
-        if found.shape != whole.shape or not np.allclose(found, whole, rtol=0, atol=1e-6):
-            raise HeadError(f"{self.path} has a short graph with other probabilities than its whole one: {AGAIN}")

@@ -19,11 +19,12 @@ from scipy.special import log_softmax
 from service import families
 from service.engine.binding import run_with_binding
 from service.engine.feed import build_feed
-from service.engine.head import ALL_OUTPUTS, MAX_BOUND, Head
+from service.engine.head import MAX_BOUND, Head
 from service.engine.reading import NEEDED
 from service.engine.rows import Rows
 from service.engine.session import choose_provider, n_cpus
 from service.engine.single import Row
+from service.engine.warm_up import ALL_OUTPUTS
 from service.errors import CannotStart, HeadError, RunFailed
 from service.families import SOFTMAX
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits

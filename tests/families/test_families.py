@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from service.engine.feed import build_feed
-from service.engine.head import ALL_OUTPUTS, Head
+from service.engine.head import Head
 from service.engine.rows import Rows
+from service.engine.warm_up import ALL_OUTPUTS
 from service.errors import HeadError, InvalidValue
 from service.families import FAMILIES, find_family
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits, graph_outputs

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.engine.head import ALL_OUTPUTS, JUST_BITS, Head
+from service.engine.head import Head
+from service.engine.warm_up import ALL_OUTPUTS, JUST_BITS
 from service.families import find_family
 from service.heads.build import build
 from service.heads.members import Members
