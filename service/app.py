@@ -15,12 +15,12 @@ from service.api.metrics import metrics
 from service.api.openapi import describe
 from service.api.operations import operations
 from service.api.protocol.routes import protocol
-from service.engine.batcher import Batcher
+from service.engine.batcher import Batcher, measure_hand_over
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
 from service.errors import CannotStart
 from service.readiness import Readiness
-from service.repository import Repository
+from service.repository import Repository, stopped_heads
 from service.settings import Settings
 from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start
@@ -170,18 +170,27 @@ class Service(Dispatcher):
         budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
         super().__init__(app, gate, Limits.of(settings), budget, observer, access_log=settings.access_log)
 
+    def new_batcher(self) -> Batcher:
+        """A batcher as the settings want it, whose state the counts tell."""
+        settings, telemetry = self.settings, self.telemetry
+        batcher = Batcher(
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            max_wait_s=settings.max_wait_ms / 1e3,
+            run_timeout_s=settings.run_timeout_s,
+            observer=self.observer,
+            on_stop=telemetry.publish,
+        )
+        telemetry.depth = lambda: batcher.n_waiting
+        telemetry.dead = lambda: batcher.cause_of_death is not None
+        telemetry.stopped = lambda: stopped_heads(self.repository.models)
+        return batcher
+
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Start the batcher and the watch; at the end answer what is queued."""
         settings = self.settings
-        self.batcher = Batcher(
-            max_batch_rows=settings.max_batch_rows,
-            max_queue_rows=settings.max_queue_rows,
-            max_wait_s=settings.max_wait_ms / 1e3,
-            observer=self.observer,
-        )
-        self.telemetry.depth = lambda: 0 if self.batcher is None else self.batcher.n_waiting
-        self.telemetry.dead = lambda: self.batcher is not None and self.batcher.cause_of_death is not None
+        self.batcher = self.new_batcher()
         self.telemetry.publish()  # so that the others know of this process before it has counted anything
         self.handler = Handler(
             self.repository,
@@ -194,7 +203,7 @@ class Service(Dispatcher):
             max_unpacked_ratio=settings.max_unpacked_ratio,
         )
         watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
-        await self.batcher.measure_hand_over()
+        await measure_hand_over(self.batcher)
         try:
             async with self.over_grpc(self):
                 self.readiness.set(True)

@@ -4,8 +4,11 @@ from collections.abc import Callable, MutableSequence
 from typing import Final, Protocol
 
 from service.engine.batcher import Batcher
+from service.engine.head import Head
+from service.engine.runner import HEAD_STOPPED
 from service.errors import NotReady
-from service.repository import Repository
+from service.repository import Repository, stopped_heads
+from service.telemetry.counts import Telemetry
 
 
 class State(Protocol):
@@ -13,6 +16,7 @@ class State(Protocol):
 
     repository: Repository
     batcher: Batcher | None
+    telemetry: Telemetry
     draining: bool
 
     @property
@@ -22,14 +26,19 @@ class State(Protocol):
     default_model: str
 
 
-def check_ready(state: State) -> None:
-    """Raise NotReady unless every process behind the port answers."""
+def check_ready(state: State, head: Head | None = None) -> None:
+    """Raise NotReady unless every process behind the port answers, and this head is in service."""
+    if head is not None and head.stopped:
+        raise NotReady(head.stopped, code=HEAD_STOPPED)
     if state.draining:
         raise NotReady("the service is stopping")
     if state.batcher is None or not state.batcher.alive:
         raise NotReady("the batcher is not running")
     if not state.readiness():
         raise NotReady("one of the workers is not ready")
+    stopped = stopped_heads(state.repository.models)
+    if stopped and len(stopped) == sum(map(len, state.repository.models.values())):
+        raise NotReady("no head is in service: " + "; ".join(f"{key}: {why}" for key, why in stopped.items()))
 
 
 def is_ready(state: State) -> bool:

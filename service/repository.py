@@ -35,7 +35,7 @@ class Model:
         self.number = number
         self.version = str(number)
         self.head = head
-        self.stamp = stamp
+        self.stamp: Stamp | None = stamp
         self.signature = replace(head.signature, name=name, version=self.version)
         self.tally = head.tally = tally
 
@@ -245,6 +245,9 @@ class Repository:
         if served:
             self.unloaded.discard(name)
             self.tried = {key: tried for key, tried in self.tried.items() if model_of(key) != name}
+            for model in self.models.get(name, {}).values():
+                if model.head.stopped:
+                    model.stamp = None  # its file counts as new
         else:
             self.find(name)
             self.unloaded.add(name)
@@ -285,6 +288,11 @@ HOW = "with `calibrant export --name NAME`"
 def model_of(key: str) -> str:
     """The name in `NAME/VERSION`."""
     return key.rpartition("/")[0]
+
+
+def stopped_heads(models: Snapshot) -> dict[str, str]:
+    """`NAME/VERSION` to why its head was taken out of service; a new file, or a reload, brings it back."""
+    return {key: model.head.stopped for key, model in by_key(models).items() if model.head.stopped}
 
 
 def by_key(models: Snapshot) -> dict[str, Model]:

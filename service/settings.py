@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    run_timeout_s: float = Field(
+        60.0,
+        ge=0,
+        le=3600,
+        description="seconds for a run of a head, after which its batch fails and the head is served no more; at most "
+        "10 where it holds the event loop; 0 lets it run",
+    )
     load_timeout_s: float = Field(
         60.0,
         ge=0,

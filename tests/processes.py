@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,10 +28,10 @@ def calibrant(*arguments: object, **extra: str) -> subprocess.CompletedProcess[s
 
 
 class Process:
-    """`calibrant serve` on a free port."""
+    """`calibrant serve` on a free port; `program` is what Python runs in the place of the command."""
 
-    def __init__(self, *arguments: object, **extra: str) -> None:
-        command = [sys.executable, "-m", "service", "serve", "--port", "0", *map(str, arguments)]
+    def __init__(self, *arguments: object, program: Sequence[object] = ("-m", "service"), **extra: str) -> None:
+        command = [sys.executable, *map(str, program), "serve", "--port", "0", *map(str, arguments)]
         self.popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**extra), cwd=ROOT
         )
@@ -78,9 +78,9 @@ class Process:
 
 
 @contextmanager
-def serve(*arguments: object, **extra: str) -> Iterator[Process]:
+def serve(*arguments: object, program: Sequence[object] = ("-m", "service"), **extra: str) -> Iterator[Process]:
     """A process that is ready, and gone afterwards, whatever happens."""
-    process = Process(*arguments, **extra)
+    process = Process(*arguments, program=program, **extra)
     try:
         process.wait()
         yield process

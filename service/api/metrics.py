@@ -62,6 +62,11 @@ class Collector:
                 totals.n_dead_batchers,
             ),
             (
+                "stopped_heads",
+                "Heads that were taken out of service, as a run did not end; /readyz says which.",
+                len(totals.stopped),
+            ),
+            (
                 "failed_versions",
                 "Versions whose newest file does not load; /v1/models says why.",
                 len(state.repository.failures),

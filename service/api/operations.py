@@ -22,6 +22,9 @@ class Ready(BaseModel):
     """Heads are warm, and the batcher takes rows."""
 
     status: str = "ready"
+    stopped: dict[str, str] = Field(
+        {}, description="`MODEL/VERSION` to why its head was taken out of service; the others go on."
+    )
 
 
 class ModelSummary(BaseModel):
@@ -73,10 +76,9 @@ def operations(state: State) -> APIRouter:
     async def healthz() -> Alive:
         return Alive()
 
-    @router.get("/readyz", summary="Ready?", responses=UNREADY)
+    @router.get("/readyz", summary="Ready?", responses=UNREADY, response_model_exclude_unset=True)
     async def readyz() -> Ready:
-        check_ready(state)
-        return Ready()
+        return ready(state)
 
     @router.get("/v1/models", summary="What is served")
     async def models() -> Models:
@@ -106,6 +108,13 @@ def operations(state: State) -> APIRouter:
         return Response(read_report(state.repository, model, version), media_type="application/json")
 
     return router
+
+
+def ready(state: State) -> Ready:
+    """The answer of /readyz, with what any process has taken out of service; raises what `check_ready` raises."""
+    check_ready(state)
+    stopped = state.telemetry.totals().stopped
+    return Ready(status="ready", stopped=stopped) if stopped else Ready(status="ready")
 
 
 def read_report(repository: Repository, name: str, version: str) -> bytes:

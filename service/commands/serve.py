@@ -45,9 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
             del service  # the parent serves nothing
             with TemporaryDirectory(prefix="calibrant-") as counts:
                 return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
-        server = Server(service)
+        server = Server(service, owns_process=True)
         server.run(sockets=listening)
-        return 0 if server.started else CannotStart.exit_code
+        code = 0 if server.started else CannotStart.exit_code
+    server.leave(code)
+    return code
 
 
 def announce(service: Service, host: str, port: int) -> None:

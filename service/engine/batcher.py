@@ -14,14 +14,17 @@ import statistics
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final
 
+from service.engine.alarm import Alarm
 from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry
 from service.engine.queue import MAX_BATCH_NUMBERS, Queue, check_deadline
 from service.engine.refusal import ValueRefused
 from service.engine.rows import Runnable
-from service.engine.runner import Runner, batch_error, check_lengths
+from service.engine.runner import HEAD_STOPPED, Runner, batch_error, check_lengths
+from service.engine.watchdog import Watchdog
 from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull
 from service.telemetry.observer import Nobody, Observer
 
@@ -44,10 +47,17 @@ class Batcher:
         max_queue_rows: int = 8192,
         max_wait_s: float = 0.0,
         inline_s: float = 0.0003,
+        run_timeout_s: float = 0.0,
         observer: Observer | None = None,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
-        """Bounds in rows; a run expected to take longer than `inline_s` seconds goes to a thread."""
+        """Bounds in rows; a run expected to take longer than `inline_s` seconds goes to a thread.
+
+        Where a run takes longer than `run_timeout_s`, its batch fails, its runner is stopped, and `on_stop()` is called
+        then; 0 lets it run.
+        """
         self.observer = observer or Nobody()
+        self.on_stop = on_stop
         self.loop = asyncio.get_running_loop()
         self.max_batch_rows = max_batch_rows
         self.max_queue_rows = max_queue_rows
@@ -57,11 +67,11 @@ class Batcher:
         self.n_waiting = 0
         self.closed = False
         self.cause_of_death: BaseException | None = None
-        self.alarm: asyncio.TimerHandle | None = None
-        self.alarm_at = float("inf")
+        self.alarm = Alarm(self.loop, self.unanswered)
         self.idle = asyncio.Event()
         self.idle.set()
-        self.threads = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="calibrant-run")
+        self.threads = new_threads()
+        self.watchdog = Watchdog(run_timeout_s, self.give_up_soon)
 
     def __repr__(self) -> str:
         return f"<Batcher {self.n_waiting} rows waiting in {len(self.queues)} queues>"
@@ -70,15 +80,6 @@ class Batcher:
     def alive(self) -> bool:
         """Whether it takes entries."""
         return not self.closed and self.cause_of_death is None
-
-    async def measure_hand_over(self) -> None:
-        """Measure what handing a run to a thread costs, and hand over the runs that take twenty times as long."""
-        took = []
-        for _ in range(N_HAND_OVERS):
-            start = clock()
-            await self.loop.run_in_executor(self.threads, int)
-            took.append(clock() - start)
-        self.inline_s = 20 * statistics.median(took)
 
     def bounds(self) -> dict[str, float]:
         """What it was told, for the record."""
@@ -103,7 +104,7 @@ class Batcher:
         Raises:
             QueueFull: no room among the waiting rows, or too many before these for their deadline; nothing was queued.
             InvalidValue: more rows than would ever find room.
-            NotReady: closed, or dead.
+            NotReady: closed, or dead, or the runner was stopped.
         """
         if rows.n > self.max_queue_rows:
             raise InvalidValue(
@@ -112,11 +113,13 @@ class Batcher:
             )
         if rows.n > self.max_queue_rows - self.n_waiting or not self.alive:
             self.admit(rows.n)
+        if runner.stopped:
+            raise NotReady(runner.stopped, code=HEAD_STOPPED)
         if self.n_waiting > self.max_batch_rows:
             check_deadline(self.queues.values(), timeout_s)
         entry = Entry(rows, bits, done, clock() + timeout_s, mark)
-        if entry.deadline < self.alarm_at:
-            self.set_alarm(entry.deadline)
+        if entry.deadline < self.alarm.at:
+            self.alarm.set(entry.deadline)
         key = (runner, rows.shape)
         queue = self.queues.get(key)
         if queue is None:
@@ -147,9 +150,10 @@ class Batcher:
         """
         if n_connections > 1 and not (binary and rows.n_numbers >= ALONE_FROM):
             return None
-        if self.queues or self.max_wait_s or not self.fits_alone(runner, rows):
+        if self.queues or self.max_wait_s or runner.stopped or not self.fits_alone(runner, rows):
             return None
         start = clock()
+        self.watchdog.on_loop = (runner,)
         try:
             arrays = runner.run_alone(rows, bits)
             check_lengths(arrays, rows.n)
@@ -157,6 +161,8 @@ class Batcher:
             return None  # a queue finds out which row it is
         except Exception as error:
             raise batch_error(error, 1) from error
+        finally:
+            self.watchdog.on_loop = None
         took_s = clock() - start
         self.observer.ran(runner, (mark,), rows.n, took_s)
         if took_s > timeout_s:
@@ -186,25 +192,9 @@ class Batcher:
         if not self.alive:
             raise NotReady("the service is stopping" if self.closed else "the batcher has died")
 
-    def set_alarm(self, at: float) -> None:
-        """Look for entries past their deadline at `at`: one timer for all, armed for the first of them."""
-        if self.alarm is not None:
-            self.alarm.cancel()
-        self.alarm_at = at
-        self.alarm = self.loop.call_later(max(0.0, at - clock()), self.ring)
-
-    def ring(self) -> None:
-        """Answer the entries whose deadline has passed, and set the alarm for the next."""
-        self.alarm, self.alarm_at = None, float("inf")
-        now, following = clock(), float("inf")
-        for queue in list(self.queues.values()):
-            for entry in queue.unanswered():
-                if entry.deadline <= now:
-                    entry.fail(DeadlinePassed(TOO_LATE))
-                else:
-                    following = min(following, entry.deadline)
-        if following < float("inf"):
-            self.set_alarm(following)
+    def unanswered(self) -> list[Entry]:
+        """Whoever waits or runs, in any queue."""
+        return [entry for queue in self.queues.values() for entry in queue.unanswered()]
 
     def forget(self, queue: "Queue") -> None:
         """A queue has nothing left to do."""
@@ -212,13 +202,27 @@ class Batcher:
         if not self.queues:
             self.idle.set()
 
+    def give_up_soon(self, runner: Runner) -> None:
+        """As `give_up`, from another thread; of a loop that is gone nobody waits for anything."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.give_up, runner)
+
+    def give_up(self, runner: Runner) -> None:
+        """A run of this runner did not end: answer whoever waits for it, and let the others have new threads."""
+        for queue in [queue for queue in self.queues.values() if queue.runner is runner]:
+            queue.give_up()
+        if self.watchdog.holds(runner):
+            threads, self.threads = self.threads, new_threads()
+            threads.shutdown(wait=False, cancel_futures=True)
+        if self.on_stop is not None:
+            self.on_stop()
+
     def die(self, error: BaseException) -> None:
         """A fault of our own: answer everybody who waits, take nobody any more, and say so in `alive`."""
         logger.critical("the batcher has died", exc_info=error)
         self.cause_of_death = error
-        for queue in list(self.queues.values()):
-            for entry in queue.unanswered():
-                entry.fail(NotReady("the batcher has died"))
+        for entry in self.unanswered():
+            entry.fail(NotReady("the batcher has died"))
 
     async def close(self) -> None:
         """Take nothing more, answer what is queued, and end the threads."""
@@ -227,6 +231,21 @@ class Batcher:
             queue.hurry()
         if self.cause_of_death is None:
             await self.idle.wait()
-        if self.alarm is not None:
-            self.alarm.cancel()
+        self.alarm.cancel()
         self.threads.shutdown(wait=False)
+        self.watchdog.close()
+
+
+async def measure_hand_over(batcher: Batcher) -> None:
+    """Measure what handing a run to a thread costs, and hand over the runs that take twenty times as long."""
+    took = []
+    for _ in range(N_HAND_OVERS):
+        start = clock()
+        await batcher.loop.run_in_executor(batcher.threads, int)
+        took.append(clock() - start)
+    batcher.inline_s = 20 * statistics.median(took)
+
+
+def new_threads() -> ThreadPoolExecutor:
+    """Threads for runs, one a core."""
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="calibrant-run")

@@ -19,8 +19,8 @@ FEW: Final = 50  # classes; numpy is faster from here on
 class Bound:
     """The buffers of one row of K classes, bound to a session once. Use it from one thread."""
 
-    def __init__(self, session: Any, k: int, width: int, *, takes_temperature: bool) -> None:
-        """For rows of `k` logits, in tensors of `width`; what is wider stays -inf."""
+    def __init__(self, session: Any, k: int, width: int, options: Any, *, takes_temperature: bool) -> None:
+        """For rows of `k` logits, in tensors of `width`, run with `options`; what is wider stays -inf."""
         logits = np.full((1, width), -np.inf, np.float32)
         temperature = np.ones((1, 1))
         probabilities = np.zeros((1, width), np.float32)
@@ -30,6 +30,7 @@ class Bound:
             bind(self.binding.bind_input, "temperature", temperature)
         bind(self.binding.bind_output, "probabilities", probabilities)
         self.session = session
+        self.options = options
         self.logits: Any = logits[0, :k].data
         self.temperature: Any = temperature[0].data
         self.answers: dict[str, NDArray[Any]] = {"probabilities": probabilities[:, :k]}
@@ -48,5 +49,5 @@ class Bound:
                 logits[i] = NEGATIVE_INFINITY
                 i = allowed.find(0, i + 1)
         self.temperature[0] = temperature if row.temperature is None else row.temperature
-        self.session.run_with_iobinding(self.binding)
+        self.session.run_with_iobinding(self.binding, self.options)
         return self.answers

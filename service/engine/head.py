@@ -15,6 +15,7 @@ from service.engine.probe import STEPS
 from service.engine.reading import read_signature
 from service.engine.refusal import ValueRefused, run_error
 from service.engine.rows import PACKET, Runnable
+from service.engine.runner import RUN_TIMEOUT
 from service.engine.session import PROVIDERS, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
 from service.engine.warm_up import JUST_BITS, warm_up
@@ -38,9 +39,11 @@ class Head:
         signature: what a request brings, and what can be asked of it.
         provider: `cpu` or `cuda`, where it really runs.
         tally: where its runs are counted.
+        stopped: why it was told to stop, else empty.
     """
 
     tally: Tally = SILENCE
+    stopped = ""
     has_refused = False
 
     def __init__(
@@ -122,8 +125,9 @@ class Head:
             if bound is None:
                 if len(self.bound) == MAX_BOUND:
                     self.bound.clear()
+                width = k + (-k % PACKET if self.widens else 0)
                 bound = self.bound[k] = Bound(
-                    self.short, k, k + (-k % PACKET if self.widens else 0), takes_temperature=self.takes_temperature
+                    self.short, k, width, self.run_options, takes_temperature=self.takes_temperature
                 )
             return bound.run(rows, self.temperature)
         except Exception as error:  # onnxruntime's exceptions share no root
@@ -131,6 +135,8 @@ class Head:
 
     def refuse(self, error: Exception) -> InvalidValue | RunFailed:
         """The error for a run that ONNX Runtime refused; the client's is logged once, as it can be repeated at will."""
+        if self.stopped:
+            return RunFailed(self.stopped, code=RUN_TIMEOUT)
         found = run_error(error, takes_inputs=self.signature.takes == "inputs", may_quote=not self.has_strings)
         if isinstance(found, ValueRefused) and self.warm and not self.has_refused:
             self.has_refused = True
@@ -158,6 +164,11 @@ class Head:
         """Those of a run of this size."""
         large = max([values.size for values in feed.values()]) > LARGE_RUN
         return self.large_run_options if large else self.run_options
+
+    def stop(self, why: str) -> None:
+        """Run no more; what runs ends before its next node, unless a node is what never ends."""
+        self.stopped = why
+        self.run_options.terminate = self.large_run_options.terminate = True
 
     def cost_s(self, n_numbers: int) -> float:
         """What a run over `n_numbers` input numbers is expected to take, seconds, as measured at warm-up."""

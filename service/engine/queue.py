@@ -15,8 +15,9 @@ from service.engine.answers import Batch, Share
 from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
 from service.engine.feed import build_feed
 from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
-from service.engine.runner import Arrays, Runner, batch_error, check_lengths, run_bits
-from service.errors import DeadlinePassed, InvalidValue, QueueFull
+from service.engine.runner import HEAD_STOPPED, RUN_TIMEOUT, Arrays, Runner, batch_error, check_lengths, run_bits
+from service.engine.watchdog import Watchdog
+from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
 from service.telemetry.observer import Observer
 
 clock = time.perf_counter
@@ -32,6 +33,7 @@ class Owner(Protocol):
 
     loop: asyncio.AbstractEventLoop
     threads: ThreadPoolExecutor
+    watchdog: Watchdog
     observer: Observer
     max_batch_rows: int
     max_wait_s: float
@@ -48,7 +50,18 @@ class Owner(Protocol):
 class Queue:
     """The entries that may share a batch, first come, first served; one batch of them runs at a time."""
 
-    __slots__ = ("batch", "flush_timer", "key", "max_rows", "n_waiting", "numbers_a_row", "owner", "runner", "waiting")
+    __slots__ = (
+        "batch",
+        "flush_timer",
+        "key",
+        "max_rows",
+        "n_waiting",
+        "numbers_a_row",
+        "owner",
+        "runner",
+        "running",
+        "waiting",
+    )
 
     def __init__(self, owner: Owner, key: Hashable, runner: Runner, numbers_a_row: int) -> None:
         self.owner = owner
@@ -59,6 +72,7 @@ class Queue:
         self.numbers_a_row = numbers_a_row
         self.max_rows = max(1, min(owner.max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))
         self.batch: list[Piece] = []
+        self.running: Future[Ran] | None = None  # of the batch, where it is in a thread
         if owner.max_wait_s:
             self.flush_timer: asyncio.Handle = owner.loop.call_later(owner.max_wait_s, self.flush)
         else:
@@ -146,9 +160,11 @@ class Queue:
             run = partial(run_bits, self.runner, bits)
             here = self.runner.cost_s(n_numbers) <= self.owner.inline_s
             if not (here and self.run_here(start, run, feed)):
-                work = run_apart if here else run_whole  # several runs would hold the loop
+                attempt = run_apart if here else run_whole  # several runs would hold the loop
                 spans = [(first, stop) for _, first, stop in self.batch]
-                self.owner.threads.submit(work, run, feed, spans).add_done_callback(partial(self.hand_back, start))
+                work = partial(attempt, run, feed, spans)
+                self.running = self.owner.threads.submit(self.owner.watchdog.run, self.runner, work)
+                self.running.add_done_callback(partial(self.hand_back, start))
                 return
         except Exception as error:
             self.fail(error)
@@ -156,10 +172,14 @@ class Queue:
 
     def run_here(self, start: float, run: Run, feed: Arrays) -> bool:
         """Run and deliver; false where ONNX Runtime refuses a value, and somebody must find out whose it is."""
+        watchdog = self.owner.watchdog
+        watchdog.on_loop = (self.runner,)
         try:
             arrays = run(feed)
         except ValueRefused:
             return False
+        finally:
+            watchdog.on_loop = None
         self.deliver(start, arrays, feed=feed)
         return True
 
@@ -169,8 +189,14 @@ class Queue:
             self.owner.loop.call_soon_threadsafe(self.finish, start, future)
 
     def finish(self, start: float, future: "Future[Ran]") -> None:
-        """On the loop again, after a run in a thread."""
+        """On the loop again, after a run in a thread, unless it was given up meanwhile."""
+        if future is not self.running:
+            return
+        self.running = None
         try:
+            if future.cancelled():  # it had not begun when its thread was given up
+                self.run()
+                return
             try:
                 self.deliver(start, *future.result())
             except Exception as error:
@@ -193,30 +219,24 @@ class Queue:
         check_lengths(arrays, n_rows)
         self.owner.observer.ran(self.runner, [entry.mark for entry, _, _ in self.batch], n_rows, now - start)
         single = n_rows == len(self.batch)
-        batch = Batch(arrays, of_single_rows=single, feed=feed if single else None)
-        at = 0
-        for i, (entry, first, stop) in enumerate(self.batch):
-            n = stop - first
-            entry.run_s += now - start
-            if first == 0:
-                entry.queue_s = start - entry.submitted
-            if entry.deadline < now:
-                entry.fail(DeadlinePassed(TOO_LATE))
-            elif i in refused:
-                entry.fail(refused[i])
-            elif entry.done is not None:
-                part = Share(batch, at, at + n)
-                if n == entry.rows.n:
-                    entry.answer(part)
-                else:
-                    entry.receive(part)
-            at += n
+        share_out(Batch(arrays, of_single_rows=single, feed=feed if single else None), self.batch, refused, start, now)
 
     def fail(self, error: Exception) -> None:
         """The batch could not be run: everybody in it hears of it, nobody else does."""
         answer = batch_error(error, len(self.batch))
         for entry, _, _ in self.batch:
             entry.fail(answer)
+
+    def give_up(self) -> None:
+        """The batch will not end: whoever is in it hears of it, whoever waits is refused, and nothing is left."""
+        for entry, _, _ in self.batch:
+            entry.fail(RunFailed(self.runner.stopped, code=RUN_TIMEOUT))
+        for entry in self.waiting:
+            entry.fail(NotReady(self.runner.stopped, code=HEAD_STOPPED))
+        self.flush_timer.cancel()
+        self.owner.n_waiting -= self.n_waiting
+        self.running = None
+        self.owner.forget(self)
 
     def go_on(self) -> None:
         """The batch is answered: run what has come meanwhile, after the loop had its turn, or go."""
@@ -225,6 +245,29 @@ class Queue:
             self.flush_timer = self.owner.loop.call_soon(self.flush)
         else:
             self.owner.forget(self)
+
+
+def share_out(
+    batch: Batch, pieces: Iterable[Piece], refused: Mapping[int, InvalidValue], start: float, now: float
+) -> None:
+    """Give each entry its share of a batch that ran from `start` to `now`; those that are `refused` hear why."""
+    at = 0
+    for i, (entry, first, stop) in enumerate(pieces):
+        n = stop - first
+        entry.run_s += now - start
+        if first == 0:
+            entry.queue_s = start - entry.submitted
+        if entry.deadline < now:
+            entry.fail(DeadlinePassed(TOO_LATE))
+        elif i in refused:
+            entry.fail(refused[i])
+        elif entry.done is not None:
+            part = Share(batch, at, at + n)
+            if n == entry.rows.n:
+                entry.answer(part)
+            else:
+                entry.receive(part)
+        at += n
 
 
 def check_deadline(queues: Iterable[Queue], timeout_s: float) -> None:

@@ -1,7 +1,7 @@
 """What a batch runs on, and what is wrong with a run."""
 
 import logging
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
@@ -11,12 +11,15 @@ from service.errors import AnsweredError, RunFailed
 logger = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
+RUN_TIMEOUT: Final = "run_timeout"  # the codes of the errors for a run that did not end, and for what comes after it
+HEAD_STOPPED: Final = "head_stopped"
 
 
 class Runner(Protocol):
     """What a batch runs on."""
 
     temperature: float
+    stopped: str  # why it was told to stop, else empty
 
     def run(self, feed: Arrays, bits: int, /) -> Arrays:
         """Name to `[N, ...]` for name to `[N, ...]`; may be called from several threads."""
@@ -26,6 +29,9 @@ class Runner(Protocol):
 
     def cost_s(self, n_numbers: int, /) -> float:
         """What a run over so many input numbers is expected to take, seconds."""
+
+    def stop(self, why: str, /) -> None:
+        """Run no more, and end what runs as far as that can be done; called from any thread."""
 
 
 def run_bits(runner: Runner, bits: int, feed: Arrays) -> Arrays:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S: Final = 75  # longer than the 60 s of the usual balancers, which then close first
 GRACE_S: Final = 30  # for what is in flight at shutdown
+RUN_S: Final = 20.0  # for a run at shutdown, so that its batch hears of it while there is somebody to hear it
+LAST_S: Final = 38.0  # for all of the shutdown; whoever waits for the process gives it 40 s, as the chart does
+EXIT_CODE: Final = 1
 
 
 def choose_protocol(settings: Settings) -> type[HttpToolsProtocol]:
@@ -42,9 +45,12 @@ def choose_protocol(settings: Settings) -> type[HttpToolsProtocol]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0."""
+    """uvicorn's server, but for what SIGTERM means: not ready at once, closed after `drain_delay_s`, exit code 0.
 
-    def __init__(self, service: Service) -> None:
+    With `owns_process`, whatever does not end does not keep the process from its end.
+    """
+
+    def __init__(self, service: Service, *, owns_process: bool = False) -> None:
         config = uvicorn.Config(
             service,
             http=choose_protocol(service.settings),
@@ -60,6 +66,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.service = service
+        self.owns_process = owns_process
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then freeze the long-lived objects out of garbage collection."""
@@ -72,6 +79,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and say when that is done."""
         logger.info("process %d stops, %d connections are open", os.getpid(), len(self.server_state.connections))
+        if self.service.batcher is not None:
+            self.service.batcher.watchdog.shorten(RUN_S)
         await super().shutdown(sockets)
         logger.info("process %d has stopped", os.getpid())
 
@@ -90,11 +99,31 @@ class Server(uvicorn.Server):
         """SIGTERM drains first; Ctrl-C, or a second SIGTERM, does not wait."""
         delay_s = self.service.settings.drain_delay_s
         wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
+        if self.owns_process and not self.service.draining:
+            in_background(delay_s * wait + LAST_S, end_process)
         self.service.draining = True
         logger.info("%s: the service drains for %g s", signal.Signals(number).name, delay_s if wait else 0)
         if wait:
-            timer = threading.Timer(delay_s, self.handle_exit, (number, frame))
-            timer.daemon = True  # a second signal may end the process before
-            timer.start()
+            in_background(delay_s, self.handle_exit, number, frame)
         else:
             self.handle_exit(number, frame)
+
+    def leave(self, code: int) -> None:
+        """End the process with this exit code where runs that never return would hold it; else do nothing."""
+        batcher = self.service.batcher
+        if batcher is not None and batcher.watchdog.in_threads:
+            logger.warning("process %d ends without %d runs that do not", os.getpid(), len(batcher.watchdog.in_threads))
+            os._exit(code)
+
+
+def in_background(delay_s: float, work: Callable[..., object], *arguments: object) -> None:
+    """Do it after `delay_s` unless the process has ended by then."""
+    timer = threading.Timer(delay_s, work, arguments)
+    timer.daemon = True
+    timer.start()
+
+
+def end_process() -> None:
+    """End the process, which was told to stop, and did not."""
+    logger.critical("process %d did not stop within %g s: it ends now", os.getpid(), LAST_S)
+    os._exit(EXIT_CODE)

@@ -46,6 +46,7 @@ def run_worker(settings: Settings, counts: Path, slot: int, ready: Any, listenin
     server.run(sockets=[listening[slot % len(listening)].dup()])
     if parent is not None and not parent.is_alive():
         shutil.rmtree(counts, ignore_errors=True)  # it can no longer do that itself
+    server.leave(0)
 
 
 def stop_with_parent(server: uvicorn.Server, parent: Any) -> None:
@@ -58,7 +59,7 @@ class WorkerServer(Server):
     """The server of the worker of `slot`; `listening` are the sockets of all, or one for all."""
 
     def __init__(self, service: Service, slot: int, listening: Sequence[socket.socket]) -> None:
-        super().__init__(service)
+        super().__init__(service, owns_process=True)
         self.listening = listening
         self.others = [other for other in range(len(listening)) if other != slot % len(listening)]
         self.taken_over: dict[int, asyncio.Server] = {}  # by the slot of the worker that does not listen

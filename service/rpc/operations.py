@@ -43,12 +43,12 @@ async def server_metadata(_: Serving, __: Any) -> dict[str, Any]:
 
 
 async def model_ready(state: Serving, asked: Any) -> dict[str, Any]:
-    """As /v2/models/.../ready; so is one that is not there."""
+    """As /v2/models/.../ready; not ready is an answer here, too, and so is a model that is not there."""
     try:
-        find(state, asked)
+        stopped = find(state, asked).head.stopped
     except NotFound:
         return {"ready": False}
-    return await server_ready(state, asked)
+    return {"ready": False} if stopped else await server_ready(state, asked)
 
 
 async def model_metadata(state: Serving, asked: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Totals:
     tallies: dict[Key, Tally] = field(default_factory=dict)
     n_waiting: int = 0
     n_dead_batchers: int = 0
+    stopped: dict[str, str] = field(default_factory=dict)
     pids: list[int] = field(default_factory=list)
 
     def merge(self, state: dict[str, Any], pid: int) -> Self:
@@ -39,6 +40,7 @@ class Totals:
             self.pids.append(pid)
             self.n_waiting += state["n_waiting"]
             self.n_dead_batchers += state["dead"]
+            self.stopped |= state["stopped"]
         return self
 
 
@@ -51,6 +53,7 @@ class Telemetry(Nobody):
         self.tallies: dict[Key, Tally] = {NO_MODEL: self.nowhere}
         self.depth: Callable[[], int] = int
         self.dead: Callable[[], bool] = bool
+        self.stopped: Callable[[], dict[str, str]] = dict  # `MODEL/VERSION` to why its head was taken out of service
         self.timer: asyncio.TimerHandle | None = None
 
     def of(self, name: str, version: str) -> Tally:
@@ -116,6 +119,7 @@ class Telemetry(Nobody):
             "tallies": [[*key, tally.state()] for key, tally in list(self.tallies.items())],
             "n_waiting": self.depth(),
             "dead": self.dead(),
+            "stopped": self.stopped(),
         }
 
     def publish(self) -> None:

@@ -39,6 +39,7 @@ class Instant:
     """A runner that has its answer already, so that only the way there and back is timed."""
 
     temperature = 1.0
+    stopped = ""
 
     def __init__(self, n: int, k: int) -> None:
         self.answer = np.zeros((n, k), np.float32)
@@ -54,6 +55,9 @@ class Instant:
     def run_alone(self, rows: Runnable, bits: int) -> dict[str, Any]:
         """As many rows as came."""
         return {"probabilities": self.answer[: rows.n]}
+
+    def stop(self, why: str) -> None:
+        """Nothing runs for long."""
 
 
 def cost_us(work: Callable[[], object], budget_s: float) -> float:

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 SHIPPED: Final = ROOT / "models/softmax/1/model.onnx"
 FITTED: Final = ROOT / "models/digits/1/model.onnx"
 FLOAT: Final = TensorProto.FLOAT
+TRAP: Final = 1000.0
 
 
 def save(path: Path, nodes: list[Any], initializers: list[Any] | None = None, opset: Any = ()) -> None:
@@ -52,8 +53,8 @@ def softmax(source: str = "logits") -> Any:
     return helper.make_node("Softmax", [source], ["probabilities"])
 
 
-def endless(path: Path) -> None:
-    """A loop whose condition stays true."""
+def loop(condition: str) -> Any:
+    """A loop from `logits` to `poisoned` that never ends where the condition is true."""
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x"], ["x_out"])],
         "body",
@@ -67,8 +68,22 @@ def endless(path: Path) -> None:
             helper.make_tensor_value_info("x_out", FLOAT, None),
         ],
     )
-    true = numpy_helper.from_array(np.array(True), "true")
-    poison(path, [helper.make_node("Loop", ["", "true", "logits"], ["poisoned"], body=body)], [true])
+    return helper.make_node("Loop", ["", condition, "logits"], ["poisoned"], body=body)
+
+
+def endless(path: Path) -> None:
+    """A loop whose condition stays true."""
+    poison(path, [loop("true")], [numpy_helper.from_array(np.array(True), "true")])
+
+
+def trap(path: Path) -> None:
+    """A head that is what it was, until a logit above `TRAP` comes: then its run never ends."""
+    nodes = [
+        helper.make_node("ReduceMax", ["logits"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "bound"], ["trapped"]),
+        loop("trapped"),
+    ]
+    poison(path, nodes, [numpy_helper.from_array(np.array(TRAP, np.float32), "bound")])
 
 
 def bomb(path: Path) -> None:

@@ -22,6 +22,7 @@ class Fake:
     """A runner that answers twice each logit, plus the temperature, and writes down what it was asked."""
 
     temperature = 7.0
+    stopped = ""
 
     def __init__(self) -> None:
         self.feeds: list[dict[str, Any]] = []
@@ -50,6 +51,10 @@ class Fake:
     def run_alone(self, rows: Runnable, bits: int) -> dict[str, Any]:
         """As any run."""
         return self.run(build_feed([rows], self.temperature), bits)
+
+    def stop(self, why: str) -> None:
+        """Nothing that runs ends of it, as a node that never returns."""
+        self.stopped = why
 
     @property
     def sizes(self) -> list[int]:
@@ -83,7 +88,7 @@ class Held(Fake):
 class Client:
     """Submits rows, and keeps what comes back, in order."""
 
-    def __init__(self, batcher: Batcher, runner: Fake) -> None:
+    def __init__(self, batcher: Batcher, runner: Any) -> None:
         self.batcher = batcher
         self.runner = runner
         self.answered: list[Entry] = []

@@ -12,7 +12,7 @@ from service.errors import InvalidValue, NotReady
 from service.readiness import State, check_ready
 from service.repository import Model
 from service.settings import Settings
-from service.telemetry.counts import Telemetry, Totals
+from service.telemetry.counts import Totals
 from service.transports.gate import Gate
 
 EXTENSIONS = [
@@ -30,7 +30,6 @@ class Serving(State, Protocol):
     """What of the running service these answers are made of."""
 
     settings: Settings
-    telemetry: Telemetry
     gate: Gate
 
 
@@ -126,9 +125,10 @@ def statistics_of(state: Serving, every: list[Model]) -> Statistics:
 
 def index_of(state: Serving, *, only_ready: bool) -> list[IndexLine]:
     lines = [
-        IndexLine(name=model.name, version=model.version, state="READY")
+        IndexLine(name=model.name, version=model.version, state="READY" if not why else "UNAVAILABLE", reason=why)
         for versions in state.repository.models.values()
         for model in versions.values()
+        if not ((why := model.head.stopped) and only_ready)
     ]
     if only_ready:
         return lines

@@ -108,7 +108,7 @@ def models(state: Serving) -> APIRouter:
     @router.get("/{model}/versions/{version}/ready", summary="Is a version ready?", responses=UNREADY)
     async def model_ready(model: str, version: str | None = None) -> ModelReady:
         found = state.repository.find(model, version)
-        check_ready(state)
+        check_ready(state, found.head)
         return ModelReady(name=found.name)
 
     @router.get("/{model}/config", summary="A model's configuration, as Triton has it")
