@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.test_kubernetes import arguments, yaml  # noqa: F401 - a fixture
+from tests.deploy.test_pods import arguments
 from tests.processes import calibrant, serve
 
 FOLDER = ROOT / "deploy" / "kserve"
@@ -36,7 +36,7 @@ def ask(pytestconfig: pytest.Config) -> Ask:
 
 
 @pytest.fixture(scope="session")
-def objects(yaml: ModuleType) -> dict[str, Any]:  # noqa: F811
+def objects(yaml: ModuleType) -> dict[str, Any]:
     """The objects, by kind."""
     return {one["kind"]: one for one in (yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yaml"))}
 
