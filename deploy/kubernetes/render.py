@@ -1,5 +1,6 @@
 """Write the chart's manifests, with its default values, beside this file: `make manifests`."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -7,6 +8,8 @@ from helm_python import Chart
 
 HERE: Final = Path(__file__).parent
 CHART: Final = HERE.parent / "helm" / "calibrant"
+# helm looks up how many pods there are; a number in a file would undo at each `kubectl apply` what the autoscaler did
+SCALED: Final = re.compile(r"\n  # as many as run now:.*\n  replicas: \d+")
 NOTE: Final = "# Rendered from deploy/helm/calibrant by `make manifests`; what is changed here is lost.\n"
 
 
@@ -14,7 +17,7 @@ def manifests(values: dict[str, Any] | None = None, name: str = "calibrant") -> 
     """What `helm template` makes of the chart, by file name, without the notes and the test."""
     with Chart.load(CHART) as chart:
         rendered = chart.render(values, name=name, namespace="default")
-    templates = {Path(path): text.strip() for path, text in rendered.items()}
+    templates = {Path(path): SCALED.sub("", text.strip()) for path, text in rendered.items()}
     return {
         path.name: f"{text}\n"
         for path, text in sorted(templates.items())

@@ -41,6 +41,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "everything": {
         "autoscaling": {"queueRows": {"enabled": True}},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "apiKeys": {"secretName": "keys"},
         "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
         "networkPolicy": {
@@ -147,3 +148,8 @@ def manifests(render: ModuleType, yaml: ModuleType, variants: Mapping[str, Any])
 def pod(objects: Mapping[str, Any]) -> Any:
     """The pod of a Deployment."""
     return objects["Deployment"]["spec"]["template"]["spec"]
+
+
+def variables(objects: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a pod that have their values in it."""
+    return {one["name"]: one["value"] for one in pod(objects)["containers"][0].get("env", []) if "value" in one}

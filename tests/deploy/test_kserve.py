@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.deploy.test_pods import arguments
+from tests.deploy.test_pods import arguments, longest_hang_s
 from tests.processes import calibrant, serve
 
 FOLDER = ROOT / "deploy" / "kserve"
@@ -82,6 +82,14 @@ def given(objects: dict[str, Any], models: Path) -> list[str]:
     [container] = objects["ServingRuntime"]["spec"]["containers"]
     options = arguments(container, host="127.0.0.1", port=0, models=models)
     return [str(option).replace("{{.Name}}", objects["InferenceService"]["metadata"]["name"]) for option in options]
+
+
+def test_a_process_that_has_stopped_is_ended_as_one_of_the_chart_and_a_failed_start_read_alike(
+    objects: dict[str, Any],
+) -> None:
+    [container] = objects["ServingRuntime"]["spec"]["containers"]
+    assert longest_hang_s(container) <= 25
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
 @pytest.mark.parametrize("place", ["model.onnx", "1/model.onnx", "digits/1/model.onnx"])

@@ -16,7 +16,7 @@ from service.process.server import GRACE_S
 from service.repository import Repository
 from service.settings import Settings
 from tests.conftest import ROOT, serving
-from tests.deploy.conftest import CHART, OWN, Manifests, pod
+from tests.deploy.conftest import CHART, OWN, Manifests, pod, variables
 from tests.heads_made import head
 from tests.processes import calibrant, serve
 from tests.rpc.calls import Caller
@@ -33,29 +33,54 @@ def test_a_setting_arrives_as_it_was_given(manifests: Manifests, monkeypatch: py
         "provider": "auto",
     }
     objects = manifests(settings=given)
-    for name, value in objects["ConfigMap"]["data"].items():
+    for name, value in variables(objects).items():
         monkeypatch.setenv(name, value)
     assert Settings().model_dump(exclude=OWN) == defaults | given
-    assert pod(objects)["containers"][0]["envFrom"] == [{"configMapRef": {"name": "calibrant"}}]
 
 
-def test_other_settings_make_other_pods(manifests: Manifests) -> None:
-    def checksum(**settings: Any) -> str:
-        template = manifests(settings=settings)["Deployment"]["spec"]["template"]
-        return str(template["metadata"]["annotations"]["checksum/settings"])
-
-    assert checksum() == checksum(drain_delay_s=10)
-    assert checksum() != checksum(drain_delay_s=11)
+def test_other_settings_make_other_pods_and_leave_the_old_ones_theirs(manifests: Manifests) -> None:
+    assert manifests(settings={"drain_delay_s": 10}) == manifests()
+    objects = manifests(settings={"drain_delay_s": 11})
+    assert objects["Deployment"]["spec"]["template"] != manifests()["Deployment"]["spec"]["template"]
+    assert "envFrom" not in pod(objects)["containers"][0]
+    assert "ConfigMap" not in objects
 
 
 def test_the_drain_fits_between_the_probes_and_the_end(manifests: Manifests) -> None:
     for variant in ("default", "gpu", "everything"):
         objects = manifests(variant)
-        drain_delay_s = float(objects["ConfigMap"]["data"]["CALIBRANT_DRAIN_DELAY_S"])
+        drain_delay_s = float(variables(objects)["CALIBRANT_DRAIN_DELAY_S"])
         assert pod(objects)["terminationGracePeriodSeconds"] >= drain_delay_s + GRACE_S + 5
     readiness = pod(manifests())["containers"][0]["readinessProbe"]
     assert readiness["failureThreshold"] * readiness["periodSeconds"] + readiness["timeoutSeconds"] < 10
-    assert manifests()["ConfigMap"]["data"]["CALIBRANT_DRAIN_DELAY_S"] == "10"
+    assert variables(manifests())["CALIBRANT_DRAIN_DELAY_S"] == "10"
+
+
+def longest_hang_s(container: Mapping[str, Any]) -> int:
+    """Seconds from the moment that a process stops, right after a probe, to SIGKILL: SIGTERM does nothing to it."""
+    probe = container["livenessProbe"]
+    assert probe["timeoutSeconds"] <= probe["periodSeconds"]  # else one probe would wait for the one before
+    to_fail = probe["failureThreshold"] * probe["periodSeconds"] + probe["timeoutSeconds"]
+    return int(to_fail + probe["terminationGracePeriodSeconds"])
+
+
+def test_a_process_that_has_stopped_is_ended_and_started_again_within_30_s(manifests: Manifests) -> None:
+    container = pod(manifests())["containers"][0]
+    assert longest_hang_s(container) <= 25
+    assert container["startupProbe"]["terminationGracePeriodSeconds"] == 5
+
+
+def test_a_start_that_fails_leaves_its_sentence_where_kubectl_describe_reads_it(
+    helm: ModuleType, yaml: ModuleType, manifests: Manifests, tmp_path: Path
+) -> None:
+    rendered = helm.Chart.load(CHART).render(None, name="calibrant", namespace="default")
+    test_pod = yaml.safe_load(rendered["calibrant/templates/tests/predict.yaml"])["spec"]
+    containers = [pod(manifests())["containers"][0], test_pod["containers"][0]]
+    assert [one["terminationMessagePolicy"] for one in containers] == ["FallbackToLogsOnError"] * 2
+    given = arguments(containers[0], host="127.0.0.1", port=0, models=tmp_path)
+    done = calibrant("serve", *given, **variables(manifests()))
+    assert done.returncode == 3
+    assert "has no NAME/VERSION/model.onnx" in (done.stdout + done.stderr)[-2048:]  # as much as kubelet keeps
 
 
 def arguments(container: Mapping[str, Any], **instead: object) -> list[object]:
@@ -74,7 +99,7 @@ def test_a_server_started_as_the_pod_starts_it_passes_the_probes_and_drains(mani
     given = arguments(container, host="127.0.0.1", port=0, models=ROOT / "models")
     probes = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "readiness", "liveness")]
     keys = {"CALIBRANT_API_KEYS": "secret"}  # which probes do not have
-    with serve(*given, **objects["ConfigMap"]["data"], **keys) as process:
+    with serve(*given, **variables(objects), **keys) as process:
         assert [process.client.get(path).status_code for path in probes] == [200, 200, 200]
         assert process.client.get("/v1/models").status_code == 401
         process.popen.send_signal(signal.SIGTERM)
@@ -133,10 +158,7 @@ def test_the_keys_of_a_config_map_become_models(manifests: Manifests, tmp_path: 
 
 
 def test_a_pod_with_a_volume_looks_for_changes_itself(manifests: Manifests) -> None:
-    container = pod(manifests("volume"))["containers"][0]
-    assert container["env"] == [
-        {"name": "WATCHFILES_FORCE_POLLING", "value": "true"},
-        {"name": "WATCHFILES_POLL_DELAY_MS", "value": "5000"},
-    ]
+    polling = {"WATCHFILES_FORCE_POLLING": "true", "WATCHFILES_POLL_DELAY_MS": "5000"}
+    assert polling.items() <= variables(manifests("volume")).items()
     claim = {"source": "persistentVolumeClaim", "persistentVolumeClaim": {"claimName": "heads", "poll_ms": 0}}
-    assert "env" not in pod(manifests(models=claim))["containers"][0]
+    assert not polling.keys() & variables(manifests(models=claim)).keys()

@@ -20,10 +20,3 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- define "calibrant.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ .Values.image.tagSuffix }}
 {{- end }}
-
-{{/* The settings as environment: toJson, as large numbers would come out as 3.3e+07 otherwise. */}}
-{{- define "calibrant.settings" -}}
-{{- range $name, $value := .Values.settings }}
-CALIBRANT_{{ $name | upper }}: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
-{{- end }}
-{{- end }}
