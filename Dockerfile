@@ -53,6 +53,8 @@ ENV PATH=/opt/calibrant/bin:$PATH \
     TMPDIR=/dev/shm
 COPY --from=environment /usr/bin/tini-static /usr/bin/tini
 COPY --from=build /build/models /models
+# a volume that is mounted there for --journal is its user's
+RUN install --directory --owner=65532 --group=65532 --mode=700 /journal
 EXPOSE 8000
 # bash speaks TCP, and is there twenty times as fast as Python
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s CMD ["bash", "-c", \

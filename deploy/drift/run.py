@@ -31,7 +31,7 @@ def main() -> int:
     """Start the server, play, and leave nothing behind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8000, help="of the server (default: %(default)s)")
-    parser.add_argument("--scans", type=int, default=30, help="that come in a step (default: %(default)s)")
+    parser.add_argument("--scans", type=int, default=40, help="that come in a step (default: %(default)s)")
     parser.add_argument("--step-s", type=float, default=1.0, help="seconds of a step, at least (default: %(default)g)")
     given = parser.parse_args()
     url = f"http://127.0.0.1:{given.port}"

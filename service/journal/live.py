@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 LOCK: Final = "live.lock"
 STORE: Final = "store.sqlite"
 PAUSE_S: Final = 0.1  # between two looks at the segments
-SEGMENTS_S: Final = 5.0  # a segment that is finished says nothing
+SEGMENTS_S: Final = 5.0  # a segment that is finished says nothing, nor does a host that shares the store
 RESTING_S: Final = 60.0
 AWAY_S: Final = 1.0  # until a store that was away is tried again
 PUBLISH_S: Final = 1.0
@@ -101,7 +101,8 @@ class Live:
                 if last:
                     break
                 await asyncio.sleep(PAUSE_S)
-                resting = RESTING_S if not find_segments(self.folder / SEGMENTS) else SEGMENTS_S
+                waits = self.store.db.shared or find_segments(self.folder / SEGMENTS)
+                resting = SEGMENTS_S if waits else RESTING_S
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PUBLISH_S if self.stale else resting):
                         await self.woken.wait()
@@ -127,6 +128,7 @@ class Live:
         self.woken.clear()
         if self.stopping:
             self.woken.set()
+        self.stale |= self.store.db.shared  # others may have counted
         for _ in self.ingest.read():
             self.stale = True
             await asyncio.sleep(0)  # a label may be waiting
@@ -147,7 +149,6 @@ class Live:
 
     def sweep(self, now_ns: int) -> None:
         """Try labels that wait again, give up on old ones, and forget the days that are over."""
-        self.stale |= self.store.db.shared  # others may have counted
         with self.ledger.transaction():
             self.ledger.rejoin(None, now_ns)
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):

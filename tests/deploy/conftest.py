@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 Tool = Callable[..., str]
 Manifests = Callable[..., dict[str, Any]]
 CHART = ROOT / "deploy" / "helm" / "calibrant"
-OWN = {"host", "port", "grpc", "models", "api_keys"}  # settings that the chart gives itself
+OWN = {"host", "port", "grpc", "models", "api_keys", "journal", "journal_store"}  # settings that the chart gives itself
 PLAIN = {"autoscaling": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
 VALUES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -38,11 +38,13 @@ VALUES: dict[str, dict[str, Any]] = {
         }
     },
     "grpc": {"service": {"grpcPort": 9000}},
+    "journal": {"journal": {"store": {"secretName": "journal"}}},
     "everything": {
         "autoscaling": {"queueRows": {"enabled": True}},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
         "apiKeys": {"secretName": "keys"},
+        "journal": {"store": {"secretName": "journal", "secretKey": "address", "port": 6432}, "sizeLimit": "4Gi"},
         "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
         "networkPolicy": {
             "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}],

@@ -7,22 +7,28 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from service.settings import Settings
 from tests.conftest import ROOT
 from tests.deploy.conftest import Engine, Tool
 from tests.deploy.queries import Prometheus, filled, panels
 
 DEPLOY = ROOT / "deploy"
-FILE = DEPLOY / "compose.yaml"
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
+FILE, WITH_JOURNAL = DEPLOY / "compose.yaml", DEPLOY / "compose.journal.yaml"
+ADDED: dict[str, Any] = yaml.safe_load(WITH_JOURNAL.read_text())
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"] | {
+    "postgres": ADDED["services"]["postgres"]
+}
 EVERY_SERVICE = pytest.mark.parametrize("name", SERVICES)
 
 
-def test_the_file_is_right_by_the_schema(tool: Tool) -> None:
-    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(FILE)]
+@pytest.mark.parametrize("file", [FILE, WITH_JOURNAL], ids=lambda file: file.name)
+def test_the_file_is_right_by_the_schema(file: Path, tool: Tool) -> None:
+    command = [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -40,7 +46,7 @@ def test_every_service_is_hardened_and_bounded(name: str) -> None:
 def test_every_service_is_built_here_or_has_a_version_and_a_health_check(name: str) -> None:
     service = SERVICES[name]
     if "build" not in service:
-        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-bookworm)?$", service["image"])
         assert service["healthcheck"]["test"][0] == "CMD"
 
 
@@ -49,6 +55,20 @@ def test_every_file_that_is_mounted_is_there(name: str) -> None:
     for volume in SERVICES[name].get("volumes", ()):
         source = volume.split(":")[0]
         assert not source.startswith(".") or (DEPLOY / source).exists(), source
+
+
+def test_the_journal_lies_on_a_volume_and_its_store_is_the_service_beside_it() -> None:
+    service, store = ADDED["services"]["calibrant"], ADDED["services"]["postgres"]
+    given = service["environment"]
+    settings = {name: value for name, value in given.items() if name.startswith("CALIBRANT_")}
+    read = Settings(**{name.removeprefix("CALIBRANT_").lower(): value for name, value in settings.items()})
+    address = urlsplit(read.journal_store)
+    assert (address.hostname, address.username) == ("postgres", store["environment"]["POSTGRES_USER"])
+    assert given["PGPASSWORD"] == store["environment"]["POSTGRES_PASSWORD"]
+    assert service["volumes"] == [f"journal:{read.journal}"]
+    assert f"--mode=700 {read.journal}" in (ROOT / "Dockerfile").read_text()  # a new volume is the user's, as that is
+    assert {volume.split(":")[0] for one in (service, store) for volume in one["volumes"]} == ADDED["volumes"].keys()
+    assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
 
 
 class Stack:
@@ -80,8 +100,10 @@ def stack(engine: Engine) -> Iterator[Stack]:
 
 
 @pytest.mark.online
-def test_the_file_is_right_by_the_engine(engine: Engine) -> None:
+def test_the_files_are_right_by_the_engine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine("compose", "--file", FILE, "--profile", "load", "config", "--quiet")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "secret")
+    engine("compose", "--file", FILE, "--file", WITH_JOURNAL, "config", "--quiet")
 
 
 @pytest.mark.online

@@ -75,6 +75,8 @@ def test_kustomize_takes_the_rendered_folder(tool: Tool, yaml: ModuleType, manif
             {"models": {"configMap": {"items": [{"key": "k", "path": "softmax/model.onnx"}]}}},
             "'/models/configMap/items/0/path': 'softmax/model.onnx' does not match pattern",
         ),
+        ({"settings": {"journal": "/journal"}}, "additional properties 'journal' not allowed"),
+        ({"journal": {"store": {"port": "5432"}}}, "'/journal/store/port': got string, want integer"),
         ({"service": {"port": 70000}}, "'/service/port': maximum: got 70,000, want 65,535"),
     ],
 )
