@@ -53,23 +53,50 @@ def is_ready(state: State) -> bool:
 STARTING: Final = 0
 READY: Final = 1
 STOPPED: Final = 2  # after it was ready
+MAX_MISSED: Final = 20  # looks, ten a second
+
+
+class Pulse:
+    """Which processes go on: each adds to a number of its own, and is looked at again and again.
+
+    Looks are counted and no seconds, so that nobody is called silent by a process that stood still itself.
+    """
+
+    def __init__(self, beats: MutableSequence[int]) -> None:
+        self.beats = beats
+        self.last = list(beats)
+        self.missed = [0] * len(beats)
+
+    def look(self) -> None:
+        """See who has gone on since the last look; the others have missed one more."""
+        now = list(self.beats)
+        self.missed = [(n + 1) * (beat == before) for n, beat, before in zip(self.missed, now, self.last, strict=True)]
+        self.last = now
 
 
 class Readiness:
     """A byte for each process behind the port: starting, ready or stopped. One process has one of its own."""
 
-    def __init__(self, ready: MutableSequence[int] | None = None, slot: int = 0) -> None:
+    def __init__(
+        self, ready: MutableSequence[int] | None = None, slot: int = 0, beats: MutableSequence[int] | None = None
+    ) -> None:
         self.ready = [STARTING] if ready is None else ready
         self.slot = slot
+        self.pulse = Pulse([0] * len(self.ready) if beats is None else beats)
 
     def __call__(self) -> bool:
         """Whether all are ready."""
-        return all(state == READY for state in self.ready)
+        return all(self.is_ready(slot) for slot in range(len(self.ready)))
 
     def is_ready(self, slot: int) -> bool:
-        """Whether the process of this slot is."""
-        return self.ready[slot] == READY
+        """Whether the process of this slot is, and goes on."""
+        return self.ready[slot] == READY and self.pulse.missed[slot] < MAX_MISSED
 
     def set(self, ready: bool) -> None:
         """Say it of this process."""
         self.ready[self.slot] = READY if ready else STOPPED
+
+    def beat(self) -> None:
+        """Say that this process goes on, and look at the others; called at every tick of its loop."""
+        self.pulse.beats[self.slot] += 1
+        self.pulse.look()

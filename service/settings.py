@@ -35,6 +35,12 @@ class Settings(BaseSettings):
     )
     default_model: str = Field("softmax", description="the model behind /v1/predict")
     workers: int = Field(1, ge=1, le=1024, description="processes that share the port, each with all heads")
+    worker_timeout_s: float = Field(
+        30.0,
+        ge=0,
+        le=3600,
+        description="seconds that one of several workers may stand still before another takes its place; 0 any number",
+    )
     provider: Literal["cpu", "cuda", "auto"] = Field(
         "cpu", description="where heads run; auto takes cuda where it works and says so"
     )

@@ -44,7 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
         if settings.workers > 1:
             del service  # the parent serves nothing
             with TemporaryDirectory(prefix="calibrant-") as counts:
-                return Workers(settings.workers, partial(run_worker, settings, Path(counts)), listening).run()
+                return Workers(
+                    settings.workers,
+                    partial(run_worker, settings, Path(counts)),
+                    listening,
+                    timeout_s=settings.worker_timeout_s,
+                    drain_delay_s=settings.drain_delay_s,
+                ).run()
         server = Server(service, owns_process=True)
         server.run(sockets=listening)
         code = 0 if server.started else CannotStart.exit_code

@@ -1,7 +1,7 @@
 """One of several workers: what it does in its process, from its start to its end.
 
-Each listens on a socket of its own, and all hold all: where a worker does not listen, because it starts, stops or is
-dead, the others take the connections that wait at its socket, so that none is lost.
+Each listens on a socket of its own, and all hold all: where a worker does not listen, because it starts, stops, is dead
+or stands still, the others take the connections that wait at its socket, so that none is lost.
 """
 
 import asyncio
@@ -31,11 +31,13 @@ logger = logging.getLogger(__name__)
 SETTLE_S: Final = 0.1  # in which a connection that was taken last brings its request
 
 
-def run_worker(settings: Settings, counts: Path, slot: int, ready: Any, listening: Sequence[socket.socket]) -> None:
+def run_worker(
+    settings: Settings, counts: Path, slot: int, ready: Any, beats: Any, listening: Sequence[socket.socket]
+) -> None:
     """One of several workers, that of `slot`."""
     logs.configure(settings.log_level, settings.log_format)
     try:
-        service = create_app(settings, Readiness(ready, slot), counts, replaces=True)
+        service = create_app(settings, Readiness(ready, slot, beats), counts, replaces=True)
     except CommandError as error:
         logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
         sys.exit(error.exit_code)
@@ -66,6 +68,7 @@ class WorkerServer(Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Every tenth of a second: take over what nobody listens to, and leave it to who is back."""
+        self.service.readiness.beat()
         for slot in self.others:
             if self.service.readiness.is_ready(slot):
                 if slot in self.taken_over:

@@ -1,7 +1,8 @@
 """Several processes behind one port: the parent starts them, replaces one that dies, and stops them all.
 
-All hold the sockets of all, or the one, and a byte each that says whether they are ready, so that any of them can
-answer for all in `/readyz`, and take over for one that is not. Nothing here knows what a worker does.
+All hold the sockets of all, or the one, a byte each that says whether they are ready, and a number each that grows as
+long as they go on, so that any of them can answer for all in `/readyz`, and take over for one that is not. One that
+stands still is killed, and replaced as any other that dies. Nothing here knows what a worker does.
 """
 
 import logging
@@ -9,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -16,22 +18,38 @@ from types import FrameType
 from typing import Any, Final
 
 from service.errors import CannotStart
-from service.readiness import READY, STARTING
+from service.readiness import READY, STARTING, Pulse
 
 logger = logging.getLogger(__name__)
 
 SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads and locks half way
 
-Work = Callable[[int, Any, Sequence[socket.socket]], None]  # slot, bytes, sockets; returns when it was told to stop
+LOOK_S: Final = 1.0
+SILENT_STOP_S: Final = 10.0  # for a worker to begin to stop
+LAST_S: Final = 40.0  # for all of them to end; they end themselves before
+
+Work = Callable[[int, Any, Any, Sequence[socket.socket]], None]  # slot, bytes, numbers, sockets; returns when told
 
 
 class Workers:
     """The processes, and the only place that knows which of them live."""
 
-    def __init__(self, n: int, work: Work, listening: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        n: int,
+        work: Work,
+        listening: Sequence[socket.socket],
+        *,
+        timeout_s: float = 0.0,
+        drain_delay_s: float = 0.0,
+    ) -> None:
+        """`n` processes that do `work`; one that stands still for `timeout_s` is replaced, 0 lets it stand."""
         self.work = work
+        self.timeout_s = timeout_s or float("inf")
+        self.drain_delay_s = drain_delay_s
         self.listening = listening
         self.ready = SPAWN.RawArray("b", n)
+        self.pulse = Pulse(SPAWN.RawArray("L", n))
         self.processes: list[SpawnProcess] = []
         self.stopping = False
 
@@ -52,20 +70,41 @@ class Workers:
         for slot in range(len(self.ready)):
             self.processes.append(self.start(slot))
         while not self.stopping:
-            died = wait([waker, *(process.sentinel for process in self.processes)])
+            died = self.look([waker, *(process.sentinel for process in self.processes)])
             for slot, process in enumerate(self.processes):
                 if process.sentinel in died and not self.stopping:
                     self.replace(slot)
         for listening in self.listening:  # the workers hold them until they stop listening
             listening.close()
+        self.timeout_s = min(self.timeout_s, SILENT_STOP_S)
+        end = time.monotonic() + self.drain_delay_s + LAST_S
+        while alive := [process for process in self.processes if process.is_alive()]:
+            self.look([process.sentinel for process in alive])
+            for process in alive if time.monotonic() > end else ():
+                process.kill()
         for slot, process in enumerate(self.processes):
             process.join()
             logger.info("worker %d (pid %s) ended with exit code %s", slot, process.pid, process.exitcode)
         return 0
 
+    def look(self, waited_for: list[Any]) -> list[Any]:
+        """What is ready of what is waited for, a second at most; without, kill who stands still."""
+        ready = wait(waited_for, LOOK_S)
+        if not ready:
+            self.pulse.look()
+            for slot, process in enumerate(self.processes):
+                if self.ready[slot] != READY:
+                    self.pulse.missed[slot] = 0
+                silent_s = LOOK_S * self.pulse.missed[slot]
+                if silent_s >= self.timeout_s:
+                    logger.error("worker %d (pid %s) stands still for %g s, it is killed", slot, process.pid, silent_s)
+                    process.kill()
+        return ready
+
     def start(self, slot: int) -> SpawnProcess:
         """A worker in its slot."""
-        process = SPAWN.Process(target=self.work, args=(slot, self.ready, self.listening), name=f"worker-{slot}")
+        arguments = (slot, self.ready, self.pulse.beats, self.listening)
+        process = SPAWN.Process(target=self.work, args=arguments, name=f"worker-{slot}")
         process.start()
         logger.info("worker %d (pid %s) starts", slot, process.pid)
         return process

@@ -25,12 +25,13 @@ from tests.processes import environment
 class Command:
     """`calibrant serve --workers N`, running."""
 
-    def __init__(self, models: Path, log: Path, workers: int = 2) -> None:
+    def __init__(self, models: Path, log: Path, workers: int = 2, *options: object) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = log
         arguments = ["serve", "--workers", str(workers), "--port", str(self.port), "--models", str(models)]
+        arguments += map(str, options)
         with log.open("w") as stderr:
             command = [sys.executable, "-m", "service", *arguments]
             self.process = subprocess.Popen(command, cwd=ROOT, stderr=stderr, stdout=subprocess.DEVNULL)
@@ -87,11 +88,32 @@ def test_a_dead_worker_is_replaced_and_not_ready_says_so_meanwhile(command: Comm
     assert re.search(rf"worker \d \(pid {victim}\) ended with exit code -9", command.log.read_text())
 
 
+def test_a_worker_that_stands_still_is_replaced(tmp_path: Path) -> None:
+    command = Command(ROOT / "models", tmp_path / "log", 2, "--worker-timeout-s", 5)
+    try:
+        victim = command.workers().pop()
+        os.kill(victim, signal.SIGSTOP)
+        until(lambda: not alive(victim) and len(command.workers()) == 2)
+        until(lambda: command.status("/readyz") == 200)
+        assert re.search(rf"worker \d \(pid {victim}\) stands still for 5 s, it is killed", command.log.read_text())
+    finally:
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(30) == 0
+
+
+def test_a_worker_that_stands_still_does_not_keep_the_service_from_its_end(command: Command) -> None:
+    victim = command.workers().pop()
+    os.kill(victim, signal.SIGSTOP)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(30) == 0
+    assert not alive(victim)
+
+
 BROKEN = """
 import socket, sys
 from service.process.workers import Workers
 from service.readiness import READY, STOPPED
-def work(slot, ready, listening):
+def work(slot, ready, beats, listening):
     sys.exit(7)
 if __name__ == "__main__":
     Workers(2, work, [socket.socket()]).run()
@@ -150,7 +172,7 @@ def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_lo
         assert command.process.wait(30) == 0
 
 
-def ignore(slot: int, ready: Any, listening: Sequence[socket.socket]) -> None:
+def ignore(slot: int, ready: Any, beats: Any, listening: Sequence[socket.socket]) -> None:
     """The work of a worker that is never started."""
 
 
