@@ -12,7 +12,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from service.codec.infer.header import InferHeader, check_header
+from service.codec.infer.header import InferHeader, check_header, shape_of
 from service.codec.simd import PARSERS, booleans_fast, count_lists
 from service.errors import InvalidValue
 
@@ -58,11 +58,12 @@ class Reader:
             given["data"] = self.data(item["data"], given["datatype"], given["shape"])
         return given
 
-    def data(self, value: Any, datatype: str, shape: list[int]) -> Any:
+    def data(self, value: Any, datatype: str, shape: Any) -> Any:
         """float64 or bool, flat, as many as the shape has; plain lists for other datatypes."""
         if datatype not in FLOATS and datatype != "BOOL":
             return self.plain(value)
-        n, k, rank = 1, math.prod(shape), 0
+        # checked before they are multiplied: a string times a number of the client's choice would be as long as that
+        n, k, rank = 1, math.prod(shape_of(shape, "data")), 0
         if isinstance(value[0], simdjson.Array):
             (n, k), rank = shape, 1
             if len(value) != n or any(len(row) != k for row in value):
