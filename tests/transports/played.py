@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, TypeVar
 
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from service.app import Service, create_app
 from service.settings import Settings
-from service.transports.fast import FastProtocol
+from service.transports.ordinary import OrdinaryProtocol
 from tests.conftest import ROOT
+
+Kind = TypeVar("Kind", bound=OrdinaryProtocol)
 
 
 def scope(path: str = "/v1/predict", **extra: Any) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class PlayedSocket(asyncio.Transport):
         self.reads = True
 
 
-def connect(app: Service, kind: type[FastProtocol]) -> tuple[FastProtocol, PlayedSocket]:
+def connect(app: Service, kind: type[Kind]) -> tuple[Kind, PlayedSocket]:
     """A connection to a service that has started, and answers from inside `data_received`."""
     assert app.batcher is not None
     app.batcher.inline_s = 1.0  # whatever runs take here and now

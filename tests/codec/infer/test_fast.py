@@ -97,7 +97,9 @@ def test_it_reads_what_the_careful_way_reads_or_nothing(seed: int) -> None:
             assert ours.data == theirs.data
 
 
-@pytest.mark.parametrize("shape", [["a" * 10, 10**11], [[0] * 10, 10**11], [2**31] * 100_000], ids=["string", "list", "long"])
+@pytest.mark.parametrize(
+    "shape", [["a" * 10, 10**11], [[0] * 10, 10**11], [2**31] * 100_000], ids=["string", "list", "long"]
+)
 def test_a_shape_is_checked_before_it_is_multiplied(shape: Any) -> None:
     header = json.dumps({"inputs": [{"name": "logits", "datatype": "FP32", "shape": shape, "data": [1.0]}]}).encode()
     assert infer_fast.read_header_fast(header) is None

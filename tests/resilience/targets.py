@@ -1,0 +1,266 @@
+"""What is fuzzed: every reader of bytes that a client sends, with bytes that are right, and what must hold for others.
+
+A check gives what came of the bytes, in few words, so that whoever looks for new ways sees when one was found; it
+raises where the reader does what it must not.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import httptools
+import numpy as np
+import orjson
+
+from service.api import examples
+from service.api.labels import parse
+from service.codec.errors import encode_error
+from service.codec.evaluate.decode import decode_evaluate
+from service.codec.infer.decode import decode_infer, read_header_fast
+from service.codec.infer.header import parse_header
+from service.codec.predict.careful import decode_careful
+from service.codec.predict.decode import decode_predict
+from service.codec.query import Query
+from service.engine.signature import Signature
+from service.errors import AnsweredError, RequestError
+from service.transports.endpoints import INFER, PREDICT, parse_target
+from service.transports.fast_known import KnownProtocol
+from service.transports.gate import Gate
+from service.transports.ordinary import OrdinaryProtocol
+from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, TEXTS, THREE
+from tests.transports.infer import binary, tensor
+from tests.transports.played import PlayedSocket, connect
+
+GROUPED: Final = Signature("stub", "1", classes=3, groups={"shop": 1}, group_temperatures=(1.0, 2.0))
+MEMBERS: Final = Signature("stub", "1", averages=True, inputs={"logits": (np.float32, (None, None))})
+MODELS: Final = (ANY, LATE_MASK, THREE, GROUPED, MEMBERS, TEXTS, CLASSIFIER)
+OWN: Final = re.compile(  # what of an error's sentence may be the input's own: names, numbers, lists, places in JSON
+    r"-?\d[\d.e+-]*|\[[^\]]*\]|char.*|(?<=input ).*(?=; )|(?<=output ).*(?=; )|(?<=datatype ).*(?=; )"
+    r"|(?<=of ).*(?= (?:is|are) )|^.*(?= (?:has|is) )"
+)
+KEYS: Final = (b"first", b"second-key")
+
+
+class Target(NamedTuple):
+    """A reader: bytes that are right, and what must hold for any; it gives what came of them."""
+
+    seeds: tuple[bytes, ...]
+    check: Callable[[bytes], str]
+
+
+def described(error: AnsweredError) -> str:
+    """An error without what is the input's own in it; it must be the client's, and can be written."""
+    assert isinstance(error, RequestError), repr(error)
+    json.loads(encode_error(error))
+    return f"{error.code}: {OWN.sub('_', str(error))}"
+
+
+def summarized(query: Query) -> str:
+    """A query, as far as it tells one way through the reader from another."""
+    for values in query.rows.inputs.values():
+        assert values.dtype == np.object_ or values.dtype.kind != "f" or not np.isnan(values).any()
+    options = [
+        name for name in ("top_k", "alpha", "groups", "prior", "abstain_below") if getattr(query, name) is not None
+    ]
+    return f"{len(query.lead)} {len(query.classes)} {query.rows.mask is None} {query.lists_temperature} {options}"
+
+
+def outcome(decode: Callable[[], Query]) -> str:
+    """What a decoder makes of bytes: a query, or an error of the client's."""
+    try:
+        return summarized(decode())
+    except AnsweredError as error:
+        return described(error)
+
+
+def outcomes(decode: Callable[[Signature], Query]) -> dict[str, None]:
+    """What every kind of model makes of bytes, each once."""
+    return dict.fromkeys(outcome(lambda model=model: decode(model)) for model in MODELS)  # type: ignore[misc]
+
+
+def check_predict(data: bytes) -> str:
+    """The quick ways read what the careful one reads, for every kind of model."""
+    found = outcomes(lambda model: decode_predict(data, None, model))
+    assert found == outcomes(lambda model: decode_careful(data, model))
+    return " ".join(found)
+
+
+def check_evaluate(data: bytes) -> str:
+    """A query, or an error of the client's."""
+    return " ".join(outcomes(lambda model: decode_evaluate(data, None, model)))
+
+
+def check_infer(data: bytes) -> str:
+    """The value of the length header is the first line; without a second line there is none."""
+    length, _, body = data.partition(b"\n")
+    found = outcomes(lambda model: decode_infer(body, length or None, model))
+    if (quick := read_header_fast(body)) is not None:
+        slow = parse_header(body)
+        assert quick._replace(inputs=()) == slow._replace(inputs=())
+        assert [one._replace(data=None) for one in quick.inputs] == [one._replace(data=None) for one in slow.inputs]
+    return " ".join(found)
+
+
+def check_labels(data: bytes) -> str:
+    """Labels as JSON and in lines; they can be handed on."""
+    found = []
+    for lines in (False, True):
+        try:
+            labels = parse(data, lines=lines)
+            orjson.dumps([[one.id, one.row, one.label, one.at, one.replace] for one in labels])
+            found.append(f"{len(labels)}")
+        except AnsweredError as error:
+            found.append(described(error))
+    return " ".join(found)
+
+
+def check_headers(data: bytes) -> str:
+    """The gate lets in who has a key, and nobody else; a path is a target or none."""
+    lines = [tuple(line.partition(b": ")[::2]) for line in data.split(b"\r\n")]
+    headers = [(name.lower(), value) for name, value in lines]
+    given = [value for name, value in headers if name == b"authorization"]
+    known = bool(given) and given[-1][:7].lower() == b"bearer " and given[-1][7:].strip() in KEYS
+    found = []
+    for endpoint in (PREDICT, INFER):
+        request_id, error = Gate(KEYS, 1000).check(headers, endpoint)
+        assert re.fullmatch(rb"[\x21-\x7e]{1,128}", request_id)
+        assert known is (error is None or error.code != "unauthorized")
+        found.append(described(error) if error else "in")
+    target = parse_target(data.partition(b"\r\n")[0])
+    return f"{found} {target and target.endpoint.verb}"
+
+
+def statuses(written: bytes) -> list[int]:
+    """The answers on a connection, which must be HTTP."""
+    found: list[int] = []
+
+    class Reading:
+        def on_headers_complete(self) -> None:
+            found.append(parser.get_status_code())
+
+    parser = httptools.HttpResponseParser(Reading())
+    parser.feed_data(written)
+    return found
+
+
+class Connections:
+    """Connections to a service that runs in this event loop; nothing stays of one that has ended."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.n_tasks = len(asyncio.all_tasks())
+
+    async def check(self, data: bytes, kind: type[OrdinaryProtocol]) -> str:
+        """Send bytes as they are, and then from the middle on; the answers are the client's fault, or right."""
+        found = []
+        for at in (len(data), len(data) // 2):
+            protocol, played = connect(self.app, kind)
+            for piece in (data[:at], data[at:]):
+                if piece and not played.is_closing():
+                    protocol.data_received(piece)
+                    await settle(played)
+            protocol.connection_lost(None)
+            async with asyncio.timeout(30):
+                while len(asyncio.all_tasks()) > self.n_tasks:  # noqa: ASYNC110 - whatever tasks there are
+                    await asyncio.sleep(0)
+            answers = statuses(played.written)
+            # 504: a request may ask for less time than anything takes
+            assert all(status < 500 or status == 504 for status in answers), (answers, played.written[-500:])
+            assert b"NaN" not in played.written
+            found.append(answers)
+        assert self.app.budget.taken == 0
+        return f"{kind.__name__} {found}"
+
+
+async def settle(played: PlayedSocket) -> None:
+    """Let what was begun go on until nothing more is written."""
+    n_quiet, n_written = 0, -1
+    while n_quiet < 20:
+        n_quiet = n_quiet + 1 if len(played.written) == n_written else 0
+        n_written = len(played.written)
+        await asyncio.sleep(0)
+
+
+def request(path: str, body: bytes, *headers: str) -> bytes:
+    """A whole request on the wire."""
+    lines = [f"POST {path} HTTP/1.1", "host: x", *headers, f"content-length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def documents(given: dict[str, examples.Example]) -> tuple[bytes, ...]:
+    """The examples of the OpenAPI page."""
+    return tuple(json.dumps(example.value).encode() for example in given.values())
+
+
+INFERS: Final = (
+    {"inputs": [tensor("logits", "FP32", [1, 3], data=[3.25, 1.5, 0.75])]},
+    {
+        "id": "a",
+        "inputs": [
+            tensor("logits", "FP64", [2, 3], data=[[1, 2, 3], [4, 5, 6.5]]),
+            tensor("mask", "BOOL", [2, 3], data=[[True, False, True]] * 2),
+            tensor("temperature", "FP32", [2], data=[1.5, 2]),
+        ],
+        "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}, {"name": "entropy"}],
+        "parameters": {"timeout": 1000, "binary_data_output": True},
+    },
+    {"inputs": [tensor("text", "BYTES", [1, 1], data=["a"]), tensor("age", "FP32", [1, 1], data=[4])]},
+)
+FRAMED: Final = json.dumps({"inputs": [binary("logits", "FP16", [2, 3], 12)]}).encode()
+LABELS: Final = (
+    b'{"labels":[{"id":"a","row":1,"label":2,"at":1700000000.5},{"id":"b","label":"cat","replace":true}]}',
+    b'{"id":"a","label":2}\n{"id":"b","row":3,"label":"dog"}\n',
+)
+HEADERS: Final = (
+    b"/v1/predict\r\ncontent-type: application/json\r\ncontent-length: 12\r\nauthorization: Bearer first",
+    b"/v2/models/a%20b/versions/1/infer\r\nx-request-id: abc\r\nauthorization: bearer second-key \r\n"
+    b"content-encoding: gzip",
+    b"/v1/models/digits/evaluate\r\ncontent-type: application/json; charset=utf-8\r\nx-request-id: \xff",
+)
+TARGETS: Final[dict[str, Target]] = {
+    "predict": Target(documents(examples.PREDICT), check_predict),
+    "evaluate": Target(documents(examples.EVALUATE), check_evaluate),
+    "infer": Target(
+        (
+            *(b"\n" + json.dumps(one).encode() for one in INFERS),
+            b"%d\n%s" % (len(FRAMED), FRAMED + bytes(12)),
+            b"0\n" + bytes(12),
+        ),
+        check_infer,
+    ),
+    "labels": Target(LABELS, check_labels),
+    "headers": Target(HEADERS, check_headers),
+}
+WIRE: Final = (
+    *(request("/v1/predict", body) for body in documents(examples.PREDICT)[:4]),
+    request("/v1/models/digits/evaluate", b'{"logits":[1,2,3,4,5,6,7,8,9,10],"labels":3}'),
+    request("/v2/models/softmax/infer", FRAMED + bytes(12), f"inference-header-content-length: {len(FRAMED)}"),
+    *(request("/v2/models/softmax/infer", json.dumps(one).encode()) for one in INFERS[:2]),
+    b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    b'10\r\n{"logits":[1,2]}\r\n0\r\nx: y\r\n\r\n',
+    *(
+        b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path
+        for path in (
+            b"/healthz",
+            b"/v1/models",
+            b"/v2/models/softmax",
+            b"/v1/models/digits/versions/1/report",
+            b"/metrics",
+        )
+    ),
+)
+CORPUS: Final = Path(__file__).parent / "corpus"
+
+
+def kept(name: str) -> tuple[bytes, ...]:
+    """Inputs of earlier days that went ways of their own, or found a fault."""
+    path = CORPUS / f"{name}.json"
+    return tuple(text.encode("latin-1") for text in json.loads(path.read_text())) if path.exists() else ()
+
+
+async def check_wire(connections: Connections, data: bytes) -> str:
+    """Over both protocols."""
+    return " ".join([await connections.check(data, kind) for kind in (KnownProtocol, OrdinaryProtocol)])
