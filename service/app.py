@@ -161,9 +161,11 @@ class Service(Dispatcher):
         if self.journal is not None and settings.journal is not None:
             from service.api.calibration import calibration
             from service.api.labels import labels
+            from service.api.refit import refit
 
             app.include_router(calibration(self, settings.journal))
             app.include_router(labels(settings.journal, self.journal, gate))
+            app.include_router(refit(self, settings.journal, settings.refit))
         describe(app, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry

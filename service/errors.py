@@ -9,10 +9,13 @@ CalibrantError
 │   ├── MethodNotAllowed    405
 │   ├── InvalidHost         400
 │   ├── RequestTimeout      408  headers or a body that came too slowly
+│   ├── Conflict            409  a refit that must not be promoted, or runs already
+│   ├── StaleTag            412  If-Match has an ETag that is no longer the one of what is there
 │   ├── BodyTooLarge        413
 │   ├── URLTooLong          414
 │   ├── UnsupportedMediaType 415
 │   ├── InvalidValue        422  with the row and the class where they are known
+│   ├── PreconditionRequired 428  there is no If-Match
 │   └── HeadersTooLarge     431
 ├── ServiceError            ours: answered with `status` and `code`
 │   ├── RunFailed           500
@@ -144,6 +147,27 @@ class RequestTimeout(RequestError):
 
     status = 408
     code = "request_timeout"
+
+
+class Conflict(RequestError):
+    """What is there forbids it."""
+
+    status = 409
+    code = "conflict"
+
+
+class StaleTag(RequestError):
+    """If-Match has an ETag that is no longer the one of what is there."""
+
+    status = 412
+    code = "stale"
+
+
+class PreconditionRequired(RequestError):
+    """There is no If-Match where one is needed."""
+
+    status = 428
+    code = "precondition_required"
 
 
 class URLTooLong(RequestError):

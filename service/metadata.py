@@ -60,6 +60,10 @@ class Metadata(BaseModel):
     class_reference: dict[str, Any] | None = Field(
         None, description="What the fit knows of single classes, out of fold: see `live.reference`."
     )
+    refit: dict[str, Any] | None = Field(
+        None,
+        description="Of a refit on labels of a version that served: which one, its labels, evidence, who approved.",
+    )
     created: str | None = Field(None, description="When, ISO 8601, UTC.")
     package_version: str = Field(__version__, description="The version of Calibrant that wrote the file.")
 

@@ -148,6 +148,16 @@ class Settings(BaseSettings):
         600.0, gt=0, le=86_400, description="seconds that a label waits for its answer to be read from the journal"
     )
     ece_bound: float = Field(0.02, gt=0, lt=1, description="calibration error above which the absolute alarm goes off")
+    refit: Literal["off", "propose", "promote"] = Field(
+        "propose",
+        description="at an alarm: do nothing, propose another temperature for approval, or put it in place once it has "
+        "earned that",
+    )
+    labels_sampled: bool = Field(
+        False,
+        description="labels come for a sample of the answers, chosen without regard to whether they were right: a "
+        "refit may rest on fewer than half of them",
+    )
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
     access_log: bool = Field(False, description="one log line per request")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")

@@ -69,6 +69,7 @@ class Calibration(BaseModel):
     monitors: list[Watched]
     warnings: list[dict[str, Any]]
     shares: dict[str, Any] | None = Field(description="Class shares and expected accuracy of rows without labels.")
+    refit: dict[str, Any] | None = Field(None, description="`state`, `e` and `refusal` of .../refit, if there is one.")
 
 
 class Acknowledgement(BaseModel):
@@ -157,4 +158,12 @@ def answer(state: State, told: Told, name: str, version: str, group: str | None)
         "labelled": measured["labels"] / counted["predictions"] if counted["predictions"] and group is None else None,
         **measured,
         "shares": found.get("shares"),
+        "refit": summary_of(found.get("refit")),
     }
+
+
+def summary_of(refit: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What .../refit says in three words; none where nothing was proposed."""
+    if refit is None:
+        return None
+    return {"state": refit["state"], "e": refit["evidence"]["e"], "refusal": refit["refusal"]}

@@ -100,6 +100,8 @@ async def work(settings: Settings, folder: Path, *, follow: bool) -> None:
         label_wait_s=settings.label_wait_s,
         policy=parse_policy(settings.label_policy),
         bound=settings.ece_bound,
+        refit=settings.refit,
+        labels_sampled=settings.labels_sampled,
     )
     heads = Heads(settings.models, settings.default_model)
     database = database_of(settings, folder)

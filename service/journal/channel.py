@@ -7,7 +7,7 @@ another way, or says so.
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final
@@ -24,7 +24,7 @@ MAX_MESSAGE: Final = 64 * 2**20
 LENGTH: Final = Struct("<I")
 TIMEOUT_S: Final = 5.0
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Unreachable(Exception):
@@ -84,7 +84,7 @@ async def listen(folder: Path, answer: Answer) -> asyncio.AbstractServer:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                await send(writer, answer(await receive(reader)))
+                await send(writer, await answer(await receive(reader)))
         except (EOFError, OSError):
             pass  # that was all
         except Exception:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.journal.policy import Policy
+from service.journal.refits import Refits
 from service.journal.rows import MOST_CLASSES, Kept, row_of, unpack_log_p
 from service.journal.store import Store
 from service.live.monitor import Monitor
@@ -35,8 +36,10 @@ class Counted(NamedTuple):
 class Counting:
     """The monitors of a store, and who calls them."""
 
-    def __init__(self, store: Store, policy: Policy, bound: float) -> None:
+    def __init__(self, store: Store, policy: Policy, bound: float, refits: Refits | None = None) -> None:
+        """Without `refits` none is proposed."""
         self.store = store
+        self.refits = refits or Refits(store, "off")
         self.policy = policy
         self.bound = bound
         self.monitors: dict[int, Monitor] = {}
@@ -47,6 +50,7 @@ class Counting:
         """A transaction was undone: what is in memory may be ahead of the store."""
         self.monitors.clear()
         self.abouts.clear()
+        self.refits.forget()
 
     def about(self, model: int) -> Metadata | None:
         """What the head file said of itself."""
@@ -101,6 +105,7 @@ class Counting:
         rows["index"] = np.arange(monitor.n, monitor.n + len(rows))
         monitor.update(rows, None if probabilities is None else probabilities[chosen])
         self.save(model, monitor)
+        self.refits.count(model, self.about(model), monitor, [labels[i] for i in chosen.tolist()], rows)
         return numbers
 
     def records(

@@ -23,9 +23,13 @@ from service.journal.database import Database
 from service.journal.ingest import Ingest
 from service.journal.ledger import Ledger, digest, from_json
 from service.journal.policy import ARRIVAL, Policy
+from service.journal.promotion import DO, Promotions
+from service.journal.publication import Place
+from service.journal.refits import Refits
 from service.journal.segments import SEGMENTS, find_segments
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
+from service.live import proposal
 from service.live.reference import Reference
 from service.live.report import report
 
@@ -51,6 +55,8 @@ class Options:
         label_wait_s: how long a label waits for its answer to be read.
         policy: when labels count.
         bound: of the calibration error, for the absolute alarm.
+        refit: what happens at an alarm.
+        labels_sampled: labels come for a sample of the answers.
     """
 
     keep_days: int = 30
@@ -58,6 +64,8 @@ class Options:
     label_wait_s: float = 600.0
     policy: Policy = ARRIVAL
     bound: float = 0.02
+    refit: proposal.Policy = "propose"
+    labels_sampled: bool = False
 
 
 class Live:
@@ -72,8 +80,10 @@ class Live:
         self.folder = folder
         self.options = options
         self.store = Store(open_database())
-        self.counting = Counting(self.store, options.policy, options.bound)
+        self.counting = Counting(self.store, options.policy, options.bound, Refits(self.store, options.refit))
         self.ledger = Ledger(self.store, self.counting)
+        place = Place(folder, heads.root, heads.default_model, sampled=options.labels_sampled)
+        self.promotions = Promotions(self.ledger, place)
         self.ingest = Ingest(folder / SEGMENTS, self.store, heads, self.ledger)
         self.woken = asyncio.Event()
         self.stopping = False
@@ -175,9 +185,13 @@ class Live:
 
     # --- what is asked and told
 
-    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+    async def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """The answer to a message."""
         do = message["do"]
+        if do in DO:
+            found = await self.promotions.answer(message)
+            self.woken.set()
+            return found
         try:
             if do == "labels":
                 return self.add_labels(message)
@@ -240,6 +254,7 @@ class Live:
             counts, n_pending = self.store.counts(), self.store.n_pending()
             reports = {}
             for number, name in self.store.models().items():
+                counts[name]["refit"] = self.promotions.report(number, name)
                 told = self.models.get(name, {}).get("counted", 0)
                 if number in changed or counts[name]["counted"] != told:
                     monitor = self.counting.monitor(number)

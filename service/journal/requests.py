@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS models (
     id {serial}, name TEXT UNIQUE NOT NULL, about TEXT, state TEXT,
     predictions BIGINT NOT NULL DEFAULT 0, labels BIGINT NOT NULL DEFAULT 0, conflicts BIGINT NOT NULL DEFAULT 0,
     counted BIGINT NOT NULL DEFAULT 0, matured_day BIGINT NOT NULL DEFAULT 0, matured_seq BIGINT NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS refits (model BIGINT PRIMARY KEY, state TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS pending (
     key {bytes} NOT NULL, row BIGINT NOT NULL, label TEXT NOT NULL, labelled_ns BIGINT NOT NULL,
     received_ns BIGINT NOT NULL, PRIMARY KEY (key, row));
@@ -89,7 +90,7 @@ class Requests:
         """Add to one of a model's counts."""
         self.db.run(f"UPDATE models SET {what} = {what} + ? WHERE id = ?", (n, model))  # noqa: S608 - a column's name
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self) -> dict[str, dict[str, Any]]:
         """The counts of each model."""
         names = ("predictions", "labels", "conflicts", "counted")
         found = self.db.rows(f"SELECT name, {', '.join(names)} FROM models ORDER BY name")  # noqa: S608 - as above

@@ -85,3 +85,26 @@ def unpack_log_p(row: bytes) -> Floats:
     found = np.full(k, float(wide["rest"]) - np.log(k - LIKELIEST))
     found[wide["classes"]] = wide["log_p"]
     return found
+
+
+def unpack_columns(row: bytes) -> Floats:
+    """The log-probabilities of a row, float64 `[C]`: of wide rows those that were kept, and what each other has."""
+    if len(row) != WIDE.itemsize:
+        return np.frombuffer(row, "<f2").astype(np.float64)
+    (wide,) = np.frombuffer(row, WIDE)
+    return np.append(wide["log_p"].astype(np.float64), float(wide["rest"]) - np.log(int(wide["k"]) - LIKELIEST))
+
+
+def sizes_of(row: bytes) -> Floats:
+    """How many classes each of these columns stands for, float64 `[C]`."""
+    if len(row) != WIDE.itemsize:
+        return np.ones(len(row) // 2)
+    return np.append(np.ones(LIKELIEST), n_classes(row) - LIKELIEST)
+
+
+def column_of(row: bytes, label: int) -> int:
+    """The column of a class."""
+    if len(row) != WIDE.itemsize:
+        return label
+    found = np.flatnonzero(np.frombuffer(row, WIDE)["classes"][0] == label)
+    return int(found[0]) if len(found) else LIKELIEST

@@ -97,6 +97,42 @@ class Store(Requests):
     def set_state(self, model: int, counted: int, state: str) -> None:
         self.db.run("UPDATE models SET counted = ?, state = ? WHERE id = ?", (counted, state, model))
 
+    def refit(self, model: int) -> str | None:
+        """The state of a model's refit."""
+        found = self.db.rows("SELECT state FROM refits WHERE model = ?", (model,))
+        return found[0][0] if found else None
+
+    def set_refit(self, model: int, state: str) -> None:
+        statement = "INSERT INTO refits VALUES (?, ?) ON CONFLICT (model) DO UPDATE SET state = excluded.state"
+        self.db.run(statement, (model, state))
+
+    def counted_rows(self, model: int, start: int, most: int) -> list[tuple[bytes, int, int, int]]:
+        """The newest plain rows whose labels were counted from number `start` on, newest first.
+
+        Log-probabilities of all rows of the request, how many those are, which row, and its class.
+        """
+        found: list[tuple[bytes, int, int, int]] = []
+        for day in sorted(self.days, reverse=True):
+            statement = (
+                f"SELECT r.log_p, r.n, l.row, l.label FROM labels_{day} l JOIN requests_{day} r ON l.seq = r.seq "  # noqa: S608 - as above
+                "WHERE r.model = ? AND l.number >= ? AND r.apart = 0 AND r.log_p IS NOT NULL "
+                "ORDER BY l.number DESC LIMIT ?"
+            )
+            rows = self.db.rows(statement, (model, start, most - len(found)))
+            found += [(bytes(log_p), n, row, label) for log_p, n, row, label in rows]
+        return found
+
+    def coverage(self, model: int, from_ns: int, to_ns: int) -> tuple[int, int]:
+        """Rows of a model that were answered from then to then, and how many of them have a label."""
+        rows = labels = 0
+        between = "r.model = ? AND r.at_ns BETWEEN ? AND ?"
+        for day in self.days:
+            answered = f"SELECT coalesce(sum(r.n), 0) FROM requests_{day} r WHERE {between}"  # noqa: S608 - as above
+            labelled = f"SELECT count(*) FROM labels_{day} l JOIN requests_{day} r ON l.seq = r.seq WHERE {between}"  # noqa: S608 - as above
+            rows += int(self.db.rows(answered, (model, from_ns, to_ns))[0][0])
+            labels += int(self.db.rows(labelled, (model, from_ns, to_ns))[0][0])
+        return rows, labels
+
     def matured(self, model: int, until_ns: int, most: int) -> list[Kept]:
         """The next answers of a model that are as old as that, and have not had their turn yet."""
         ((day, seq),) = self.db.rows("SELECT matured_day, matured_seq FROM models WHERE id = ?", (model,))

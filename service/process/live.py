@@ -21,6 +21,8 @@ PASSED_ON: Final = (
     "label_policy",
     "label_wait_s",
     "ece_bound",
+    "refit",
+    "labels_sampled",
     "models",
     "default_model",
     "log_format",

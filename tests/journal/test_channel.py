@@ -12,7 +12,7 @@ from service.journal import channel
 from service.journal.channel import LENGTH, MAX_MESSAGE, Unreachable, ask, listen
 
 
-def echo(message: dict[str, Any]) -> dict[str, Any]:
+async def echo(message: dict[str, Any]) -> dict[str, Any]:
     if message == {"do": "fail"}:
         raise RuntimeError
     return {"heard": message}
