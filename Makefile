@@ -46,13 +46,14 @@ service/rpc/messages.desc: service/rpc/open_inference.proto service/rpc/health.p
 
 exporters: .venv/exporters/ready ## Install what makes ONNX classifiers, for the tests that serve these.
 
-# what `serve run deploy.ray.app:app` needs
+# what `calibrant score --engine ray` and `serve run deploy.ray.app:app` need
 .venv/ray/ready: requirements/ray.txt
 	test -x .venv/ray/bin/python || $(PYTHON) -m venv .venv/ray
 	.venv/ray/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	touch $@
 
-ray: .venv/ray/ready             ## Install Ray Serve, for deploy/ray.
+ray: .venv/ray/ready .venv/developing ## Install Ray, for deploy/ray and scores on a cluster, and test these.
+	$(BIN)/python -m pytest tests/scoring/test_cluster.py --thorough
 
 # these mostly wait, for browsers and processes: they run beside the others
 WAITING := tests/console tests/exporters tests/journal tests/process
@@ -120,7 +121,7 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	echo torch | $(subst pyproject.toml,,$(LOCK)) --upgrade --group exporters --excludes - -o requirements/exporters.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
-	$(LOCK) --upgrade --group ray --constraint requirements/dev.txt -o requirements/ray.txt
+	$(LOCK) --upgrade --extra ray --group ray --constraint requirements/dev.txt -o requirements/ray.txt
 
 drift: install                   ## See a head drift, the alarm and what follows, in two minutes.
 	$(BIN)/python -m deploy.drift.run $(DRIFT)

@@ -40,7 +40,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help=".parquet, .csv, or a folder")
     parser.add_argument("--format", choices=("parquet", "csv"), help="of the parts in a folder (default: parquet)")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, or actors of Ray (default: 1)")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes here, or actors on the Ray cluster at RAY_ADDRESS (default: local)",
+    )
     data_options.add_arguments(parser)
     parser.add_argument("--group", metavar="NAME", help="the column of groups, for a head that has them")
     parser.add_argument(
@@ -70,6 +76,8 @@ def run(arguments: Namespace) -> int:
     """
     if find_spec("pyarrow") is None:
         raise CannotStart("the package pyarrow is not installed: pip install 'calibrant[tables]'")
+    if arguments.engine == "ray" and find_spec("ray") is None:
+        raise CannotStart("the package ray is not installed: pip install 'calibrant[ray]'")
     from service.commands.row_progress import show_rows
     from service.scoring import job, workers
     from service.scoring.parts import Folder
@@ -88,7 +96,7 @@ def run(arguments: Namespace) -> int:
     place = output.with_name(f"{output.name}.parts") if single else output
     folder = Folder(place, options.format, job.manifest(plan, options), overwrite=single or arguments.overwrite)
     with show_rows(plan.n_rows) as report:
-        outcome = workers.run(plan, scorer, folder, arguments.jobs, report)
+        outcome = workers.run(plan, scorer, folder, arguments.jobs, report, arguments.engine)
         if single:
             folder.join(output)
     show(output, outcome, time.perf_counter() - started)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ class Folder:
             UsedWrongly: there is something else in it.
             CannotStart: it cannot be written.
         """
-        self.path = path
+        self.path = path.absolute()  # other processes may run in other folders
         self.form = form
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -61,13 +62,18 @@ class Folder:
             (path / MANIFEST).write_text(json.dumps(manifest))
         except OSError as error:
             raise CannotStart(f"{path} cannot be written: {error.strerror}") from error
-        for left in path.glob(".part-*"):
-            left.unlink(missing_ok=True)
+        self.remove_unfinished()
 
     def clear(self) -> None:
         """Remove what an earlier score left."""
-        for old in (*self.parts(), *self.path.glob(".part-*")):
+        for old in self.parts():
             old.unlink()
+        self.remove_unfinished()
+
+    def remove_unfinished(self) -> None:
+        """Remove parts that nobody writes any more."""
+        for left in self.path.glob(".part-*"):
+            left.unlink(missing_ok=True)
 
     def part(self, file: int, number: int) -> Path:
         """The place of a part: `number` of the input `file`."""
@@ -166,7 +172,7 @@ class Part:
 
     def __init__(self, path: Path, schema: Any) -> None:
         self.path = path
-        self.new = path.with_name(f".{path.name}.{os.getpid()}")
+        self.new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # two nodes may have one process id
         self.writer = open_writer(self.new, schema, path.suffix)
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Who works off a plan: this process, or several; what they have written stays when one of them fails."""
+"""Who works off a plan: this process, or several, or a cluster; what they wrote stays when one of them fails."""
 
 import multiprocessing
 import os
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from service.errors import CommandError, DataError
 from service.scoring.job import Outcome, Plan, Report, Span, add_up, score_span
@@ -15,17 +15,23 @@ from service.scoring.options import Options
 from service.scoring.parts import Folder
 from service.scoring.scorer import Scorer
 
+Engine = Literal["local", "ray"]
 LOOK_S: Final = 0.2  # between two looks at how far the processes are
 
 
-def run(plan: Plan, scorer: Scorer, folder: Folder, jobs: int, report: Report) -> Outcome:
+def run(plan: Plan, scorer: Scorer, folder: Folder, jobs: int, report: Report, engine: Engine = "local") -> Outcome:
     """Work off the plan; `report` hears how many rows more are there.
 
     Raises:
         DataError: rows that cannot be scored, or none at all.
         CommandError: a process was ended from outside.
+        CannotStart: there is no such cluster.
     """
-    if jobs == 1:
+    if engine == "ray":
+        from service.scoring.cluster import run_actors
+
+        outcomes = run_actors(plan, scorer.options, folder, jobs, report)
+    elif jobs == 1:
         outcomes = [score_span(span, plan, scorer, folder, report) for span in plan.spans]
     else:
         outcomes = run_processes(plan, scorer.options, folder, jobs, report)
