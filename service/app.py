@@ -112,6 +112,7 @@ def make_loader(settings: Settings) -> Loader:
         max_file_mb=settings.max_model_mb,
         trials=Trials(timeout_s=settings.load_timeout_s, **limits) if settings.load_timeout_s else None,
         checksums=None if settings.model_checksums is None else read_checksums(settings.model_checksums),
+        names_groups=settings.journal is not None,
     )
 
 

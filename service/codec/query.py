@@ -21,6 +21,8 @@ class Query:
         classes: the class axes' sizes, `(K,)` but for `axis` with several.
         alpha: the largest share of rows whose prediction set may miss the true class.
         groups: the group of each row, int64 `[N, 1]`, 0 for one that the head does not know.
+        group: their names as they came, one for all rows or one a row.
+        sets: the prediction sets that were answered, bool `[N, K]`, once they are.
         lists_temperature: the request gave its temperature as a list, so the answer does.
         prior: what to add to each class's log-probability, or to its log-odds of a sigmoid; float64 `[K]`.
         abstain_below: no prediction where the confidence is lower.
@@ -42,6 +44,8 @@ class Query:
     plain: bool = False
     prior: NDArray[np.float64] | None = None
     abstain_below: float | None = None
+    group: str | list[str] | None = None
+    sets: NDArray[np.bool_] | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:

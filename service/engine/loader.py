@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,14 +25,19 @@ class Loader:
         max_file_mb: int,
         trials: Trials | None = None,
         checksums: Mapping[str, str] | None = None,
+        names_groups: bool = False,
     ) -> None:
-        """Without `trials` files are loaded at once; with `checksums`, those alone that are listed there."""
+        """Without `trials` files are loaded at once; with `checksums`, those alone that are listed there.
+
+        `names_groups` is what the signature of each head says of it.
+        """
         self.root = root
         self.provider = provider
         self.intra_op_threads = intra_op_threads
         self.max_file_mb = max_file_mb
         self.trials = trials
         self.checksums = checksums
+        self.names_groups = names_groups
 
     def load(self, path: Path) -> Head:
         """The head in a file.
@@ -49,7 +55,9 @@ class Loader:
         content = None if self.checksums is None else self.checked(path)
         if self.trials is not None:
             self.trials.run(path)
-        return Head(path, provider=self.provider, intra_op_threads=self.intra_op_threads, content=content)
+        head = Head(path, provider=self.provider, intra_op_threads=self.intra_op_threads, content=content)
+        head.signature = replace(head.signature, names_groups=self.names_groups)
+        return head
 
     def checked(self, path: Path) -> bytes:
         """The bytes of a file that is listed; those are loaded, whatever becomes of the file."""

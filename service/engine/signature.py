@@ -39,6 +39,7 @@ class Signature:
         masks_first: the graph applies the mask to the logits themselves.
         conformal: the scores for prediction sets, or none.
         shows_logits: the graph shows the logits of the classifier that it stands behind, to be looked at.
+        names_groups: a request may name a group although the head has one temperature for all: labels count by it.
     """
 
     name: str = ""
@@ -61,6 +62,7 @@ class Signature:
     masks_first: bool = True
     conformal: Conformal | None = None
     shows_logits: bool = False
+    names_groups: bool = False
 
     @property
     def members(self) -> int | None:

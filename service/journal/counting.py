@@ -113,15 +113,12 @@ class Counting:
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None, NDArray[np.bool_]]:
         """Records `[n]`, probabilities `[n, K]` where they were kept, and whether each row has a predicted class."""
         about = self.about(model)
-        groups = [] if about is None else [*about.calibrator.get("group_temperatures", {})]
         rows = np.zeros(len(labels), RECORD)
-        rows["alpha"] = np.nan
         kept_p: list[NDArray[np.float64]] = []
         names: list[str | None] = [None] * len(labels)
         for i, (record, (kept, row, label, at_ns)) in enumerate(zip(rows, labels, strict=True)):
             predicted = int(np.frombuffer(kept.classes, "<i4", 1, 4 * row)[0])
             confidence = float(np.frombuffer(kept.confidences, "<f4", 1, 4 * row)[0])
-            group = 0 if kept.groups is None else int(np.frombuffer(kept.groups, "<u2", 1, 2 * row)[0])
             if kept.log_p is None:
                 k = about.classes if about and about.classes else 2
                 log_p, brier = spread(confidence, predicted == label, k)
@@ -133,7 +130,9 @@ class Counting:
             record["predicted"], record["label"], record["confidence"] = predicted, label, confidence
             record["log_p"], record["brier"], record["apart"] = log_p, brier, kept.apart
             record["predicted_ns"], record["labelled_ns"] = kept.at_ns, at_ns
-            names[i] = groups[group - 1] if 0 < group <= len(groups) else None
+            record["alpha"] = np.nan if kept.alpha is None else kept.alpha
+            record["in_set"] = kept.set_holds(row, label)
+            names[i] = kept.group_of(row)
         rows["group"] = names
         whole = len(kept_p) == len(labels) > 0 and len({len(p) for p in kept_p}) == 1 and len(kept_p[0]) <= MOST_CLASSES
         return rows, np.array(kept_p) if whole else None, rows["predicted"] >= 0

@@ -58,6 +58,10 @@ class Database:
         found: list[Any] = self.connection.execute(statement, values).fetchall()
         return found
 
+    def columns(self, table: str) -> set[str]:
+        """The names of a table's columns."""
+        return {name for (name,) in self.rows("SELECT name FROM pragma_table_info(?)", (table,))}
+
     def among(self, column: str, keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         """The condition that a column is one of `keys`, and its values."""
         return f"{column} IN ({','.join('?' * len(keys))})", keys

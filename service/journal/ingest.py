@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from service.journal.answers import Answers, Heads, answers_of, apart
 from service.journal.ledger import Ledger, digest, from_json
@@ -105,6 +106,8 @@ class Ingest:
             self.n_lost += len(block.values)
             return []
         block.apart = apart(block, head)
+        if block.group is None and block.groups is not None:  # of a segment from before it had names
+            block.group = name_groups(block.groups, head.signature.groups)
         model = self.store.model(block.model)
         if self.store.about(model) is None:
             self.store.describe(model, head.metadata.model_dump_json(exclude_none=True, exclude={"conformal"}))
@@ -121,7 +124,6 @@ def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Itera
     log_p, width = (None, 0) if answers.log_p is None else pack_log_p(answers.log_p)
     classes = answers.classes.astype("<i4").tobytes()
     confidences = answers.confidences.astype("<f4").tobytes()
-    groups = None if block.groups is None else block.groups.astype("<u2").tobytes()
     packed = None if log_p is None else np.ascontiguousarray(log_p).tobytes()
     at = 0
     for key, n, own in zip(block.ids, block.rows.tolist(), block.apart.tolist(), strict=True):
@@ -136,10 +138,18 @@ def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Itera
             own,
             cut(classes, at, end, 4) or b"",
             cut(confidences, at, end, 4) or b"",
-            cut(groups, at, end, 2),
             cut(packed, at, end, width),
+            None if block.group is None else block.group.decode(),
+            block.alpha,
+            None if block.sets is None else block.sets.tobytes(),
         )
         at = end
+
+
+def name_groups(groups: NDArray[np.int64], known: Mapping[str, int]) -> bytes:
+    """The names behind the numbers that a head gives to groups, as JSON."""
+    names = {number: name for name, number in known.items()}
+    return orjson.dumps([names.get(number) for number in groups.tolist()])
 
 
 def cut(data: bytes | None, start: int, stop: int, width: int) -> bytes | None:

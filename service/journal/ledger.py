@@ -169,7 +169,7 @@ class Ledger:
         text = json.dumps(label.label)
         at_ns = label.at_ns or now_ns
         outcome.unknown[place] = "no answer of this id was read yet"
-        self.store.put_off(key, label.row, text, at_ns, now_ns)
+        self.store.put_off(key, label.row, text, at_ns, now_ns, replace=label.replace)
         outcome.pending += 1
 
     def rejoin(self, keys: Sequence[bytes] | None, now_ns: int) -> None:

@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from service.engine.answers import Share
 from service.engine.single import Row
-from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block
+from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block, pack_sets
 from service.telemetry.observer import Request
 
 DIGEST: Final = 16  # bytes
+MAX_NAME: Final = 256  # characters
 
 
 def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
@@ -40,10 +42,27 @@ def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best
     temperatures = b"" if own is None else np.full((rows.n, 1), own, "<f8").tobytes()
     groups = b"" if query.groups is None else query.groups.astype("<u2").tobytes()
     apart = bytes([own is not None or (kind != LOGITS and is_masked(rows))])
-    name = name_of(request.model)
     return pack_block(
-        kind, name, (key,), (rows.n,), k, apart, values, temperatures=temperatures, groups=groups, mask=mask
+        kind,
+        name_of(request.model),
+        (key,),
+        (rows.n,),
+        k,
+        apart,
+        values,
+        temperatures=temperatures,
+        groups=groups,
+        mask=mask,
+        group=pack_group(query.group),
+        sets=b"" if query.sets is None else pack_sets(query.alpha, query.sets),
     )
+
+
+def pack_group(group: str | list[str] | None) -> bytes:
+    """The group of all rows, or one a row, as JSON; names are cut to a length that can be shown."""
+    if group is None:
+        return b""
+    return orjson.dumps(group[:MAX_NAME] if isinstance(group, str) else [name[:MAX_NAME] for name in group])
 
 
 def name_of(model: Any) -> bytes:

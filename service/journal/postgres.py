@@ -59,6 +59,10 @@ class Postgres(Database):
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         return self.connection.execute(statement.replace("?", "%s").encode(), values).fetchall()
 
+    def columns(self, table: str) -> set[str]:
+        statement = "SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        return {name for (name,) in self.rows(f"{statement} AND table_name = ?", (table,))}
+
     def among(self, column: str, keys: Sequence[Any]) -> tuple[str, Sequence[Any]]:
         return f"{column} = ANY(?)", [list(keys)]
 

@@ -11,6 +11,11 @@ and k classes, in this order:
     groups       n uint16, where the block has them; 0 for none that the head knows
     mask         n k uint8, where the block has it; 1 where the class may be chosen
     values       LOGITS and PROBABILITIES n k float32; BEST n int32, the classes, and n float32, their probabilities
+
+Behind them, where a block of one request has them; who does not know these passes over them:
+
+    group        uint32, a length, and so many bytes of JSON: the group of all rows, or a list of one a row
+    sets         float64, the alpha of prediction sets; n (k + 7) / 8 uint8, a bit a class, the lowest first
 """
 
 from array import array
@@ -31,8 +36,12 @@ LOST: Final = 4  # not rows: so many were dropped, or not kept; n counts them
 HAS_TEMPERATURES: Final = 1
 HAS_GROUPS: Final = 2
 HAS_MASK: Final = 4
+HAS_GROUP: Final = 8
+HAS_SETS: Final = 16
 
 HEADER: Final = Struct("<BBHIIIQ")  # kind, has, length of the name, m, n, k, bytes behind the header
+LENGTH: Final = Struct("<I")
+ALPHA: Final = Struct("<d")
 MAX_ID: Final = 1024  # bytes
 
 
@@ -49,6 +58,8 @@ class Block:
         values: float32 `[n, k]`; of `BEST` `[n, 1]`.
         classes: int32 `[n]`, of `BEST` alone.
         temperatures: float64 `[n]`, or none; groups: int `[n]`, or none; mask: bool `[n, k]`, or none.
+        group: the name for all rows, or one a row, as JSON, or none.
+        alpha: of the prediction sets; sets: uint8 `[n, (k + 7) / 8]`, a bit a class; or none.
     """
 
     kind: int
@@ -61,6 +72,9 @@ class Block:
     temperatures: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     mask: NDArray[np.bool_] | None = None
+    group: bytes | None = None
+    alpha: float | None = None
+    sets: NDArray[np.uint8] | None = None
 
 
 @dataclass(slots=True)
@@ -89,9 +103,17 @@ def pack_block(
     temperatures: bytes = b"",
     groups: bytes = b"",
     mask: bytes = b"",
+    group: bytes = b"",
+    sets: bytes = b"",
 ) -> list[Any]:
-    """The parts of a block: bytes, and `values`, which may be anything that has a buffer and are not copied."""
+    """The parts of a block: bytes, and `values`, which may be anything that has a buffer and are not copied.
+
+    `group` is JSON, `sets` as `pack_sets` makes them.
+    """
     has = HAS_TEMPERATURES * bool(temperatures) | HAS_GROUPS * bool(groups) | HAS_MASK * bool(mask)
+    if group or sets:
+        has |= HAS_GROUP * bool(group) | HAS_SETS * bool(sets)
+        values = [*values, LENGTH.pack(len(group)) + group if group else b"", sets]
     before = b"".join(
         (
             model,
@@ -106,6 +128,11 @@ def pack_block(
     )
     n_bytes = len(before) + sum(memoryview(part).nbytes for part in values)
     return [HEADER.pack(kind, has, len(model), len(ids), sum(rows), k, n_bytes) + before, *values]
+
+
+def pack_sets(alpha: float, sets: NDArray[np.bool_]) -> bytes:
+    """Prediction sets, bool `[n, k]`, and their alpha."""
+    return ALPHA.pack(alpha) + np.packbits(sets, axis=1, bitorder="little").tobytes()
 
 
 def pack_labels(body: bytes) -> bytes:
@@ -164,4 +191,7 @@ def read_block(kind: int, has: int, n_name: int, sizes: tuple[int, int, int], bo
     width = 1 if kind == BEST else k
     values = take("<f4", n * width).reshape(n, width)
     model = str(body[:n_name], "utf-8")
-    return Block(kind, model, ids, rows, apart, values, classes, temperatures, groups, mask)
+    group = bytes(take("u1", int(take("<u4", 1)[0]))) if has & HAS_GROUP else None
+    alpha = float(take("<f8", 1)[0]) if has & HAS_SETS else None
+    sets = take("u1", n * (k + 7 >> 3)).reshape(n, -1) if has & HAS_SETS else None
+    return Block(kind, model, ids, rows, apart, values, classes, temperatures, groups, mask, group, alpha, sets)

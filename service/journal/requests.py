@@ -22,13 +22,16 @@ CREATE TABLE IF NOT EXISTS pending (
 OF_A_DAY: Final = """
 CREATE TABLE IF NOT EXISTS requests_{day} (
     seq {serial}, key {bytes} NOT NULL, at_ns BIGINT NOT NULL, model BIGINT NOT NULL, n BIGINT NOT NULL,
-    apart BIGINT NOT NULL, classes {bytes} NOT NULL, confidences {bytes} NOT NULL, groups {bytes}, log_p {bytes});
+    apart BIGINT NOT NULL, classes {bytes} NOT NULL, confidences {bytes} NOT NULL, log_p {bytes},
+    group_name TEXT, alpha DOUBLE PRECISION, sets {bytes});
 CREATE INDEX IF NOT EXISTS requests_{day}_key ON requests_{day} (key);
 CREATE TABLE IF NOT EXISTS labels_{day} (
     seq BIGINT NOT NULL, row BIGINT NOT NULL, label BIGINT NOT NULL, labelled_ns BIGINT NOT NULL, number BIGINT,
     PRIMARY KEY (seq, row));
 """
-COLUMNS: Final = "key, at_ns, model, n, apart, classes, confidences, groups, log_p"
+COLUMNS: Final = "key, at_ns, model, n, apart, classes, confidences, log_p, group_name, alpha, sets"
+ADDED: Final = {"group_name": "TEXT", "alpha": "DOUBLE PRECISION", "sets": "{bytes}"}
+"""Columns that the days of a store from before them do not have yet."""
 
 
 class Requests:
@@ -41,6 +44,10 @@ class Requests:
         with db.transaction():
             db.make(TABLES)
             self.look()
+            for day in self.days:
+                there = db.columns(f"requests_{day}")
+                for name in ADDED.keys() - there:
+                    db.make(f"ALTER TABLE requests_{day} ADD COLUMN {name} {ADDED[name]}")
 
     def look(self) -> None:
         """Learn which days there are; a transaction that was undone may have made one."""
@@ -145,11 +152,13 @@ class Requests:
 
 def values_of(one: Kept) -> tuple[Any, ...]:
     """In the order of the columns."""
-    return one.key, one.at_ns, one.model, one.n, int(one.apart), one.classes, one.confidences, one.groups, one.log_p
+    arrays = one.classes, one.confidences, one.log_p
+    return one.key, one.at_ns, one.model, one.n, int(one.apart), *arrays, one.group, one.alpha, one.sets
 
 
 def read_kept(day: int, row: Sequence[Any]) -> Kept:
     """A request of a day, from its number and the columns."""
-    seq, key, at_ns, model, n, apart, *arrays = row
-    classes, confidences, groups, log_p = (None if one is None else bytes(one) for one in arrays)
-    return Kept(bytes(key), day, seq, at_ns, model, n, bool(apart), classes or b"", confidences or b"", groups, log_p)
+    seq, key, at_ns, model, n, apart, classes, confidences, log_p, group, alpha, sets = row
+    log_p, sets = (None if one is None else bytes(one) for one in (log_p, sets))
+    arrays = bytes(classes), bytes(confidences), log_p
+    return Kept(bytes(key), day, seq, at_ns, model, n, bool(apart), *arrays, group, alpha, sets)

@@ -3,6 +3,7 @@
 Of more than 64 classes the 32 likeliest are kept, and what the others have together.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,8 +31,10 @@ class Kept:
         model: its `MODEL/VERSION`, by number.
         n: rows.
         apart: it had a mask or a temperature of its own.
-        classes: int32 `[n]`, confidences: float32 `[n]`, groups: uint16 `[n]` or none, as bytes.
+        classes: int32 `[n]`, confidences: float32 `[n]`, as bytes.
         log_p: of all rows, as `pack_log_p` has them, or none.
+        group: of all rows, or a list of one a row, as JSON, or none.
+        alpha: of the prediction sets, or none; sets: uint8 `[n, w]` as bytes, a bit a class, or none.
     """
 
     key: bytes
@@ -43,8 +46,20 @@ class Kept:
     apart: bool
     classes: bytes
     confidences: bytes
-    groups: bytes | None
     log_p: bytes | None
+    group: str | None = None
+    alpha: float | None = None
+    sets: bytes | None = None
+
+    def group_of(self, row: int) -> str | None:
+        """The name of a row's group, as it came."""
+        found = None if self.group is None else json.loads(self.group)
+        return found[row] if isinstance(found, list) else found
+
+    def set_holds(self, row: int, label: int) -> bool:
+        """Whether the prediction set of a row holds a class."""
+        packed = b"" if self.sets is None else row_of(self.sets, self.n, row)
+        return label // 8 < len(packed) and bool(packed[label // 8] >> label % 8 & 1)
 
 
 def pack_log_p(log_p: NDArray[np.float32]) -> tuple[NDArray[Any], int]:

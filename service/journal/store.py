@@ -59,9 +59,12 @@ class Store(Requests):
 
     # --- labels that wait for their answers to be read
 
-    def put_off(self, key: bytes, row: int, label: str, labelled_ns: int, received_ns: int) -> None:
-        """Keep a label for later, unless one for the same row waits already."""
-        statement = "INSERT INTO pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, row) DO NOTHING"
+    def put_off(
+        self, key: bytes, row: int, label: str, labelled_ns: int, received_ns: int, *, replace: bool = False
+    ) -> None:
+        """Keep a label for later; where one for the same row waits already, that one unless it shall be replaced."""
+        change = "UPDATE SET label = excluded.label, labelled_ns = excluded.labelled_ns" if replace else "NOTHING"
+        statement = f"INSERT INTO pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, row) DO {change}"  # noqa: S608 - one of two
         self.db.run(statement, (key, row, label, labelled_ns, received_ns))
 
     def pending(self, keys: Sequence[bytes] | None = None) -> list[tuple[bytes, int, str, int]]:

@@ -32,7 +32,9 @@ def kept(
     *,
     at_ns: int = NOW,
     apart: bool = False,
-    groups: bytes | None = None,
+    group: str | None = None,
+    alpha: float | None = None,
+    sets: bytes | None = None,
 ) -> Kept:
     """An answer with these probabilities."""
     values = np.array([[0.7, 0.2, 0.1]] if p is None else p, np.float32)
@@ -49,8 +51,10 @@ def kept(
         apart,
         classes.tobytes(),
         best.tobytes(),
-        groups,
         log_p.tobytes(),
+        group,
+        alpha,
+        sets,
     )
 
 

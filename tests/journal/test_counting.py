@@ -37,7 +37,8 @@ def mature(books: Books, now_ns: int) -> int:
 
 def test_records_say_what_was_answered(books: Books) -> None:
     model = books.model("m/1", GROUPED.model_dump_json())
-    one = kept("a", model, [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.25, 0.5, 0.25]], apart=True, groups=b"\2\0\0\0\1\0")
+    p_of = [[0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.25, 0.5, 0.25]]
+    one = kept("a", model, p_of, apart=True, group='["b",null,"a"]', alpha=0.1, sets=bytes([0b101, 0b10, 0]))
     with books.ledger.transaction():
         rows, p, counts = books.counting.records(model, [Counted(one, row, 2, NOW + 5) for row in range(3)])
     assert rows["predicted"].tolist() == [0, 2, 1]
@@ -47,8 +48,18 @@ def test_records_say_what_was_answered(books: Books) -> None:
     assert rows["brier"] == pytest.approx([0.25 + 0.0625 + 0.5625, 0, 0.0625 + 0.25 + 0.5625], rel=1e-3)
     assert (rows["labelled_ns"] - rows["predicted_ns"]).tolist() == [5, 5, 5]
     assert rows["apart"].all()
+    assert rows["alpha"].tolist() == [0.1] * 3
+    assert rows["in_set"].tolist() == [True, False, False]
     assert counts.all()
     assert p == pytest.approx(np.array([[0.5, 0.25, 0.25], [0, 0, 1], [0.25, 0.5, 0.25]]), rel=1e-3)
+
+
+def test_records_of_an_answer_without_a_set_or_a_group_have_none(books: Books) -> None:
+    model = books.model()
+    with books.ledger.transaction():
+        rows, _, _ = books.counting.records(model, [Counted(kept("a", model), 0, 0, NOW)])
+    assert np.isnan(rows["alpha"]).all()
+    assert (rows["in_set"].tolist(), rows["group"].tolist()) == ([False], [None])
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -14,6 +14,7 @@ from service.journal.record import LOGITS, pack_block, pack_labels, pack_lost
 from service.journal.segments import Appender, find_segments
 from tests.conftest import ROOT
 from tests.journal.conftest import Books
+from tests.journal.grouped import grouped
 
 AT_NS = 1_790_000_000 * 10**9
 
@@ -106,6 +107,21 @@ def test_a_store_that_fails_in_the_middle_leaves_the_frame_for_the_next_time(
     assert books.store.days == set()
     read(ingest)
     assert stored(books, "a") == ["a"]
+
+
+def test_a_segment_from_before_groups_had_names_is_read_with_those_of_the_head(
+    books: Books, folder: Path, tmp_path: Path
+) -> None:
+    models = grouped(tmp_path)
+    ingest = Ingest(folder, books.store, Heads(models, "grouped"), books.ledger)
+    values = np.zeros((3, 3), np.float32)
+    numbers = np.array([2, 0, 1], "<u2").tobytes()
+    parts = pack_block(LOGITS, b"grouped/1", [b"a"], [3], 3, bytes(1), [values], groups=numbers)
+    Appender(folder, 2**20).append([b"".join(parts)], AT_NS)
+    read(ingest)
+    with books.ledger.transaction():
+        found = books.store.find([digest("a")])[digest("a")]
+    assert [found.group_of(row) for row in range(3)] == ["b", None, "a"]
 
 
 def test_labels_in_a_segment_and_labels_that_waited_count_once_each(books: Books, folder: Path, ingest: Ingest) -> None:

@@ -95,6 +95,16 @@ def test_of_two_labels_that_wait_for_one_row_the_first_is_kept(books: Books) -> 
     assert tell(books, Label("a", 0, 2)) == Outcome(accepted=1)
 
 
+def test_a_label_that_replaces_takes_the_place_of_one_that_waits(books: Books) -> None:
+    tell(books, Label("a", 0, 1), Label("a", 0, 2, replace=True), Label("a", 0, 0))
+    model = books.model()
+    books.add(kept("a", model))
+    with books.ledger.transaction():
+        books.ledger.rejoin(None, NOW)
+        (day,) = books.store.days
+        assert books.store.db.rows(f"SELECT label FROM labels_{day}") == [(2,)]
+
+
 def test_what_was_counted_is_what_a_new_process_finds(books: Books, open_database: Callable[[], Database]) -> None:
     model = books.model()
     books.add(*(kept(f"{i}", model) for i in range(250)))

@@ -90,6 +90,28 @@ def test_labels_over_http_are_joined_counted_and_told(folder: Path) -> None:
         assert again["pending"] == 1
 
 
+def test_the_coverage_of_prediction_sets_and_what_labels_say_of_a_group_are_told(folder: Path) -> None:
+    logits = [[0, 9, 1, 0, 2, 0, 0, 1, 0, 0]] * 10
+    with serve("--journal", folder) as process:
+        client = process.client
+        for name in ("acme", "umbrella"):
+            body = {"id": name, "logits": logits, "alpha": 0.1, "group": name, "outputs": ["prediction"]}
+            answer = client.post("/v1/models/digits/predict", json=body).json()
+            assert answer["prediction_set"]["classes"] == [[1]] * 10
+        client.post("/v1/models/digits/predict", json={"id": "nobody", "logits": logits})
+        given = [{"id": name, "row": row, "label": 1} for name in ("acme", "nobody") for row in range(10)]
+        given += [{"id": "umbrella", "row": row, "label": 2 if row < 6 else 1} for row in range(10)]
+        until(lambda: client.post("/v1/labels", json={"labels": given}).json()["accepted"] == 30)
+        until(lambda: digits(folder).get("counted") == 30)
+        page = "/v1/models/digits/versions/1/calibration"
+        coverage = client.get(page).json()["coverage"]
+        assert (coverage["rows"], coverage["value"]) == (20, 0.7)
+        assert coverage["asked"] == pytest.approx(0.9)
+        found = [client.get(page, params={"group": name}).json() for name in ("acme", "umbrella")]
+        assert [(one["labels"], one["accuracy"]) for one in found] == [(10, 1.0), (10, 0.4)]
+        assert [one["coverage"]["value"] for one in found] == [1.0, 0.4]
+
+
 def test_while_the_live_process_is_dead_labels_are_taken_and_counted_by_the_next_one(folder: Path) -> None:
     with serve("--journal", folder) as process:
         client = process.client

@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 import pytest
 
-from service.cli import main
 from service.engine.answers import Batch, Share
 from service.engine.single import Row
 from service.errors import NotReady
@@ -25,6 +24,7 @@ from service.journal.packing import hash_id
 from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
 from service.journal.segments import SEGMENTS, Appender, find_segments
 from tests.conftest import Running, serving
+from tests.journal.grouped import grouped
 from tests.journal.reading import blocks, rows
 from tests.transports.infer import PATH
 
@@ -136,13 +136,7 @@ def test_errors_evaluations_and_families_of_many_classes_are_not_kept(
 
 
 def test_groups_are_kept_beside_the_logits(run: Run, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    logits = random.standard_normal((400, 3))
-    labels = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
-    np.savez(tmp_path / "data.npz", logits=3 * logits, labels=labels, groups=random.choice(["a", "b"], 400))
-    fit = ["fit", "--data", str(tmp_path / "data.npz"), "--name", "grouped", "--models", str(tmp_path / "models")]
-    assert main([*fit, "--group", "groups", "--no-report"]) == 0
-    running = run(models=tmp_path / "models", journal=tmp_path / "j", default_model="grouped")
+    running = run(models=grouped(tmp_path), journal=tmp_path / "j", default_model="grouped")
     body = {"logits": [[1, 2, 3], [4, 5, 6], [7, 8, 9]], "group": ["b", "nobody", "a"], "id": "x"}
     assert running.predict(body, model="grouped").status_code == 200
     until(lambda: rows(tmp_path / "j" / SEGMENTS))
@@ -151,6 +145,25 @@ def test_groups_are_kept_beside_the_logits(run: Run, tmp_path: Path) -> None:
     assert block.values.tolist() == body["logits"]
     assert block.groups is not None
     assert block.groups.tolist() == [2, 0, 1]
+    assert block.group == b'["b","nobody","a"]'
+
+
+def test_any_head_takes_the_name_of_a_group_and_the_sets_that_were_answered_are_kept(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    body = {"logits": [[0, 9, 1, 0, 2, 0, 0, 1, 0, 0], [0] * 10], "id": "x", "alpha": 0.1, "group": "g" * 300}
+    answer = running.predict(body, model="digits")
+    assert answer.status_code == 200, answer.text
+    assert "warnings" not in answer.json()
+    tensor = {"name": "logits", "shape": [1, 10], "datatype": "FP32", "data": [0] * 10}
+    sent = {"id": "open", "inputs": [tensor], "parameters": {"group": "acme"}}
+    assert running.client.post("/v2/models/digits/infer", json=sent).status_code == 200
+    until(lambda: len(rows(tmp_path / SEGMENTS)) == 2)
+    first, second = (block for block in blocks(tmp_path / SEGMENTS) if isinstance(block, Block))
+    assert (first.group, first.alpha) == (b'"%b"' % (b"g" * 256), 0.1)
+    assert first.sets is not None
+    sets = np.unpackbits(first.sets, axis=1, count=10, bitorder="little")
+    assert [np.flatnonzero(row).tolist() for row in sets] == answer.json()["prediction_set"]["classes"]
+    assert (second.group, second.alpha, second.groups) == (b'"acme"', None, None)
 
 
 def test_confidence_keeps_the_best_class_and_its_probability_alone(run: Run, tmp_path: Path) -> None:
@@ -244,7 +257,7 @@ def request(number: int, k: int = 10) -> Any:
     family = SimpleNamespace(chooses_one=True)
     model = SimpleNamespace(name="m", version="1", signature=SimpleNamespace(family=family))
     row = Row(np.zeros(k, np.float32), None, None, ())
-    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None)
+    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None)
     return SimpleNamespace(request_id=b"%d" % number, model=model, query=query)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from service.journal.record import (
     BEST,
+    HEADER,
     LOGITS,
     PROBABILITIES,
     Block,
@@ -17,6 +18,7 @@ from service.journal.record import (
     pack_block,
     pack_labels,
     pack_lost,
+    pack_sets,
     read_blocks,
 )
 
@@ -58,6 +60,25 @@ def test_what_a_block_does_not_have_is_none() -> None:
     (found,) = read_blocks(b"".join(pack_block(PROBABILITIES, b"m/1", [b"a"], [1], 2, bytes(1), values)))
     assert isinstance(found, Block)
     assert (found.temperatures, found.groups, found.mask, found.classes) == (None, None, None, None)
+    assert (found.group, found.alpha, found.sets) == (None, None, None)
+
+
+@pytest.mark.parametrize("kind", [LOGITS, BEST])
+def test_the_name_of_a_group_and_prediction_sets_stand_behind_the_values(kind: int) -> None:
+    sets = np.zeros((2, 10), np.bool_)
+    sets[0, [0, 9]] = sets[1, 3] = True
+    values = [np.arange(2 if kind == BEST else 20, dtype=np.float32)]
+    plain = values if kind == LOGITS else [np.array([4, 2], "<i4").tobytes(), *values]
+    block = b"".join(
+        pack_block(kind, b"m/1", [b"a"], [2], 10, bytes(1), plain, group=b'"acme"', sets=pack_sets(0.1, sets))
+    )
+    (found,) = read_blocks(block)
+    assert isinstance(found, Block)
+    assert (found.group, found.alpha) == (b'"acme"', 0.1)
+    assert found.sets is not None
+    assert np.unpackbits(found.sets, axis=1, count=10, bitorder="little").tolist() == sets.astype(int).tolist()
+    before = b"".join(pack_block(kind, b"m/1", [b"a"], [2], 10, bytes(1), plain))
+    assert block[HEADER.size :].startswith(before[HEADER.size :])  # who knows no more reads what it always read
 
 
 def test_the_best_class_alone_is_one_number_a_row() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from service.journal.database import Database
 from service.journal.ledger import digest
+from service.journal.requests import ADDED
 from tests.journal.conftest import DAY_NS, NOW, Books, kept
 
 
@@ -30,12 +31,31 @@ def test_more_ids_than_one_statement_holds_are_found(books: Books) -> None:
 
 def test_what_was_stored_comes_back(books: Books) -> None:
     model = books.model()
-    one = kept("a", model, [[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]], apart=True, groups=b"\1\0\2\0")
+    one = kept("a", model, [[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]], apart=True, group='["a","b"]', alpha=0.1, sets=b"\3\4")
     books.add(one)
     with books.ledger.transaction():
         found = books.store.find([digest("a")])[digest("a")]
     one.seq = found.seq
     assert found == one
+
+
+def test_a_day_of_an_earlier_version_gets_the_columns_that_it_lacks(
+    books: Books, open_database: Callable[[], Database]
+) -> None:
+    model = books.model()
+    books.add(kept("old", model, group='"acme"', alpha=0.1, sets=b"\1"))
+    with books.ledger.transaction():
+        (day,) = books.store.days
+        for column in ADDED:
+            books.store.db.run(f"ALTER TABLE requests_{day} DROP COLUMN {column}")
+    newer = Books(open_database)
+    newer.add(kept("new", model, group='"acme"', alpha=0.1, sets=b"\1"))
+    with newer.ledger.transaction():
+        found = newer.store.find([digest("old"), digest("new")])
+    old, new = found[digest("old")], found[digest("new")]
+    assert (old.group, old.alpha, old.sets) == (None, None, None)
+    assert (new.group, new.alpha, new.sets) == ('"acme"', 0.1, b"\1")
+    newer.store.db.close()
 
 
 def test_of_two_answers_under_one_id_the_first_of_the_newest_day_is_meant(books: Books) -> None:

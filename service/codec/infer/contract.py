@@ -67,7 +67,7 @@ class InferParameters(BaseModel):
     model_config = OPEN
 
     temperature: float | str | None = Field(None, description="Replaces the fitted one; a number, or a string of one.")
-    group: str | None = Field(None, description="The group whose temperature all rows get.")
+    group: str | None = Field(None, description="The group of all rows, as in predict.")
     timeout: int | None = Field(None, ge=0, le=3_600_000_000, description="Deadline for queue and run, microseconds.")
     priority: int | None = Field(None, description="Taken, and not used: first come, first served.")
     binary_data_output: bool | None = Field(None, description="All outputs as binary data.")

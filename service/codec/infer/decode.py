@@ -86,6 +86,7 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
         wanted=wanted,
         prior=None if header.prior is None else read_prior(header.prior, classes[0] or None, model),
         abstain_below=header.abstain_below,
+        group=header.group,
     )
 
 

@@ -55,6 +55,7 @@ def read_query(request: PredictRequest, outputs: tuple[str, ...], model: Signatu
         groups=groups,
         prior=prior,
         abstain_below=request.abstain_below,
+        group=request.group,
     )
 
 

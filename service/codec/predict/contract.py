@@ -117,7 +117,11 @@ class PredictRequest(BaseModel):
         ),
     )
     group: str | list[str] | None = Field(
-        None, description="For a head with a temperature for each group: the group of all rows, or one a row."
+        None,
+        description=(
+            "The group of all rows, or one a row: its temperature, where the head has one for each group, and with a "
+            "journal its name, by which is told what labels say."
+        ),
     )
     prior: dict[str, Any] | None = Field(
         None,

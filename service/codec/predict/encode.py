@@ -54,9 +54,8 @@ def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, A
     if query.top_k is not None:
         answer["top"] = answer_top(arrays, family, query, query.top_k, model.labels)
     if query.alpha is not None and model.conformal is not None:
-        answer["prediction_set"] = answer_sets(
-            arrays["log_probabilities"], query, query.alpha, model.conformal, model.labels
-        )
+        query.sets = find_sets(arrays["log_probabilities"], query, query.alpha, model.conformal)
+        answer["prediction_set"] = answer_sets(query.sets, query, model.labels)
     if query.rows.empty or query.rows.looks_like_probabilities or query.groups is not None:
         answer |= {"warnings": found} if (found := find_warnings(query.rows, query.groups)) else {}
     return answer
@@ -139,22 +138,22 @@ def answer_top(arrays: Arrays, family: Family, query: Query, k: int, labels: Seq
     return top
 
 
-def answer_sets(
-    log_probabilities: NDArray[np.float32],
-    query: Query,
-    alpha: float,
-    conformal: Conformal,
-    labels: Sequence[str] | None,
-) -> dict[str, Any]:
-    """The classes of each row's prediction set, with labels."""
+def find_sets(
+    log_probabilities: NDArray[np.float32], query: Query, alpha: float, conformal: Conformal
+) -> NDArray[np.bool_]:
+    """The prediction set of each row, bool `[N, K]`."""
     groups = None if query.groups is None else query.groups[:, 0] - 1
     uniforms = np.array([RANDOM.random() for _ in range(query.rows.n)]) if conformal.randomised else None
-    inside = conformal.sets(log_probabilities, alpha, groups=groups, uniforms=uniforms)
-    classes = [np.flatnonzero(row).tolist() for row in inside]
-    sets: dict[str, Any] = {"classes": per_row(classes, query)}
+    return conformal.sets(log_probabilities, alpha, groups=groups, uniforms=uniforms)
+
+
+def answer_sets(sets: NDArray[np.bool_], query: Query, labels: Sequence[str] | None) -> dict[str, Any]:
+    """The classes of each row's prediction set, with labels."""
+    classes = [np.flatnonzero(row).tolist() for row in sets]
+    answer: dict[str, Any] = {"classes": per_row(classes, query)}
     if labels:
-        sets["labels"] = per_row([[labels[i] for i in row] for row in classes], query)
-    return sets
+        answer["labels"] = per_row([[labels[i] for i in row] for row in classes], query)
+    return answer
 
 
 def find_warnings(rows: Runnable, groups: NDArray[np.int64] | None = None) -> list[dict[str, Any]]:
