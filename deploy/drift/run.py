@@ -1,8 +1,9 @@
 """See a head drift, in two minutes: what `make drift` does.
 
 A server of its own, with a copy of models/ and a journal in a temporary folder, answers scans of handwritten digits.
-Their labels come back a second later. Then the scanner gets dirty. What happens is told in a line each. Exit codes:
-0 well, 1 what should happen did not, 3 there is no server.
+Their labels come back a second later. Then the scanner gets dirty: an alarm goes off, another temperature is proposed,
+earns its place, and is approved. What happens is told in a line each. Exit codes: 0 well, 1 what should happen did not,
+3 there is no server.
 """
 
 import argparse
@@ -14,13 +15,16 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.drift.office import Office, Refused
+from deploy.drift.client import Client, Refused
 from deploy.drift.scans import Scanner, scanners
 from deploy.server import ROOT, NotServed, is_served, serve
 
 CLEAN_LABELS: Final = 1000
+AFTER_LABELS: Final = 500
 MOST_LABELS: Final = 2000
 """Of a part that ends with an event: beyond them the event is not waited for."""
+
+SERVED: Final = "/v1/models/digits/versions/1"
 
 
 class Missed(Exception):
@@ -43,7 +47,7 @@ def main() -> int:
             shutil.copytree(ROOT / "models", models)
             options = ("--models", models, "--journal", journal, "--log-level", "warning")
             with serve(url, *options, stdout=subprocess.DEVNULL):
-                Play(url, Office(url, given.scans, given.step_s)).run()
+                Demo(url, Client(url, given.scans, given.step_s)).run()
     except NotServed:
         return complain("the server does not get ready", 3)
     except (Missed, Refused) as error:
@@ -51,11 +55,11 @@ def main() -> int:
     return 0
 
 
-class Play:
+class Demo:
     """What happens, in order."""
 
-    def __init__(self, url: str, office: Office) -> None:
-        self.url, self.office = url, office
+    def __init__(self, url: str, client: Client) -> None:
+        self.url, self.client = url, client
         self.began = time.monotonic()
 
     def run(self) -> None:
@@ -68,15 +72,18 @@ class Play:
         self.tell(f"watch it at {self.url}/console/#/calibration/digits/1")
         self.tell("digits/1 reads scans of handwritten digits; a second later most of them are known for certain")
         self.read_clean(clean)
-        self.office.answers.clear()
+        self.client.answers.clear()
         self.tell("the scanner gets dirty: scans are noisy from now on, and nobody tells the service")
         self.read_until_alarm(dirty)
+        self.read_until_earned(dirty)
+        self.approve()
+        self.read_after(dirty)
 
     def read_clean(self, scanner: Scanner) -> None:
         """Scans as they were on the day of the fit: no alarm."""
         found: dict[str, Any] = {"labels": 0}
         while found["labels"] < CLEAN_LABELS:
-            found = self.office.step(scanner)
+            found = self.client.step(scanner)
         (model, *_) = found["monitors"]
         if model["alarm"]:
             raise Missed(f"there was an alarm at label {model['alarm_at']}; expected none while the scanner is clean")
@@ -88,7 +95,7 @@ class Play:
         labels, warned = 0, False
         first: int | None = None
         while labels < MOST_LABELS:
-            found = self.office.step(scanner)
+            found = self.client.step(scanner)
             first = found["labels"] if first is None else first
             labels = found["labels"] - first
             (model, *_) = found["monitors"]
@@ -101,9 +108,45 @@ class Play:
                 self.tell(f"a warning after {labels:,} labels of noisy scans, e-value {amount(model['max_e'])}")
         raise Missed(f"there was no alarm within {labels:,} labels of noisy scans; expected one")
 
+    def read_until_earned(self, scanner: Scanner) -> None:
+        """A shadow of the head at another temperature is judged by the labels that follow."""
+        self.tell("a refit is proposed: beside the head a shadow learns from the labels that follow")
+        fitted = 0
+        for _ in range(0, MOST_LABELS, self.client.n_scans):
+            self.client.step(scanner)
+            found = self.client.ask("GET", f"{SERVED}/refit")
+            if found["labels"]["fitted"] > fitted:
+                fitted, temperature = found["labels"]["fitted"], found["temperature"]
+                change = f"{temperature['served']:.2f} to {temperature['proposed']:.2f}"
+                self.tell(f"fitted on {fitted} labels: the temperature goes from {change}")
+            if found["state"] == "earned" and found["refusal"] is None:
+                e, difference = found["evidence"]["max_e"], found["nll"]["difference"]
+                self.tell(f"it has earned its place: {difference:+.2f} in the log-loss, e-value {amount(e)}")
+                return
+        raise Missed(f"the refit is {found['state']} ({found['refusal']}); expected it to have earned its place by now")
+
+    def approve(self) -> None:
+        """What a person does on the page, or with `calibrant live promote`."""
+        version = self.client.promote(f"{SERVED}", "you")
+        self.tell(f"you approve it: digits/{version} is written, and takes the place of digits/1")
+
+    def read_after(self, scanner: Scanner) -> None:
+        """The same noisy scans, and a head that knows how often it is wrong."""
+        while (found := self.client.step(scanner))["version"] == "1":
+            if len(self.client.answers) > MOST_LABELS:
+                raise Missed("digits/1 still answers; expected the version that was approved")
+        self.client.answers.clear()
+        while found["labels"] < AFTER_LABELS:
+            found = self.client.step(scanner)
+        (model, *_) = found["monitors"]
+        if model["alarm"]:
+            raise Missed(f"digits/{found['version']} has an alarm at label {model['alarm_at']}; expected none")
+        self.tell(f"{found['labels']:,} labels for digits/{found['version']}, no alarm:")
+        self.tell(self.rightness())
+
     def rightness(self) -> str:
         """How right and how sure the answers of this part were."""
-        confidences, right = zip(*self.office.answers, strict=True)
+        confidences, right = zip(*self.client.answers, strict=True)
         share, sure = sum(right) / len(right), sum(confidences) / len(right)
         return f"{share:.0%} of the answers are right, by their confidence it should be {sure:.0%}"
 

@@ -1,10 +1,9 @@
-"""The office of the demo: it has scans answered, learns a second later what most of them are, and sends that, too."""
+"""The client of the demo: it has scans answered, learns a step later what most of them are, and sends that, too."""
 
 import http.client
 import json
 import random
 import time
-from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ class Refused(Exception):
     """The service did not do what the demo needs; the sentence is its answer."""
 
 
-class Office:
+class Client:
     """Sends scans and labels to the model `digits`, some each second, and reads what the service says of them.
 
     Attributes:
@@ -37,6 +36,7 @@ class Office:
         self.unlabelled: list[tuple[str, str, Sheet]] = []
         self.sent: dict[str, int] = {}
         self.n_sheets = 0
+        self.tag = ""  # of the last answer
 
     def step(self, scanner: Scanner) -> dict[str, Any]:
         """Scans, and the labels of those of the step before; what is said then of the version that answered."""
@@ -85,15 +85,26 @@ class Office:
                 raise Refused(f"{found['labels']} labels were counted; expected {self.sent[version]} by now")
             time.sleep(0.05)
 
-    def ask(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """What the service answers.
+    def promote(self, version: str, by: str) -> str:
+        """Approve the refit of a version as it is now; the new version.
+
+        Raises:
+            Refused: it is refused.
+        """
+        self.ask("GET", f"{version}/refit")
+        return str(self.ask("POST", f"{version}/promote", {"by": by}, self.tag)["version"])
+
+    def ask(self, method: str, path: str, body: Any = None, tag: str = "") -> dict[str, Any]:
+        """What the service answers; `tag` is the one that the answer before had, where it must be the same still.
 
         Raises:
             Refused: with an error.
         """
         sent = None if body is None else json.dumps(body).encode()
-        self.connection.request(method, path, sent, {"Content-Type": "application/json", **(headers or {})})
+        headers = {"Content-Type": "application/json"} | ({"If-Match": tag} if tag else {})
+        self.connection.request(method, path, sent, headers)
         answer = self.connection.getresponse()
+        self.tag = answer.getheader("ETag", "")
         found: dict[str, Any] = json.loads(answer.read())
         if answer.status >= 400:
             raise Refused(f"{method} {path} was answered with {answer.status}: {found.get('error', found)}")
