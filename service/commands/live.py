@@ -2,6 +2,9 @@
 
 `calibrant live label FILE` sends the labels of a .csv or .parquet to a running service: columns id and label, and where
 there are any row, at (seconds since 1970) and replace. `calibrant live status` shows what labels say of each version.
+
+`calibrant live propose MODEL/VERSION` asks for another temperature, fitted on the labels that come; `promote` makes the
+next version of it, `dismiss` throws it away.
 """
 
 import argparse
@@ -17,6 +20,7 @@ from typing import Final
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from service.commands.labels import send_file
+from service.commands.live_refit import decide
 from service.commands.live_status import show
 from service.commands.options import add_settings
 from service.errors import CannotStart, UsedWrongly
@@ -24,12 +28,14 @@ from service.journal.answers import Heads
 from service.journal.database import Database
 from service.journal.live import STORE, Live, Options, hold
 from service.journal.policy import parse_policy
+from service.journal.publication import Place
 from service.journal.segments import make_folder
 from service.journal.state import NAME, read_state
 from service.process.live import PASSED_ON
 from service.settings import Settings, load
 from service.telemetry import logs
 
+DECISIONS: Final = ("propose", "promote", "dismiss")
 NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 
@@ -38,13 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         nargs="?",
-        choices=("work", "label", "status"),
+        choices=("work", "label", "status", *DECISIONS),
         default="work",
         help="what to do (default: %(default)s)",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="of label: the table with the labels")
+    parser.add_argument(
+        "target", nargs="?", help="of label: the table with the labels; of propose, promote and dismiss: MODEL/VERSION"
+    )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of label: the service (default: %(default)s)")
     parser.add_argument("--api-key", default="", metavar="KEY", help="of label: a key of the service")
+    parser.add_argument(
+        "--by", default="", metavar="NAME", help="of propose, promote, dismiss: who (default: the user)"
+    )
+    parser.add_argument("--force", action="store_true", help="of promote: although the evidence never was 100")
+    parser.add_argument("--back", action="store_true", help="of promote: put the version back that this one replaced")
+    parser.add_argument("--etag", help="of promote and dismiss: only if the refit is still the one of this tag")
     parser.add_argument("--follow", action="store_true", help="end when the standard input does, as serve wants it")
     add_settings(parser, PASSED_ON)
 
@@ -52,15 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Work until a signal, or the end of the standard input; or show what was told last."""
     given = vars(arguments)
-    action, file, url, key, follow = (given.pop(name) for name in ("action", "file", "url", "api_key", "follow"))
+    action, target, follow, url, key = (given.pop(name) for name in ("action", "target", "follow", "url", "api_key"))
+    by, options = given.pop("by"), {name: given.pop(name) for name in ("force", "back", "etag")}
     if action == "label":
-        return send_labels(file, url, key)
+        return send_labels(target, url, key)
     settings = load(**given)
     logs.configure(settings.log_level, settings.log_format)
     if settings.journal is None:
         raise UsedWrongly("there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it")
     if action == "status":
         show_status(settings.journal)
+        return 0
+    if action in DECISIONS:
+        place = Place(settings.journal, settings.models, settings.default_model)
+        decide(action, target, place, by, options)
         return 0
     make_folder(settings.journal)
     if follow:
@@ -69,11 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def send_labels(file: Path | None, url: str, key: str) -> int:
+def send_labels(file: str | None, url: str, key: str) -> int:
     """Send the labels of a file, and print what became of them; 1 where some were in contradiction."""
     if file is None:
         raise UsedWrongly("label wants a file; expected calibrant live label FILE")
-    counts = send_file(file, url, key)
+    counts = send_file(Path(file), url, key)
     words = "{accepted} labels accepted, {pending} pending, {unknown} unknown, {conflicts} conflicts"
     print(words.format(**{name: counts[name] for name in ("accepted", "pending", "unknown", "conflicts")}))  # noqa: T201 - the terminal is where this belongs
     return int(counts["conflicts"] > 0)

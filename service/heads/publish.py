@@ -54,16 +54,25 @@ def publish(model: ModelProto, models: Path, name: str) -> Path:
     """
     if not NAME.fullmatch(name):
         raise UsedWrongly(f"{name!r} is not a model name; expected letters, digits, '.', '_' or '-', no '.' first")
+    return publish_version(model, models / name)
+
+
+def publish_version(model: ModelProto, folder: Path) -> Path:
+    """The same, as `folder/<highest + 1>/model.onnx`.
+
+    Raises:
+        HeadError, CannotStart: as `write`.
+    """
     content = serialize(model)
     try:
-        version = claim_version(models / name)
+        version = claim_version(folder)
         try:
             replace(version / FILE, content)
         except BaseException:
             version.rmdir()
             raise
     except OSError as error:
-        raise CannotStart(f"{models / name} cannot be written: {error.strerror}") from error
+        raise CannotStart(f"{folder} cannot be written: {error.strerror}") from error
     return version / FILE
 
 

@@ -199,6 +199,8 @@ class Promotions:
             one = self.subject(message["model"])
             if message.get("back"):
                 one.refit.put_back(message["version"], time.time_ns())
+            elif not one.refit.is_running:
+                raise Refused("refit_refused", f"no refit of {one.name} is running; expected one that was proposed")
             else:
                 one.refit.promote(message["version"], message["by"], time.time_ns())
             self.save(one)

@@ -75,10 +75,4 @@ class Refits:
         same = [one for one in packed if np.array_equal(sizes_of(one[1]), sizes)]
         log_p = np.array([unpack_columns(data) for _, data, _ in same])
         columns = np.array([column_of(data, label) for _, data, label in same])
-        at = [i for i, _, _ in same]
-        refit.update(
-            rows["index"][at],
-            Labelled.of(log_p, sizes, columns),
-            rows["predicted_ns"][at],
-            int(rows["labelled_ns"].max()),
-        )
+        refit.update(rows[[i for i, _, _ in same]], Labelled.of(log_p, sizes, columns))

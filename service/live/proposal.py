@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from service.datasets.dataset import Ints
 from service.live.guard import FEWEST_LABELS, PROMOTED_FROM, Case, refusal
 from service.live.monitor import Monitor
+from service.live.records import Records
 from service.live.refit import Labelled, Shadow
 from service.metadata import Metadata
 
@@ -82,21 +82,24 @@ class Refit:
             label, at_ns = min(found)
             self.propose("alarm", None, len(monitor.epochs), label + 1, at_ns)
 
-    def update(self, index: Ints, rows: Labelled, answered_ns: Ints, at_ns: int) -> None:
-        """Count labels of the numbers `index` `[n]`, and when their answers were given; the last came at `at_ns`."""
+    def update(self, records: Records, rows: Labelled) -> None:
+        """Count labels: of the answers `rows` `[n]`, with their records."""
         if self.back is not None and self.wants_back:
             self.back.update(rows)
-        new = index >= self.start
+        new = records["index"] >= self.start
         if self.shadow is None or not self.is_running or not new.any():
             return
-        fitted = self.shadow.fitted
-        self.answered_ns = [
-            int(min([*self.answered_ns[:1], answered_ns[new].min()])),
-            int(max([*self.answered_ns[1:], answered_ns[new].max()])),
-        ]
-        self.shadow.update(Labelled(rows.log_p[new], rows.sizes, rows.columns[new]))
-        if self.shadow.fitted > fitted:
-            self._tell("fitted", at_ns, None)
+        records, rows = records[new], Labelled(rows.log_p[new], rows.sizes, rows.columns[new])
+        answered = records["predicted_ns"].tolist()
+        self.answered_ns = [min(self.answered_ns + answered), max(self.answered_ns + answered)]
+        start, n = 0, len(records)
+        while start < n:
+            stop = min(n, start + (self.shadow.next_fit or n) - self.shadow.n)
+            fitted = self.shadow.fitted
+            self.shadow.update(rows.part(start, stop))
+            if self.shadow.fitted > fitted:
+                self._tell("fitted", int(records["labelled_ns"][stop - 1]), None)
+            start = stop
 
     def promote(self, version: str, by: str, at_ns: int) -> None:
         """A version with the shadow's temperature was written."""

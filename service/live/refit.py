@@ -161,7 +161,7 @@ class Shadow:
 
     def _close(self) -> None:
         """End a block, and fit where it is time to."""
-        if self.n == max(FIRST_FIT, 2 * self.fitted) and not (self.fixed and self.guard is not None):
+        if self.n == self.next_fit:
             self._fit()
         if self.guard is None or not self.fixed:
             self._lows = [*self._lows, [0.0] * len(FACTORS)][-SCALE_BLOCKS:]
@@ -175,6 +175,11 @@ class Shadow:
             self.guard = Guard(scale)
         self.guard.scale = scale
         self.fitted = self.n
+
+    @property
+    def next_fit(self) -> int | None:
+        """The number of labels at the next fit; of a factor that was given there is only the first."""
+        return None if self.fixed and self.fitted else max(FIRST_FIT, 2 * self.fitted)
 
     @property
     def has_earned(self) -> bool:

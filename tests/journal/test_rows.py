@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from service.journal.rows import LIKELIEST, MOST_CLASSES, n_classes, pack_log_p, row_of, unpack_log_p
+from service.journal.rows import (
+    LIKELIEST,
+    MOST_CLASSES,
+    column_of,
+    n_classes,
+    pack_log_p,
+    row_of,
+    sizes_of,
+    unpack_columns,
+    unpack_log_p,
+)
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, MOST_CLASSES, MOST_CLASSES + 1, 1000, 100_000])
@@ -31,3 +41,14 @@ def test_what_is_impossible_stays_so_and_what_is_only_unlikely_does_not_become_i
     assert np.isfinite(found[1])
     if k == 3:
         assert found[2] == -np.inf
+
+
+@pytest.mark.parametrize("k", [3, MOST_CLASSES, MOST_CLASSES + 1, 1000])
+def test_columns_are_the_classes_and_one_for_those_that_were_not_kept(k: int) -> None:
+    logits = np.random.default_rng(k).standard_normal((1, k)) * 4
+    packed = pack_log_p((logits - np.logaddexp.reduce(logits, axis=1)).astype(np.float32))[0].tobytes()
+    log_p, sizes, every = unpack_columns(packed), sizes_of(packed), unpack_log_p(packed)
+    assert len(log_p) == len(sizes) == (k if k <= MOST_CLASSES else LIKELIEST + 1)
+    assert sizes.sum() == k
+    assert [log_p[column_of(packed, label)] for label in range(k)] == every.tolist()
+    assert sizes @ np.exp(log_p) == pytest.approx(1, abs=2e-3)
