@@ -17,9 +17,11 @@ from service.transports.gate import Gate
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def optional_body(kind: type[BaseModel]) -> dict[str, Any]:
-    """What the OpenAPI page says of a body that may be left out."""
-    return {"requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}}}
+def body_of(kind: type[BaseModel], *, required: bool = False) -> dict[str, Any]:
+    """What the OpenAPI page says of a body."""
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": kind.model_json_schema()}}}
+    }
 
 
 async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
@@ -32,7 +34,10 @@ async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
         body = await read_body(request.receive, gate)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected a JSON object") from None
+    given = parse_object(body, "an object") if body.strip() else {}
+    if kind.model_config.get("extra") == "forbid" and given.keys() - kind.model_fields:
+        raise InvalidValue(f"the body has an unknown key; expected {', '.join(kind.model_fields)}")
     try:
-        return kind.model_validate(parse_object(body, "an object") if body.strip() else {})
+        return kind.model_validate(given)
     except ValidationError as error:
         raise InvalidValue(wording.sentence(error)) from None

@@ -1,11 +1,12 @@
 """What labels say of a version that serves: GET .../calibration, and the acknowledgement of its alarm."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.bodies import body_of, read_object
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import InvalidValue, NotReady, UnknownGroup
 from service.journal.channel import Unreachable, ask
@@ -14,6 +15,7 @@ from service.live.monitor import Monitor
 from service.live.reference import Reference
 from service.live.report import report
 from service.readiness import State
+from service.transports.gate import Gate
 
 Told = dict[str, Any]
 """What the live process tells: `models`, by `MODEL/VERSION`."""
@@ -90,6 +92,8 @@ UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ErrorAnswer, "description": "No such model or version, or no labels of this group."}
 }
 REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorAnswer, "description": "Not JSON."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
     404: {"model": ErrorAnswer, "description": "No such model or version."},
     422: {"model": ErrorAnswer, "description": "A value is wrong."},
     503: {"model": ErrorAnswer, "description": "The live process does not answer."},
@@ -97,17 +101,27 @@ REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 PATH: Final = "/v1/models/{model}/versions/{version}/calibration"
 
 
-def calibration(state: State, folder: Path) -> APIRouter:
+def calibration(state: State, folder: Path, gate: Gate) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(tags=["labels"])
+
+    async def acknowledgement_of(request: Request) -> Acknowledgement:
+        return await read_object(request, gate, Acknowledgement)
 
     @router.get(PATH, summary="What labels say of a version", responses=UNKNOWN)
     def page(model: str, version: str, group: str | None = None) -> Calibration:
         """Measures of the labelled rows, evidence against "as right as when it was fitted", and warnings."""
         return Calibration(**answer(state, read_state(folder) or {}, model, version, group))
 
-    @router.post(f"{PATH}/acknowledge", summary="Acknowledge the alarm", responses=REFUSED)
-    async def seen(model: str, version: str, acknowledgement: Acknowledgement) -> Epoch:
+    @router.post(
+        f"{PATH}/acknowledge",
+        summary="Acknowledge the alarm",
+        responses=REFUSED,
+        openapi_extra=body_of(Acknowledgement, required=True),
+    )
+    async def seen(
+        model: str, version: str, acknowledgement: Annotated[Acknowledgement, Depends(acknowledgement_of)]
+    ) -> Epoch:
         """Begin a new epoch with the next label: all evidence is 1 again, and the old one is kept with who saw it."""
         found = state.repository.find(model, version)
         return Epoch(epoch=await acknowledge(folder, f"{found.name}/{found.version}", acknowledgement.by))

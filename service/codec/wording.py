@@ -28,9 +28,10 @@ EXPECTED: Final = {
     "timeout_ms": "a number of milliseconds above 0, 3600000 at most",
     "id": "a string of Unicode, 256 characters at most",
     "ready": "true or false",
+    "by": "a string of 1 to 256 characters",
     "parameters": "an object",
 }
-COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long"})
+COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long", "string_too_short"})
 MAX_SHOWN: Final = 40  # digits
 
 
@@ -41,6 +42,8 @@ def sentence(error: ValidationError) -> str:
     furthest = max((one for one in errors if one["loc"][0] == key), key=lambda one: len(indices(one["loc"])))
     place = indices(furthest["loc"])
     expected = EXPECTED[f"{key}{'[]' if place else ''}"]
+    if furthest["type"] == "missing":
+        return f"{key} is missing; expected {expected}"
     found = length_text(furthest["input"]) if furthest["type"] in COUNTED else value_text(furthest["input"])
     return f"{key}{''.join(f'[{i}]' for i in place)} {found}; expected {expected}"
 

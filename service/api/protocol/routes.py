@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import optional_body, read_object
+from service.api.bodies import body_of, read_object
 from service.api.operations import UNKNOWN, UNREADY
 from service.api.protocol.answers import (
     Health,
@@ -135,14 +135,14 @@ def repository(state: Serving) -> APIRouter:
     async def load_query(request: Request) -> LoadQuery:
         return await read_object(request, state.gate, LoadQuery)
 
-    @router.post("/index", summary="What lies in the repository", openapi_extra=optional_body(IndexQuery))
+    @router.post("/index", summary="What lies in the repository", openapi_extra=body_of(IndexQuery))
     async def index(query: Annotated[IndexQuery, Depends(index_query)]) -> list[IndexLine]:
         return index_of(state, only_ready=query.ready)
 
     # described, judged, and not used
     may_load: Any = {
         "responses": UNKNOWN,
-        "openapi_extra": optional_body(LoadQuery),
+        "openapi_extra": body_of(LoadQuery),
         "dependencies": [Depends(load_query)],
     }
 
