@@ -4,6 +4,7 @@ It takes a header only when it can prove that the careful way (`asked.py`) would
 key twice, and just the lists and the data that were found: so what looks like a list or the key `"data"` is one.
 """
 
+import codecs
 import math
 from collections.abc import Iterator
 from typing import Any, Final
@@ -22,7 +23,7 @@ KEY: Final = b'"data"'
 
 def read_header_fast(header: bytes) -> InferHeader | None:
     """What a header says, its numbers and booleans as arrays, or None where the careful way must look."""
-    if b"\\" in header:
+    if b"\\" in header or header.startswith(codecs.BOM_UTF8):  # which the parser passes over, and JSON does not have
         return None
     try:
         return check_header(Reader(header).request(PARSERS.parse(header)))

@@ -107,6 +107,12 @@ def test_a_shape_is_checked_before_it_is_multiplied(shape: Any) -> None:
         read_header(header)
 
 
+def test_a_byte_order_mark_is_left_to_the_careful_way_which_refuses_it() -> None:
+    header = b"\xef\xbb\xbf" + json.dumps({"inputs": [{"name": "a", "datatype": "INT64", "shape": [1]}]}).encode()
+    assert infer_fast.read_header_fast(header[3:]) is not None
+    assert infer_fast.read_header_fast(header) is None
+
+
 def test_it_takes_the_usual_requests() -> None:
     taken = [infer_fast.read_header_fast(body(seed)) is not None for seed in range(1000)]
     assert sum(taken) > 150
