@@ -23,6 +23,7 @@ from service.transports.gate import Gate
 
 MOST: Final = 10_000
 NDJSON: Final = "application/x-ndjson"
+MOST_S: Final = 9e9  # seconds since 1970, whose nanoseconds are within int64
 AWAY_S: Final = 1.0  # for which a live process that did not answer is not asked again
 
 
@@ -39,7 +40,7 @@ class Label(BaseModel):
         description="The class: its index, or its label."
     )
     at: float | None = Field(
-        None, gt=0, lt=1e11, description="When it was known, seconds since 1970; now, if not given."
+        None, gt=0, lt=MOST_S, description="When it was known, seconds since 1970; now, if not given."
     )
     replace: bool = Field(False, description="Take it even where another label is kept for the row.")
 
@@ -146,10 +147,7 @@ class Desk:
         Raises:
             NotReady: nobody takes them.
         """
-        rows = [
-            [self.key(one.id), one.row, one.label, None if one.at is None else round(1e9 * one.at), one.replace]
-            for one in given
-        ]
+        rows = self.rows(given)
         found = await self.ask({"do": "labels", "labels": rows})
         if found is None:
             await self.journal.keep_labels(orjson.dumps(rows))
@@ -160,6 +158,13 @@ class Desk:
             unknown=[Unknown(id=given[i].id, row=given[i].row, reason=why) for i, why in found["unknown"]],
             conflicts=[Conflict(id=given[i].id, row=given[i].row, kept=kept) for i, kept in found["conflicts"]],
         )
+
+    def rows(self, given: Sequence[Label]) -> list[list[Any]]:
+        """Labels as the live process takes them: id, row, label, nanoseconds since 1970, whether one is replaced."""
+        return [
+            [self.key(one.id), one.row, one.label, None if one.at is None else round(1e9 * one.at), one.replace]
+            for one in given
+        ]
 
     async def delete(self, key: str) -> Deleted:
         """Delete what is kept under an id.

@@ -80,6 +80,7 @@ def test_what_is_unknown_or_a_conflict_is_told_by_id_and_row(run: Run, tmp_path:
         ({"label": 1}, "labels[0].id is missing; expected a string of 1 to 256 characters"),
         ({"id": "a", "row": -1, "label": 1}, "labels[0].row is wrong; expected a whole number from 0 on"),
         ({"id": "a", "label": 1, "at": 0}, "labels[0].at is wrong; expected seconds since 1970"),
+        ({"id": "a", "label": 1, "at": 9.3e9}, "labels[0].at is wrong; expected seconds since 1970"),
         ({"id": "a", "label": 1, "replace": 1}, "labels[0].replace is wrong; expected true or false"),
         ({"id": "a", "label": 1, "x": 1}, "labels[0] has an unknown key; expected id, row, label, at, replace"),
         (7, "labels[0] is wrong; expected an object of id, row and label"),
