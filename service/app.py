@@ -164,10 +164,10 @@ class Service(Dispatcher):
             from service.api.labels import labels
             from service.api.refit import refit
 
-            app.include_router(calibration(self, settings.journal, gate))
             app.include_router(labels(settings.journal, self.journal, gate))
+            app.include_router(calibration(self, settings.journal, gate))
             app.include_router(refit(self, settings.journal, settings.refit))
-        describe(app, guarded=bool(settings.keys))
+        describe(app, lambda: self.repository.models, guarded=bool(settings.keys))
         translate(app)
         self.telemetry = telemetry
         budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))

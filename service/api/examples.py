@@ -1,6 +1,7 @@
 """Requests that work, for the OpenAPI page: each is called after the family of head that answers it.
 
-`ensemble` is a head that averages members; a name that goes on behind its family shows more of that family.
+`ensemble` is a head that averages members; a name that goes on behind its family shows more of that family. Those of
+`digits` are for the model of that name, which is shipped.
 """
 
 from typing import Any, Final, NamedTuple
@@ -13,6 +14,32 @@ class Example(NamedTuple):
     value: dict[str, Any]
 
 
+DIGITS: Final = [
+    [1.2, -3.4, 0.5, 2.2, -1.1, 9.1, 0.3, -2.0, 1.9, 3.3],
+    [-6.1, 2.4, -1.0, 0.2, 6.9, -4.2, -7.5, 3.3, 1.1, 5.9],
+]
+PREDICT_DIGITS: Final = {
+    "digits": Example(
+        "digits: one row, the best three classes by their labels",
+        {"logits": DIGITS[0], "outputs": ["probabilities", "prediction", "confidence"], "top_k": 3},
+    ),
+    "digits-mask": Example(
+        "digits: two rows, in one of which a mask rules five out",
+        {
+            "logits": DIGITS,
+            "mask": [[True] * 5 + [False] + [True] * 4, [True] * 10],
+            "outputs": ["probabilities", "prediction"],
+        },
+    ),
+    "digits-allowed": Example(
+        "digits: the classes that may be chosen, by their labels",
+        {"logits": DIGITS, "allowed": [["three", "eight"], ["four", "seven", "nine"]], "outputs": ["prediction"]},
+    ),
+    "digits-alpha": Example(
+        "digits: sets of classes that hold the true one 19 times in 20",
+        {"logits": DIGITS, "alpha": 0.05, "outputs": ["prediction", "confidence"]},
+    ),
+}
 PREDICT: Final = {
     "softmax": Example("softmax: one row", {"logits": [2.0, 1.0, 0.1]}),
     "softmax-rows": Example(
@@ -61,6 +88,12 @@ PREDICT: Final = {
             "mask": [[True, True, False]],
             "outputs": ["probabilities", "mutual_information"],
         },
+    ),
+}
+EVALUATE_DIGITS: Final = {
+    "digits": Example(
+        "digits: loss and metrics of two rows, at another temperature",
+        {"logits": DIGITS, "labels": [5, 9], "temperature": 2.0, "outputs": ["loss", "metrics"]},
     ),
 }
 EVALUATE: Final = {

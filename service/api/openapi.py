@@ -1,26 +1,29 @@
-"""The OpenAPI page: what FastAPI knows of its own routes, and what the transports answer before it.
+"""The OpenAPI document: what FastAPI knows of its own routes, and what the transports answer before it."""
 
-`/docs` shows it with files that are installed, none of them from elsewhere.
-"""
-
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from fastapi import APIRouter, FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service.api.examples import EVALUATE, PREDICT, Example
+from service.api.docs import docs
+from service.api.examples import EVALUATE, EVALUATE_DIGITS, PREDICT, PREDICT_DIGITS, Example
 from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
-from service.errors import NotFound
 from service.transports.asgi import is_guarded
 
 VALIDATION_ERROR: Final = "HTTPValidationError"  # FastAPI's own shape of errors
 COMPONENT: Final = "#/components/schemas/{model}"
+TAGS: Final = {
+    "predict": "Probabilities of rows.",
+    "evaluate": "Losses, gradients and metrics of rows, and products with the Jacobian.",
+    "labels": "What rows were, and what that says of the calibration: with `calibrant serve --journal FOLDER`.",
+    "models": "What is served.",
+    "open inference protocol": "The same rows for clients of KServe and Triton.",
+    "operations": "Health and counts.",
+}  # in the order of the page
 ERRORS: Final = {
     400: "The body is not JSON.",
     401: "No key, or a wrong one.",
@@ -50,7 +53,8 @@ class EndpointPage(NamedTuple):
     answer: str
     errors: Mapping[int, str]
     binary: bool = False
-    examples: Mapping[str, Example] = {}
+    examples: Mapping[str, Example] = {}  # that any model of their family answers
+    named: Mapping[str, Example] = {}  # that a model of this name answers: for paths that name one
 
 
 ENDPOINT_PAGES: Final = (
@@ -65,6 +69,7 @@ ENDPOINT_PAGES: Final = (
         "PredictAnswer",
         ERRORS,
         examples=PREDICT,
+        named=PREDICT_DIGITS,
     ),
     EndpointPage(
         "evaluate",
@@ -77,6 +82,7 @@ ENDPOINT_PAGES: Final = (
         "EvaluateAnswer",
         ERRORS,
         examples=EVALUATE,
+        named=EVALUATE_DIGITS,
     ),
     EndpointPage(
         "open inference protocol",
@@ -106,25 +112,28 @@ LENGTH: Final = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "How many bytes of the body are the JSON header; binary data follow it.",
 }
-FILES: Final = {
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon-32x32.png": "image/png",
-}
 
 
-def describe(app: FastAPI, *, guarded: bool = False) -> None:
-    """Let `app` describe the whole service, and serve `/docs`; a guarded one says that it wants a key, and where."""
+def describe(app: FastAPI, models: Callable[[], Mapping[str, Mapping[Any, Any]]], *, guarded: bool = False) -> None:
+    """Let `app` describe the whole service, and serve `/docs`; a guarded one says that it wants a key, and where.
+
+    Args:
+        app: of FastAPI.
+        models: what is served now, names to versions: the first is the example of a path that names a model.
+        guarded: whether a key is wanted.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            schema = add_endpoints(drop_validation_errors(schema))
+            schema = order(add_endpoints(drop_validation_errors(schema)))
+            for name, versions in list(models().items())[:1]:
+                add_names(schema, {"model": name, "version": str(max(versions))})
             app.openapi_schema = add_keys(schema) if guarded else schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own documented way to extend it
-    app.include_router(docs(app.title))
+    app.include_router(docs())
 
 
 def drop_validation_errors(schema: dict[str, Any]) -> dict[str, Any]:
@@ -154,10 +163,35 @@ def add_endpoints(schema: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document with the transports' paths added."""
     _, definitions = models_json_schema(MODELS, ref_template=COMPONENT)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
-    for page in ENDPOINT_PAGES:
-        for path, summary in page.paths.items():
-            schema["paths"][path] = {"post": operation(page, path, summary)}
+    added = {
+        path: {"post": operation(page, path, summary)}
+        for page in ENDPOINT_PAGES
+        for path, summary in page.paths.items()
+    }
+    schema["paths"] = added | schema["paths"]
     return schema
+
+
+def order(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document in the order of `TAGS`, with those that have paths."""
+    tags = list(TAGS)
+
+    def place(item: tuple[str, Any]) -> int:
+        return min(tags.index(described["tags"][0]) for described in item[1].values())
+
+    schema["paths"] = dict(sorted(schema["paths"].items(), key=place))
+    used = {tags[place(item)] for item in schema["paths"].items()}
+    schema["tags"] = [{"name": name, "description": what} for name, what in TAGS.items() if name in used]
+    return schema
+
+
+def add_names(schema: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Give the parameters of paths a value that works."""
+    for methods in schema["paths"].values():
+        for described in methods.values():
+            for parameter in described.get("parameters", []):
+                if parameter["in"] == "path" and parameter["name"] in names:
+                    parameter["example"] = names[parameter["name"]]
 
 
 def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +211,8 @@ def operation(page: EndpointPage, path: str, summary: str) -> dict[str, Any]:
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
     body = content(page.request, binary=page.binary)
     if page.examples:
-        body["application/json"]["examples"] = {name: example._asdict() for name, example in page.examples.items()}
+        examples = {**(page.named if "model" in names else {}), **page.examples}
+        body["application/json"]["examples"] = {name: example._asdict() for name, example in examples.items()}
     errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in page.errors.items()}
     return {
         "tags": [page.tag],
@@ -196,27 +231,3 @@ def content(model: str, *, binary: bool = False) -> dict[str, Any]:
     """A JSON body of a model, or that with binary data behind it."""
     json = {"application/json": {"schema": {"$ref": COMPONENT.format(model=model)}}}
     return json | {"application/octet-stream": OCTETS} if binary else json
-
-
-def docs(title: str) -> APIRouter:
-    """`/docs` and the files that it loads."""
-    router = APIRouter(include_in_schema=False)
-    shipped = files("fastapi_swagger") / "resources"
-
-    @router.get("/docs")
-    async def page() -> Response:
-        return get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title=title,
-            swagger_js_url="docs/swagger-ui-bundle.js",
-            swagger_css_url="docs/swagger-ui.css",
-            swagger_favicon_url="docs/favicon-32x32.png",
-        )
-
-    @router.get("/docs/{name}")
-    async def file(name: str) -> Response:
-        if name not in FILES:
-            raise NotFound("there is no such file among the docs")
-        return Response((shipped / name).read_bytes(), media_type=FILES[name])
-
-    return router

@@ -70,17 +70,17 @@ UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "descrip
 
 def operations(state: State) -> APIRouter:
     """The routes, over the running service."""
-    router = APIRouter(tags=["operations"])
+    router = APIRouter()
 
-    @router.get("/healthz", summary="Alive?")
+    @router.get("/healthz", tags=["operations"], summary="Alive?")
     async def healthz() -> Alive:
         return Alive()
 
-    @router.get("/readyz", summary="Ready?", responses=UNREADY, response_model_exclude_unset=True)
+    @router.get("/readyz", tags=["operations"], summary="Ready?", responses=UNREADY, response_model_exclude_unset=True)
     async def readyz() -> Ready:
         return ready(state)
 
-    @router.get("/v1/models", summary="What is served")
+    @router.get("/v1/models", tags=["models"], summary="What is served")
     async def models() -> Models:
         batcher = state.batcher
         bounds = {} if batcher is None else batcher.bounds()
@@ -89,16 +89,19 @@ def operations(state: State) -> APIRouter:
             default=state.default_model, models=lines, failures=state.repository.public_failures(), batching=bounds
         )
 
-    @router.get("/v1/models/{model}", summary="A model's details", responses=UNKNOWN)
+    @router.get("/v1/models/{model}", tags=["models"], summary="A model's details", responses=UNKNOWN)
     async def story(model: str) -> ModelDetails:
         return details_of(state.repository, model, None)
 
-    @router.get("/v1/models/{model}/versions/{version}", summary="A version's details", responses=UNKNOWN)
+    @router.get(
+        "/v1/models/{model}/versions/{version}", tags=["models"], summary="A version's details", responses=UNKNOWN
+    )
     async def version_story(model: str, version: str) -> ModelDetails:
         return details_of(state.repository, model, version)
 
     @router.get(
         "/v1/models/{model}/versions/{version}/report",
+        tags=["models"],
         summary="The proof of a version's calibration",
         response_class=JSONResponse,
         responses=UNKNOWN_REPORT,
