@@ -1,7 +1,7 @@
 """`create_app(settings)`: lifespan and wiring, nothing else. The result is an ASGI application for any server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,6 +29,7 @@ from service.transports.asgi import Dispatcher
 from service.transports.budget import Budget, derive_total
 from service.transports.gate import Gate
 from service.transports.handler import Handler
+from service.transports.keys import Keys
 from service.transports.limits import Limits
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ class Service(Dispatcher):
         if self.journal is not None:
             observer = self.journal
         self.over_grpc = over_grpc(settings)
-        gate = Gate(settings.keys, settings.max_body_bytes)
+        keys = Keys.of(settings)
+        gate = Gate(keys, settings.max_body_bytes)
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -167,7 +169,7 @@ class Service(Dispatcher):
             app.include_router(labels(settings.journal, self.journal, gate))
             app.include_router(calibration(self, settings.journal, gate))
             app.include_router(refit(self, settings.journal, settings.refit))
-        describe(app, lambda: self.repository.models, guarded=bool(settings.keys))
+        describe(app, lambda: self.repository.models, guarded=keys.guarded)
         translate(app)
         self.telemetry = telemetry
         budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
@@ -189,6 +191,13 @@ class Service(Dispatcher):
         telemetry.stopped = lambda: stopped_heads(self.repository.models)
         return batcher
 
+    def list_watches(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """What follows the files that change while the service runs."""
+        if self.settings.watch:
+            yield self.repository.watch
+        if self.settings.api_keys_file is not None:
+            yield self.gate.keys.watch
+
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         """Start the batcher and the watch; at the end answer what is queued."""
@@ -205,7 +214,7 @@ class Service(Dispatcher):
             max_body_bytes=settings.max_body_bytes,
             max_unpacked_ratio=settings.max_unpacked_ratio,
         )
-        watch = asyncio.create_task(self.repository.watch()) if settings.watch else None
+        watches = [asyncio.create_task(watch()) for watch in self.list_watches()]
         await measure_hand_over(self.batcher)
         try:
             async with self.over_grpc(self):
@@ -217,7 +226,7 @@ class Service(Dispatcher):
                     self.draining = True
         finally:
             self.loader.close()
-            if watch is not None:
+            for watch in watches:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await watch

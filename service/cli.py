@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "score": Command("service.commands.score", "put whole files of logits through a head"),
     "export": Command("service.commands.export", "write a head file, alone or onto a classifier"),
     "live": Command("service.commands.live", "count the labels of served answers; serve --journal starts it itself"),
+    "keys": Command("service.commands.keys", "make an API key for serve --api-keys-file"),
     "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }
 

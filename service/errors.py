@@ -5,6 +5,7 @@ CalibrantError
 │   ├── NotJSON             400
 │   ├── Malformed           400  the binary framing or the compression of a protocol request
 │   ├── Unauthorized        401
+│   ├── Forbidden           403
 │   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport
 │   ├── MethodNotAllowed    405
 │   ├── InvalidHost         400
@@ -24,7 +25,7 @@ CalibrantError
 └── CommandError            the command line's: one sentence and an exit code
     ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
     ├── FitError            1  labels that say nothing, a fit that runs away
-    ├── CannotStart         3  HeadError: a file that is not a head
+    ├── CannotStart         3  HeadError: a file that is not a head; InvalidKeys: one that is none of API keys
     └── RequirementFailed   4  a metric that is not what was required
 
 Every message says what was wrong and what was expected.
@@ -86,6 +87,13 @@ class Unauthorized(RequestError):
     def headers(self) -> dict[str, str]:
         """RFC 9110 wants the scheme named."""
         return {"www-authenticate": "Bearer"}
+
+
+class Forbidden(RequestError):
+    """A key without the scope that is needed."""
+
+    status = 403
+    code = "scope"
 
 
 class NotFound(RequestError):
@@ -290,3 +298,7 @@ class RequirementFailed(CommandError):
 
 class HeadError(CannotStart):
     """A file that is not a head that can be served."""
+
+
+class InvalidKeys(CannotStart):
+    """A file of API keys that cannot be read."""

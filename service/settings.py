@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
     api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    api_keys_file: Path | None = Field(
+        None, title="FILE", description="keys that calibrant keys add made; read again when it changes"
+    )
     run_timeout_s: float = Field(
         60.0,
         ge=0,

@@ -3,15 +3,15 @@
 FastAPI would read a body of any size, and answer with pydantic's sentences.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from service.codec import wording
 from service.codec.objects import parse_object
 from service.errors import InvalidValue, NotJSON
-from service.transports.asgi import Gone, read_body
+from service.transports.asgi import KEY, Gone, read_body
 from service.transports.gate import Gate
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -22,6 +22,27 @@ def body_of(kind: type[BaseModel], *, required: bool = False) -> dict[str, Any]:
     return {
         "requestBody": {"required": required, "content": {"application/json": {"schema": kind.model_json_schema()}}}
     }
+
+
+async def key_name(request: Request) -> str | None:
+    """The name of the request's key, where keys are wanted."""
+    key = request.scope[KEY]
+    return None if key is None else str(key.name)
+
+
+KeyName = Annotated[str | None, Depends(key_name)]
+
+
+def name_of(key: str | None, given: str | None) -> str:
+    """The name that something is done under: that of the key, or without keys the one that is given.
+
+    Raises:
+        InvalidValue: there is neither.
+    """
+    name = key or given
+    if name is None:
+        raise InvalidValue("by is missing; expected the name of who does it")
+    return name
 
 
 async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:

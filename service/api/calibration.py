@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import body_of, read_object
+from service.api.bodies import KeyName, body_of, name_of, read_object
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import InvalidValue, NotReady, UnknownGroup
 from service.journal.channel import Unreachable, ask
@@ -79,7 +79,9 @@ class Acknowledgement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    by: str = Field(min_length=1, max_length=256)
+    by: str | None = Field(
+        None, min_length=1, max_length=256, description="Their name; with an API key it is that of the key."
+    )
 
 
 class Epoch(BaseModel):
@@ -120,11 +122,15 @@ def calibration(state: State, folder: Path, gate: Gate) -> APIRouter:
         openapi_extra=body_of(Acknowledgement, required=True),
     )
     async def seen(
-        model: str, version: str, acknowledgement: Annotated[Acknowledgement, Depends(acknowledgement_of)]
+        model: str,
+        version: str,
+        acknowledgement: Annotated[Acknowledgement, Depends(acknowledgement_of)],
+        key: KeyName,
     ) -> Epoch:
         """Begin a new epoch with the next label: all evidence is 1 again, and the old one is kept with who saw it."""
         found = state.repository.find(model, version)
-        return Epoch(epoch=await acknowledge(folder, f"{found.name}/{found.version}", acknowledgement.by))
+        by = name_of(key, acknowledgement.by)
+        return Epoch(epoch=await acknowledge(folder, f"{found.name}/{found.version}", by))
 
     return router
 

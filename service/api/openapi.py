@@ -12,7 +12,8 @@ from service.api.examples import EVALUATE, EVALUATE_DIGITS, PREDICT, PREDICT_DIG
 from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
-from service.transports.asgi import is_guarded
+from service.errors import NotFound
+from service.transports.scopes import find_scope
 
 VALIDATION_ERROR: Final = "HTTPValidationError"  # FastAPI's own shape of errors
 COMPONENT: Final = "#/components/schemas/{model}"
@@ -27,6 +28,7 @@ TAGS: Final = {
 ERRORS: Final = {
     400: "The body is not JSON.",
     401: "No key, or a wrong one.",
+    403: "A key without the scope that is needed.",
     404: "No such model or version.",
     413: "The body is too large.",
     415: "Not application/json, or compressed.",
@@ -195,14 +197,14 @@ def add_names(schema: dict[str, Any], names: Mapping[str, str]) -> None:
 
 
 def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document in which the guarded paths want a key, and say so to who has none."""
-    unauthorized = {"description": ERRORS[401], "content": content("ErrorAnswer")}
+    """An OpenAPI document in which paths want a key with a scope, and say so to who has none."""
+    refusals = {str(code): {"description": ERRORS[code], "content": content("ErrorAnswer")} for code in (401, 403)}
     schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, methods in schema["paths"].items():
-        if is_guarded(path.encode()):
-            for described in methods.values():
-                described["security"] = [{"key": []}]
-                described["responses"].setdefault("401", unauthorized)
+        for method, described in methods.items():
+            if scope := find_scope(method.upper(), path):
+                described["security"] = [{"key": [scope]}]
+                described["responses"] = refusals | described["responses"]
     return schema
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.bodies import KeyName, name_of
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import Conflict, NotReady, PreconditionRequired, RunFailed, StaleTag
 from service.journal.channel import TIMEOUT_S, Unreachable, ask
@@ -35,7 +36,13 @@ class Approval(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    by: str = Field(min_length=1, max_length=256, examples=["ann"])
+    by: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        examples=["ann"],
+        description="Their name; with an API key it is that of the key.",
+    )
 
 
 class Promotion(Approval):
@@ -91,21 +98,24 @@ def refit(state: State, folder: Path, policy: Policy) -> APIRouter:
         return RefitPage(**found)
 
     @router.post("/refit", status_code=202, summary="Propose a refit", responses=REFUSED)
-    async def propose(model: str, version: str, approval: Approval) -> dict[str, str]:
+    async def propose(model: str, version: str, approval: Approval, key: KeyName) -> dict[str, str]:
         """Begin to shadow the version with its next label, without an alarm."""
-        await tell(state, folder, model, version, {"do": "propose", "by": approval.by})
+        await tell(state, folder, model, version, {"do": "propose", "by": name_of(key, approval.by)})
         return {"state": "collecting"}
 
     @router.post("/promote", summary="Promote the refit", responses=TAGGED)
-    async def promote(model: str, version: str, approval: Promotion, if_match: Tag = None) -> Promoted:
+    async def promote(model: str, version: str, approval: Promotion, key: KeyName, if_match: Tag = None) -> Promoted:
         """Write a new version with the proposed temperature into the models folder, which serves it then."""
-        message = {"do": "promote", "by": approval.by, "force": approval.force, "etag": tag_of(if_match)}
+        by = name_of(key, approval.by)
+        message = {"do": "promote", "by": by, "force": approval.force, "etag": tag_of(if_match)}
         return Promoted(version=(await tell(state, folder, model, version, message, WRITING_S))["version"])
 
     @router.post("/dismiss", summary="Dismiss the refit", responses=TAGGED)
-    async def dismiss(model: str, version: str, approval: Approval, if_match: Tag = None) -> dict[str, str]:
+    async def dismiss(
+        model: str, version: str, approval: Approval, key: KeyName, if_match: Tag = None
+    ) -> dict[str, str]:
         """Throw the shadow away; the alarm stays."""
-        message = {"do": "dismiss", "by": approval.by, "etag": tag_of(if_match)}
+        message = {"do": "dismiss", "by": name_of(key, approval.by), "etag": tag_of(if_match)}
         await tell(state, folder, model, version, message)
         return {"state": "dismissed"}
 

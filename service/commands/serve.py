@@ -93,5 +93,5 @@ def example(service: Service) -> str:
     logits: list[Any] = [2.0, 1.0, 0.1]
     n_classes = model.signature.classes or len(logits)
     logits = [*logits, *[0.0] * n_classes][:n_classes]
-    key = "-H 'Authorization: Bearer KEY' " if service.settings.keys else ""
+    key = "-H 'Authorization: Bearer KEY' " if service.gate.keys.guarded else ""
     return f"/v1/models/{name}/predict {key}-d '{{\"logits\":{str(logits).replace(' ', '')}}}'"

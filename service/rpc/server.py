@@ -22,7 +22,6 @@ from service.api.protocol.answers import Serving
 from service.errors import AnsweredError, CannotStart, Malformed, NotReady, RunFailed
 from service.rpc.infer import INFER
 from service.rpc.messages import (
-    HEALTH,
     INFERENCE,
     ModelInferRequest,
     ModelInferResponse,
@@ -33,9 +32,10 @@ from service.rpc.operations import OPERATIONS, Operation
 from service.settings import Settings
 from service.telemetry.logs import log_access, request_extra
 from service.transports.endpoints import Target
-from service.transports.gate import Gate
+from service.transports.gate import Gate, key_error
 from service.transports.handler import Begun, Handles
 from service.transports.response import Response, error_response
+from service.transports.scopes import PREDICT_SCOPE, find_scope
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,11 @@ GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
 MAX_STREAMS: Final = 1024  # calls at once on one connection
 KEEPALIVE_MS: Final = 30_000  # how long a connection may be silent before it is asked whether it lives
-OPEN: Final = frozenset({"ServerLive", "ServerReady"})  # without a key, and all of the health check, as /healthz is
 METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
@@ -81,7 +81,7 @@ class Call:
         self.headers: Headers = [
             (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in METADATA
         ]
-        self.request_id, self.error = state.gate.check(self.headers, INFER)
+        self.request_id, self.key, self.error = state.gate.check(self.headers, INFER, find_scope("POST", method))
 
     async def end(self, answer: Response) -> bytes:
         """Response: the message of an answer, or its error as the RPC's status."""
@@ -130,6 +130,8 @@ class Inference:
         """Decode a message and queue its rows."""
         pending = Pending()
         try:
+            if call.key is not None and (error := key_error(call.key, PREDICT_SCOPE)):  # revoked within a stream
+                raise error
             message = parse_message(ModelInferRequest, body)
         except AnsweredError as error:
             pending.reply(self.state.refuse(error))
@@ -222,7 +224,7 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
 
     async def handle(body: bytes, context: Context) -> bytes:
         call = Call(state, f"/{service}/{method}", context)
-        if call.error is not None and service != HEALTH and method not in OPEN:
+        if call.error is not None:
             return await call.end(error_response(call.error))
         try:
             given = await operation(state, parse_message(asked, body))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from service.errors import AnsweredError, MethodNotAllowed, Unauthorized
+from service.errors import AnsweredError, Forbidden, MethodNotAllowed, Unauthorized
 from service.telemetry.logs import log_access
 from service.telemetry.observer import Observer
 from service.transports.budget import Budget
@@ -19,6 +19,7 @@ from service.transports.handler import Begun, Handles, Starting
 from service.transports.known import KnownHeaders
 from service.transports.limits import Connections, Limits
 from service.transports.response import Reply, Response, error_response
+from service.transports.scopes import find_scope
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,10 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-GUARDED: Final = (b"/v1/", b"/v2/")  # what a key is needed for; health, metrics and the docs are open
-OPEN: Final = b"/v2/health/"  # as /healthz and /readyz are
-
-
+KEY: Final = "calibrant.key"  # in the scope: the key of the request, if it needs one
 REQUEST: Final = "calibrant.request"  # in the message that starts an answer: what ended with it, for the access log
 REFUSAL: Final = "calibrant.refusal"  # in the scope: the error that our own protocol wants answered
 
@@ -73,13 +71,15 @@ class Dispatcher:
         if self.access_log:
             send = logging_send(send, scope["method"], path)
         target = find_target(path)
-        request_id, error = self.gate.check(scope["headers"], target.endpoint if target else PREDICT)
+        request_id, scope[KEY], error = self.gate.check(
+            scope["headers"], target.endpoint if target else PREDICT, find_scope(scope["method"], routed_path(scope))
+        )
         error = error or scope.get(REFUSAL)
         if target is not None:
             if scope["method"] != "POST":
                 error = MethodNotAllowed(f"{scope['method']} does not {target.endpoint.verb}; POST does", allow="POST")
             await self.answer(target, scope["headers"], request_id, error, receive, send)
-        elif REFUSAL in scope or (isinstance(error, Unauthorized) and is_guarded(path)):
+        elif REFUSAL in scope or isinstance(error, (Unauthorized, Forbidden)):
             assert error is not None  # noqa: S101 - for mypy
             await respond(send, error_response(error), request_id)
         else:
@@ -117,11 +117,6 @@ class Dispatcher:
         response = error_response(error)
         self.observer.refused(None, error, response)
         return response
-
-
-def is_guarded(path: bytes) -> bool:
-    """Whether a key is needed for a path."""
-    return path.startswith(GUARDED) and not path.startswith(OPEN)
 
 
 async def respond(send: Send, response: Response, request_id: bytes) -> None:
@@ -214,6 +209,12 @@ def raw_path(scope: Message) -> bytes:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     root: bytes = scope.get("root_path", "").encode()
     return path.partition(b"?")[0].removeprefix(root)
+
+
+def routed_path(scope: Message) -> str:
+    """The path as the app's routes see it, without what the app is mounted under."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 class MarkingSend:

@@ -19,8 +19,10 @@ from service.errors import AnsweredError, BodyTooLarge, QueueFull
 from service.telemetry.logs import log_access
 from service.transports.endpoints import Target, find_target
 from service.transports.handler import Begun
+from service.transports.keys import Key
 from service.transports.ordinary import REST, OrdinaryProtocol
 from service.transports.response import Response
+from service.transports.scopes import PREDICT_SCOPE
 from service.transports.section import write_headers
 
 # A body this large is written beside its header section; a smaller one is cheaper joined to it.
@@ -59,6 +61,7 @@ class FastProtocol(OrdinaryProtocol):
         self.target: Target
         self.path: bytes
         self.request_id: bytes
+        self.key: Key | None
         self.error: AnsweredError | None
         self.parts: list[bytes] = []
         self.begun: Begun | None = None  # the request whose answer is owed
@@ -87,13 +90,13 @@ class FastProtocol(OrdinaryProtocol):
             self.headers.extend(headers)
             self.begin_cycle()
             return
-        request_id, error = self.gate.check(self.headers, target.endpoint)
+        request_id, key, error = self.gate.check(self.headers, target.endpoint, PREDICT_SCOPE)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self.mine = True
         self.parts = []
         if error is None:
             error = self.reserve_error()
-        self.take(target, request_id, error, keep_alive)
+        self.take(target, request_id, key, error, keep_alive)
         if isinstance(error, (BodyTooLarge, QueueFull)):
             self.reply(self.dispatcher.refuse(error))
             self.await_body()  # to drop it
@@ -119,7 +122,8 @@ class FastProtocol(OrdinaryProtocol):
             return
         self.n_body += len(body)
         if not self.own_cycle.response_complete:
-            self.parts.append(body)
+            if self.error is None:  # a refused one waits for its end alone
+                self.parts.append(body)
             if self.n_body > self.gate.max_body_bytes:
                 self.parts = []
                 self.reply(self.dispatcher.refuse(self.gate.too_large()))
@@ -140,7 +144,9 @@ class FastProtocol(OrdinaryProtocol):
 
     # --- the request
 
-    def take(self, target: Target, request_id: bytes, error: AnsweredError | None, keep_alive: bool) -> None:
+    def take(
+        self, target: Target, request_id: bytes, key: Key | None, error: AnsweredError | None, keep_alive: bool
+    ) -> None:
         """An answer is owed from now on."""
         cycle = self.own_cycle
         cycle.keep_alive = keep_alive and self.n_requests != self.limits.max_requests_per_connection
@@ -149,6 +155,7 @@ class FastProtocol(OrdinaryProtocol):
         self.target = target
         self.path = self.url  # uvicorn's changes with what is pipelined behind
         self.request_id = request_id
+        self.key = key
         self.error = error
 
     def hand_over(self, body: bytes) -> None:

@@ -33,12 +33,12 @@ class KnownProtocol(FastProtocol):
         section = data[:end]
         n_came = len(data) - end
         known = self.known.get(section)
-        if known is not None and n_came <= known.n_bytes and not self.busy() and self.fits(known.n_bytes):
+        if known is not None and n_came <= known.n_bytes and not self.busy() and self.passes(known):
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
             self.timer.stop()
             self.n_requests += 1
             self.url, self.headers = known.url, known.headers
-            self.take(known.target, new_request_id(), None, True)
+            self.take(known.target, new_request_id(), known.key, None, True)
             body = data[end:]
             if n_came == known.n_bytes:
                 self.hand_over(body)
@@ -52,11 +52,13 @@ class KnownProtocol(FastProtocol):
         super().data_received(data)
         self.remember()
 
-    def fits(self, n_bytes: int) -> bool:
-        """Have room for a body; without, the way through the parser says so."""
-        if n_bytes < METERED_FROM:
+    def passes(self, known: Known) -> bool:
+        """Have its key accepted still, and room for its body; without, the way through the parser says so."""
+        if known.key is not None and known.key.revoked:
+            return False
+        if known.n_bytes < METERED_FROM:
             return True
-        self.n_announced = n_bytes
+        self.n_announced = known.n_bytes
         return self.reserve_error() is None
 
     def read_rest(self, data: bytes) -> None:
@@ -77,7 +79,7 @@ class KnownProtocol(FastProtocol):
         """Keep the headers, if they and as many bytes as came behind them were one whole message for this transport."""
         whole = self.phase == REST and self.mine and self.n_body == self.n_came
         if whole and self.own_cycle.keep_alive and self.error is None:
-            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_body))
+            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_body, self.key))
 
     def forget_cycles(self) -> None:
         """No more of a body is read, either."""

@@ -1,13 +1,20 @@
 """The gate: the checks that need no body, on every transport, and the id of a request."""
 
-import hmac
 import itertools
 import re
 import secrets
 from typing import Final
 
-from service.errors import AnsweredError, BodyTooLarge, InvalidValue, Unauthorized, UnsupportedMediaType
+from service.errors import (
+    AnsweredError,
+    BodyTooLarge,
+    Forbidden,
+    InvalidValue,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 from service.transports.endpoints import FORM, Endpoint, Headers
+from service.transports.keys import Key, Keys
 
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 ID_PREFIX: Final = secrets.token_hex(6).encode()
@@ -24,13 +31,18 @@ class Gate:
 
     __slots__ = ("keys", "max_body_bytes")
 
-    def __init__(self, keys: tuple[bytes, ...], max_body_bytes: int) -> None:
+    def __init__(self, keys: Keys, max_body_bytes: int) -> None:
         self.keys = keys
         self.max_body_bytes = max_body_bytes
 
-    def check(self, headers: Headers, endpoint: Endpoint) -> tuple[bytes, AnsweredError | None]:
-        """The request's id, the client's where that is a good one, and what is wrong with it, if anything is."""
-        request_id = key = None
+    def check(
+        self, headers: Headers, endpoint: Endpoint, scope: str | None
+    ) -> tuple[bytes, Key | None, AnsweredError | None]:
+        """The request's id, the client's where that is a good one, its key, and what is wrong with it, if anything.
+
+        `scope` is what a key needs for its path; none is a path that needs no key.
+        """
+        request_id = authorization = key = None
         error: AnsweredError | None = None
         for name, value in headers:
             if name == b"content-type":
@@ -42,12 +54,13 @@ class Gate:
             elif name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
-                key = value
+                authorization = value
             elif name == b"content-encoding" and not endpoint.framed and value.lower() != b"identity":
                 error = error or UnsupportedMediaType("the body is compressed; expected plain JSON")
-        if self.keys and not self.knows(key):
-            error = Unauthorized("the key is missing or wrong; expected `Authorization: Bearer KEY`")
-        return request_id if request_id is not None and GOOD_ID(request_id) else new_request_id(), error
+        if scope is not None and self.keys.guarded:
+            key = self.keys.find(authorization)
+            error = key_error(key, scope) or error
+        return request_id if request_id is not None and GOOD_ID(request_id) else new_request_id(), key, error
 
     def length_error(self, value: bytes) -> AnsweredError:
         """The error for a `Content-Length`."""
@@ -59,12 +72,15 @@ class Gate:
             f"the body is larger than {self.max_body_bytes} bytes, the most that is read (--max-body-bytes)"
         )
 
-    def knows(self, authorization: bytes | None) -> bool:
-        """Whether the header carries one of the keys; takes the same time wherever they differ."""
-        if authorization is None or authorization[:7].lower() != b"bearer ":
-            return False
-        given = authorization[7:].strip()
-        return sum(hmac.compare_digest(given, key) for key in self.keys) > 0
+
+def key_error(key: Key | None, scope: str) -> AnsweredError | None:
+    """The error for no key that is accepted, or for one without the scope."""
+    if key is None or key.revoked:
+        return Unauthorized("the key is missing or wrong; expected `Authorization: Bearer KEY`")
+    if scope not in key.scopes:
+        scopes = ", ".join(sorted(key.scopes))
+        return Forbidden(f"the key {key.name} is for {scopes}; expected one with the scope {scope}")
+    return None
 
 
 def media_type_error(value: bytes, endpoint: Endpoint) -> AnsweredError | None:

@@ -111,7 +111,7 @@ def test_what_could_not_be_acknowledged_is_said(
     ("body", "status", "sentence"),
     [
         (b'{"by":""}', 422, "by has 0 characters; expected a string of 1 to 256 characters"),
-        (b"", 422, "by is missing; expected a string of 1 to 256 characters"),
+        (b"", 422, "by is missing; expected the name of who does it"),
         (b'{"by":7}', 422, "by is 7; expected a string of 1 to 256 characters"),
         (b'{"by":"anna","why":"because"}', 422, "the body has an unknown key; expected by"),
         (b"[]", 422, "the body is a list; expected an object"),
@@ -127,3 +127,14 @@ def test_nobody_acknowledges_nothing(run: Run, tmp_path: Path, body: bytes, stat
         {422: "invalid_value", 400: "not_json", 413: "body_too_large"}[status],
     )
     assert sentence in found.json()["error"]
+
+
+def test_with_a_key_an_alarm_is_acknowledged_under_the_name_of_the_key(
+    run: Run, tmp_path: Path, answers: list[Any]
+) -> None:
+    running = run(journal=tmp_path, api_keys="secret")
+    headers = {"authorization": "Bearer secret"}
+    for body in ({}, {"by": "anna"}):
+        answers[:] = [{"epoch": 1}]
+        assert running.client.post(f"{PAGE}/acknowledge", json=body, headers=headers).status_code == 200
+        assert answers[0]["by"] == "api-keys-1"

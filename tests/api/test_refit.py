@@ -105,6 +105,22 @@ def test_a_refit_is_proposed_promoted_and_dismissed_by_somebody(run: Run, tmp_pa
     assert answers.pop() == {"do": "dismiss", "by": "ann", "etag": "abc", "model": "digits/1"}
 
 
+def test_with_a_key_its_name_decides_and_without_one_somebody_must(
+    run: Run, tmp_path: Path, answers: list[Any]
+) -> None:
+    guarded = run(journal=tmp_path, api_keys="secret").client
+    guarded.headers["authorization"] = "Bearer secret"
+    for path in (PAGE, PROMOTE, DISMISS):
+        for body in ({}, {"by": "ann"}):
+            answers.append({"version": "2"})
+            assert guarded.post(path, json=body, headers={"If-Match": "x"}).status_code in (200, 202)
+            assert answers.pop()["by"] == "api-keys-1"
+    client = run(journal=tmp_path).client
+    for path in (PAGE, PROMOTE, DISMISS):
+        answer = client.post(path, json={}, headers={"If-Match": "x"})
+        assert answer.json()["error"] == "by is missing; expected the name of who does it"
+
+
 def test_who_has_not_looked_decides_nothing(run: Run, tmp_path: Path, answers: list[Any]) -> None:
     client = run(journal=tmp_path).client
     for path in (PROMOTE, DISMISS):

@@ -20,7 +20,9 @@ from tests.conftest import ROOT
 Tool = Callable[..., str]
 Manifests = Callable[..., dict[str, Any]]
 CHART = ROOT / "deploy" / "helm" / "calibrant"
-OWN = {"host", "port", "grpc", "models", "api_keys", "journal", "journal_store"}  # settings that the chart gives itself
+# settings that the chart gives itself
+OWN = {"host", "port", "grpc", "models", "api_keys", "api_keys_file", "journal", "journal_store"}
+METRICS_KEY = {"credentials": {"name": "keys", "key": "metrics-key"}}
 PLAIN = {"autoscaling": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
 VALUES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -41,9 +43,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "journal": {"journal": {"store": {"secretName": "journal"}}},
     "everything": {
         "autoscaling": {"queueRows": {"enabled": True}},
-        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "authorization": METRICS_KEY},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
-        "apiKeys": {"secretName": "keys"},
+        "apiKeys": {"secretName": "keys", "fileSecretName": "key-file"},
         "journal": {"store": {"secretName": "journal", "secretKey": "address", "port": 6432}, "sizeLimit": "4Gi"},
         "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
         "networkPolicy": {

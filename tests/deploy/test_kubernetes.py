@@ -150,7 +150,9 @@ def test_every_pod_meets_the_restricted_pod_security_standard(
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        assert all({"emptyDir", "configMap", "persistentVolumeClaim"} & v.keys() for v in spec.get("volumes", []))
+        assert all(
+            {"emptyDir", "configMap", "persistentVolumeClaim", "secret"} & v.keys() for v in spec.get("volumes", [])
+        )
         for container in spec["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,

@@ -15,13 +15,15 @@ from service.engine.head import Head
 from service.process.server import GRACE_S
 from service.repository import Repository
 from service.settings import Settings
+from tests.api.bodies import until
 from tests.conftest import ROOT, serving
-from tests.deploy.conftest import CHART, OWN, Manifests, pod, variables
+from tests.deploy.conftest import CHART, METRICS_KEY, OWN, Manifests, pod, variables
 from tests.heads_made import head
 from tests.processes import calibrant, serve
 from tests.rpc.calls import Caller
 from tests.rpc.test_life import address
 from tests.test_repository_volumes import project
+from tests.transports.test_keys import line
 
 
 def test_a_setting_arrives_as_it_was_given(manifests: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +111,24 @@ def test_a_server_started_as_the_pod_starts_it_passes_the_probes_and_drains(mani
         answer = process.client.post("/v1/predict", json={"logits": [1, 2]}, headers=headers)
         assert (answer.status_code, process.client.get(probes[2]).status_code) == (200, 200)
         assert process.popen.wait(30) == 0
+
+
+def test_a_pod_with_a_file_of_keys_accepts_those_alone(manifests: Manifests, tmp_path: Path) -> None:
+    objects = manifests("everything")
+    assert objects["ServiceMonitor"]["spec"]["endpoints"][0]["authorization"] == METRICS_KEY
+    volume = next(volume for volume in pod(objects)["volumes"] if volume["name"] == "keys")
+    assert volume["secret"] == {"secretName": "key-file"}
+    project(tmp_path, {"api-keys": line("ci", "secret").encode()})
+    container = pod(objects)["containers"][0]
+    assert {"name": "keys", "mountPath": "/keys", "readOnly": True} in container["volumeMounts"]
+    path = tmp_path / "api-keys"
+    given = arguments(container, host="127.0.0.1", port=0, models=ROOT / "models", **{"api-keys-file": path})
+    with serve(*given) as process:
+        headers = {"authorization": "Bearer secret"}
+        assert process.client.post("/v1/predict", json={"logits": [1, 2]}, headers=headers).status_code == 200
+        assert process.client.get("/metrics", headers=headers).status_code == 403
+        project(tmp_path, {"api-keys": line("ci", "other").encode()})
+        until(lambda: process.client.get("/metrics", headers=headers).status_code == 401)
 
 
 def test_a_pod_with_a_port_for_grpc_answers_there(manifests: Manifests) -> None:

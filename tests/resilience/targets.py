@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,7 +30,9 @@ from service.errors import AnsweredError, RequestError
 from service.transports.endpoints import INFER, PREDICT, parse_target
 from service.transports.fast_known import KnownProtocol
 from service.transports.gate import Gate
+from service.transports.keys import Key, Keys
 from service.transports.ordinary import OrdinaryProtocol
+from service.transports.scopes import PREDICT_SCOPE
 from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, TEXTS, THREE
 from tests.transports.infer import binary, tensor
 from tests.transports.played import PlayedSocket, connect
@@ -42,6 +45,7 @@ OWN: Final = re.compile(  # what of an error's sentence may be the input's own: 
     r"|(?<=of ).*(?= (?:is|are) )|^.*(?= (?:has|is) )"
 )
 KEYS: Final = (b"first", b"second-key")
+GATE: Final = Gate(Keys(Key(key.decode(), sha256(key).digest()) for key in KEYS), 1000)
 
 
 class Target(NamedTuple):
@@ -134,7 +138,7 @@ def check_headers(data: bytes) -> str:
     known = bool(given) and given[-1][:7].lower() == b"bearer " and given[-1][7:].strip() in KEYS
     found = []
     for endpoint in (PREDICT, INFER):
-        request_id, error = Gate(KEYS, 1000).check(headers, endpoint)
+        request_id, _, error = GATE.check(headers, endpoint, PREDICT_SCOPE)
         assert re.fullmatch(rb"[\x21-\x7e]{1,128}", request_id)
         assert known is (error is None or error.code != "unauthorized")
         found.append(described(error) if error else "in")

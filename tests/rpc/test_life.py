@@ -72,6 +72,8 @@ def test_a_key_is_asked_for_as_over_http() -> None:
         assert caller.call("Check", HEALTH).status == 1  # open, as /healthz is
         assert caller.call("ServerLive").live
         assert caller.call("ServerReady").ready
+        assert caller.running
+        caller.running.client.headers["authorization"] = "Bearer secret"
         assert counted(caller) == {("", "401"): 6, ("softmax", "200"): 2}
 
 

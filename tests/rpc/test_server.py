@@ -3,17 +3,27 @@
 import asyncio
 import logging
 import socket
+from functools import partial
+from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import grpc
 import pytest
 
 from service.app import create_app
 from service.errors import CannotStart
+from service.rpc.messages import INFERENCE, method_types
 from service.rpc.server import Pending, serve_rpc
 from service.settings import Settings
+from service.transports import keys
 from service.transports.response import Response
+from tests.api.bodies import until
 from tests.conftest import ROOT
-from tests.rpc.calls import calling
+from tests.rpc.calls import calling, request
+from tests.transports.test_keys import line
+
+ONE = request(("logits", "FP32", [[1, 2]]))
 
 
 def test_a_port_that_somebody_took_meanwhile_stops_the_start() -> None:
@@ -60,3 +70,54 @@ def test_only_the_first_answer_counts_and_none_where_nobody_waits() -> None:
         left.abandon()  # before anything had begun
 
     asyncio.run(test())
+
+
+# --- keys
+
+
+def bearer(key: str) -> Any:
+    """The metadata of a key."""
+    return (("authorization", f"Bearer {key}"),)
+
+
+def test_a_key_opens_its_own_scope(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("".join(line(scope, scope, scope) for scope in ("predict", "observe", "admin")))
+    calls: dict[str, list[tuple[str, dict[str, Any]]]] = {
+        "predict": [("ModelInfer", {})],
+        "observe": [("ServerMetadata", {}), ("ModelMetadata", {"name": "softmax"}), ("RepositoryIndex", {})],
+        "admin": [("RepositoryModelLoad", {"model_name": "softmax"})],
+    }
+    with calling(api_keys_file=path) as caller:
+        for key in calls:
+            for scope, methods in calls.items():
+                for method, fields in methods:
+                    message = ONE if method == "ModelInfer" else method_types(INFERENCE, method)[0](**fields)
+                    call = partial(caller.method(method), message, timeout=30, metadata=bearer(key))
+                    if key == scope:
+                        assert call()
+                        continue
+                    with pytest.raises(grpc.RpcError) as raised:
+                        call()
+                    error: Any = raised.value
+                    assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+                    assert dict(error.trailing_metadata())["error-code"] == "scope"
+
+
+def test_a_key_that_is_revoked_stops_within_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "LOOK_S", 0.01)
+    path = tmp_path / "keys"
+    path.write_text(line("ci", "secret"))
+    messages: Queue[Any] = Queue()
+    with calling(api_keys_file=path) as caller:
+        assert caller.running
+        answers = caller.stream()(iter(messages.get, None), metadata=bearer("secret"), timeout=30)
+        messages.put(ONE)
+        assert next(answers).infer_response.model_name == "softmax"
+        path.write_text("")
+        found = caller.running.service.gate.keys.find
+        until(lambda: found(b"Bearer secret") is None)
+        messages.put(ONE)
+        assert next(answers).error_message.startswith("the key is missing or wrong")
+        messages.put(None)
+        assert list(answers) == []

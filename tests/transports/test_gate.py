@@ -5,15 +5,17 @@ import pytest
 from service.errors import AnsweredError
 from service.transports.endpoints import PREDICT
 from service.transports.gate import Gate
+from service.transports.keys import Key, Keys
+from tests.transports.test_keys import digest
 
-OPEN = Gate((), 100)
-LOCKED = Gate((b"one", b"two"), 100)
+OPEN = Gate(Keys(), 100)
+LOCKED = Gate(Keys([Key("first", digest("one"), ["predict"]), Key("second", digest("two"))]), 100)
 
 
-def code(gate: Gate, **headers: str) -> str | None:
+def code(gate: Gate, scope: str | None = "predict", **headers: str) -> str | None:
     """The code of the error, if there is one."""
-    _, error = gate.check(
-        [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()], PREDICT
+    _, _, error = gate.check(
+        [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()], PREDICT, scope
     )
     assert error is None or isinstance(error, AnsweredError)
     return None if error is None else error.code
@@ -42,6 +44,17 @@ def test_nothing_else_does(key: str) -> None:
     assert code(LOCKED, authorization=key) == "unauthorized"
 
 
+@pytest.mark.parametrize(("scope", "expected"), [(None, None), ("predict", None), ("observe", "scope")])
+def test_a_key_opens_what_it_is_for(scope: str | None, expected: str | None) -> None:
+    assert code(LOCKED, scope, authorization="Bearer one") == expected
+    assert code(LOCKED, scope, authorization="Bearer two") is None
+
+
+def test_where_no_scope_is_needed_no_key_is() -> None:
+    assert code(LOCKED, None) is None
+    assert code(LOCKED, None, authorization="Bearer wrong") is None
+
+
 def test_whoever_has_no_key_hears_of_nothing_else() -> None:
     assert code(LOCKED, content_length="1000", content_type="text/plain") == "unauthorized"
 
@@ -53,6 +66,6 @@ def test_a_compressed_body_is_refused(encoding: str, expected: str | None) -> No
 
 @pytest.mark.parametrize("bad", ["", " ", "a b", "é", "x" * 129, "a\r\nx: y"])
 def test_a_request_id_that_could_do_harm_is_replaced(bad: str) -> None:
-    made, _ = OPEN.check([(b"x-request-id", bad.encode())], PREDICT)
+    made, *_ = OPEN.check([(b"x-request-id", bad.encode())], PREDICT, None)
     assert made != bad.encode()
-    assert OPEN.check([], PREDICT)[0] != made
+    assert OPEN.check([], PREDICT, None)[0] != made

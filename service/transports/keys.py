@@ -1,0 +1,188 @@
+"""API keys: whose a key is, what it may do, and the file of them, which is read again when it changes.
+
+A file has a line a key: its name, the SHA-256 of the key in hexadecimal digits, its scopes with commas between, and
+at will the most rows a second. A key is 256 random bits, which nobody finds by trying: a slow hash, as passwords need,
+would cost time at every request and add nothing.
+"""
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from service.errors import InvalidKeys
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SCOPES: Final = ("predict", "label", "observe", "admin")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+DIGEST: Final = re.compile(r"[0-9a-f]{64}").fullmatch
+LOOK_S: Final = 0.25  # between two looks at the file; events of the kernel miss network file systems and links
+
+
+class Key:
+    """A key that is accepted, without the key itself."""
+
+    __slots__ = ("digest", "name", "rate", "revoked", "scopes")
+
+    def __init__(self, name: str, digest: bytes, scopes: Iterable[str] = SCOPES, rate: float | None = None) -> None:
+        """`digest` is the key's SHA-256; `rate` the most rows a second, any number where it is none."""
+        self.name = name
+        self.digest = digest
+        self.scopes = frozenset(scopes)
+        self.rate = rate
+        self.revoked = False  # for whoever remembers it
+
+    def __repr__(self) -> str:
+        return f"<Key {self.name} {','.join(sorted(self.scopes))}>"
+
+    def is_among(self, keys: "Mapping[bytes, Key]") -> bool:
+        """Whether these, by their digests, have a key of the same line."""
+        other = keys.get(self.digest)
+        return other is not None and other.line() == self.line()
+
+    def line(self) -> str:
+        """Its line in a file."""
+        scopes = ",".join(scope for scope in SCOPES if scope in self.scopes)
+        rate = "" if self.rate is None else f" {self.rate:.9g}"
+        return f"{self.name} {self.digest.hex()} {scopes}{rate}"
+
+
+class Keys:
+    """The keys that are accepted. With neither keys nor a file everybody may ask.
+
+    Attributes:
+        guarded: whether a request needs a key.
+        by_digest: the keys; replaced as a whole when the file changes.
+    """
+
+    def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None) -> None:
+        """Read the file; raises as `read`."""
+        self.fixed = tuple(fixed)
+        self.path = path
+        self.guarded = bool(self.fixed) or path is not None
+        self.content = b""
+        self.by_digest = {key.digest: key for key in self.fixed}
+        self.read()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keys":
+        """Those of the settings; a key that is given as a setting has all scopes."""
+        fixed = [Key(f"api-keys-{i}", sha256(key).digest()) for i, key in enumerate(settings.keys, 1)]
+        return cls(fixed, settings.api_keys_file)
+
+    def __repr__(self) -> str:
+        return f"<Keys {len(self.by_digest)}>"
+
+    def find(self, authorization: bytes | None) -> Key | None:
+        """The key that a header carries.
+
+        How long it takes says nothing of a key that is almost right, whose digest is another altogether.
+        """
+        if authorization is None or authorization[:7].lower() != b"bearer ":
+            return None
+        return self.by_digest.get(sha256(authorization[7:].strip()).digest())
+
+    def read(self) -> bool:
+        """Read the file; whether it has changed. What has no line any more is revoked at once.
+
+        Raises:
+            InvalidKeys: the keys are what they were before.
+        """
+        try:
+            content = b"" if self.path is None else self.path.read_bytes()
+            if content == self.content:
+                return False
+            found = {key.digest: key for key in (*parse_keys(content), *self.fixed)}
+        except OSError as error:
+            raise InvalidKeys(f"the API keys in {self.path} cannot be read: {error.strerror}") from error
+        except InvalidKeys as error:
+            raise InvalidKeys(f"the API keys in {self.path} cannot be read: {error}") from None
+        self.content = content
+        before, kept = self.by_digest, {key.digest: key for key in self.by_digest.values() if key.is_among(found)}
+        self.by_digest = found | kept
+        for key in before.values():
+            key.revoked = key.digest not in kept
+        return True
+
+    async def watch(self) -> None:
+        """Follow the file until cancelled; while it is broken, the keys that were read last are accepted."""
+        complaint = ""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                if await asyncio.to_thread(self.read):
+                    logger.info("the API keys were read again, %d are accepted", len(self.by_digest))
+                complaint = ""
+            except InvalidKeys as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    logger.error("%s; those read before are still accepted", complaint)  # noqa: TRY400 - it says it all
+
+
+def parse_keys(content: bytes) -> list[Key]:
+    """The keys of a file; empty lines and what follows `#` are left out.
+
+    Raises:
+        InvalidKeys: a line that is none; the sentence has its number, and nothing that may be a key.
+    """
+    found: dict[str, Key] = {}
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words:
+            key = parse_line(words, number)
+            if key.name in found:
+                raise InvalidKeys(f"line {number}: the name {key.name} is there twice; expected one line a name")
+            found[key.name] = key
+    if len({key.digest for key in found.values()}) < len(found):
+        raise InvalidKeys("a hash is there twice; expected a key of its own for each name")
+    return list(found.values())
+
+
+def parse_line(words: list[str], number: int) -> Key:
+    if not 3 <= len(words) <= 4:
+        raise InvalidKeys(f"line {number} has {len(words)} words; expected NAME SHA256 SCOPES, and at will ROWS_PER_S")
+    name, digest, scopes, *rate = words
+    try:
+        return Key(check_name(name), parse_digest(digest), parse_scopes(scopes), parse_rate(*rate))
+    except InvalidKeys as error:
+        raise InvalidKeys(f"line {number}: {error}") from None
+
+
+def check_name(name: str) -> str:
+    """A name that can stand in a file; raises InvalidKeys."""
+    if not NAME(name):
+        raise InvalidKeys("the name is wrong; expected at most 64 letters, digits, dots, dashes and underscores")
+    return name
+
+
+def parse_digest(given: str) -> bytes:
+    if not DIGEST(given):
+        raise InvalidKeys("the hash is not 64 hexadecimal digits; expected the SHA-256 of a key")
+    return bytes.fromhex(given)
+
+
+def parse_scopes(given: str) -> list[str]:
+    """Scopes with commas between; raises InvalidKeys."""
+    scopes = given.split(",")
+    if not {*SCOPES}.issuperset(scopes):
+        raise InvalidKeys(f"there is no such scope; expected some of {', '.join(SCOPES)}, with commas between")
+    return scopes
+
+
+def parse_rate(given: str | None = None) -> float | None:
+    """Rows a second, any number of them where nothing is given; raises InvalidKeys."""
+    if given is None:
+        return None
+    try:
+        rate = float(given)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise InvalidKeys("the rate is wrong; expected rows a second, a number above 0")
+    return rate

@@ -1,0 +1,171 @@
+"""API keys in a file: what may stand there, and what a change of it does to those who are connected."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidKeys
+from service.transports import keys as module
+from service.transports.keys import Key, Keys, parse_keys
+from service.transports.ordinary import OrdinaryProtocol
+from tests.api.bodies import until
+from tests.conftest import Running
+from tests.transports.wire import PREDICT, ids, in_pieces, post, wire
+
+Run = Callable[..., Running]
+
+
+def digest(key: str) -> bytes:
+    """What a file has of a key, as bytes."""
+    return sha256(key.encode()).digest()
+
+
+def line(name: str, key: str, scopes: str = "predict", rate: str = "") -> str:
+    """A line of a file."""
+    return f"{name} {digest(key).hex()} {scopes} {rate}\n"
+
+
+def bearer(key: str) -> bytes:
+    """The header of a key."""
+    return f"authorization: Bearer {key}\r\n".encode()
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the keys `one` and `two`, which is looked at every few milliseconds."""
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    path = tmp_path / "keys"
+    path.write_text(line("first", "one") + line("second", "two", "predict,observe"))
+    return path
+
+
+def test_a_line_is_a_key() -> None:
+    text = f"# ours\n\n{line('ci', 'a', 'observe,predict', '2.5')}{line('labels.eu-1', 'b', 'label')}   # the last\n"
+    first, second = parse_keys(text.encode())
+    assert (first.name, first.digest, sorted(first.scopes), first.rate) == (
+        "ci",
+        digest("a"),
+        ["observe", "predict"],
+        2.5,
+    )
+    assert (second.name, sorted(second.scopes), second.rate) == ("labels.eu-1", ["label"], None)
+    assert repr(first) == "<Key ci observe,predict>"
+    assert parse_keys(first.line().encode())[0].line() == first.line()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("ci", "line 1 has 1 words; expected NAME SHA256 SCOPES"),
+        (line("ci", "a", "predict", "1 2"), "line 1 has 5 words"),
+        (f"\n{line('c/i', 'a')}", "line 2: the name is wrong; expected at most 64 letters"),
+        ("ci calibrant_secret predict", "line 1: the hash is not 64 hexadecimal digits; expected the SHA-256 of a key"),
+        (line("ci", "a", "predict,secret"), "line 1: there is no such scope; expected some of predict, label,"),
+        (line("ci", "a", "predict", "secret"), "line 1: the rate is wrong; expected rows a second, a number above 0"),
+        (line("ci", "a", "predict", "0"), "line 1: the rate is wrong"),
+        (line("ci", "a", "predict", "inf"), "line 1: the rate is wrong"),
+        (line("ci", "a") + line("ci", "b"), "line 2: the name ci is there twice"),
+        (line("ci", "a") + line("cd", "a"), "a hash is there twice"),
+        (b"\xff\xfe\x00", "line 1 has 1 words"),
+    ],
+)
+def test_what_is_no_key_is_told_with_its_line_and_nothing_that_may_be_secret(text: str | bytes, sentence: str) -> None:
+    with pytest.raises(InvalidKeys) as error:
+        parse_keys(text if isinstance(text, bytes) else text.encode())
+    assert str(error.value).startswith(sentence)
+    assert "secret" not in str(error.value)
+
+
+def test_a_start_with_a_file_that_is_broken_or_missing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    with pytest.raises(InvalidKeys, match=r"keys cannot be read: No such file"):
+        Keys(path=path)
+    path.write_text("ci\n")
+    with pytest.raises(InvalidKeys, match=r"keys cannot be read: line 1 has 1 words"):
+        Keys(path=path)
+
+
+def test_an_empty_file_lets_nobody_in(path: Path) -> None:
+    path.write_text("")
+    keys = Keys(path=path)
+    assert keys.guarded
+    assert keys.find(b"Bearer one") is None
+    assert not Keys().guarded
+
+
+def test_a_key_whose_line_stays_stays_the_same_and_others_are_revoked(path: Path) -> None:
+    keys = Keys([Key("given", digest("three"))], path)
+    first, second, given = (keys.find(b"Bearer " + key) for key in (b"one", b"two", b"three"))
+    assert first
+    assert second
+    assert given
+    assert not keys.read()
+    path.write_text(line("second", "two", "observe,predict") + line("third", "four"))
+    assert keys.read()
+    assert (first.revoked, second.revoked, given.revoked) == (True, False, False)
+    assert keys.find(b"Bearer one") is None
+    assert keys.find(b"Bearer two") is second
+    assert keys.find(b"Bearer three") is given
+    path.write_text(line("second", "two", "observe"))
+    assert keys.read()
+    assert second.revoked
+    assert repr(keys) == "<Keys 2>"
+
+
+def test_a_broken_file_keeps_the_keys_and_says_so_once(run: Run, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys = run(api_keys_file=path).service.gate.keys
+    for broken, complaint in ((True, "has 1 words"), (False, "No such file")):
+        path.write_text("first\n") if broken else path.unlink()
+        until(lambda complaint=complaint: complaint in caplog.text)
+        assert keys.find(b"Bearer one")
+    path.write_text(line("third", "three"))
+    until(lambda: keys.find(b"Bearer three") is not None)
+    assert keys.find(b"Bearer one") is None
+    messages = [r.getMessage() for r in caplog.records if r.name == module.__name__ and r.levelname == "ERROR"]
+    assert len(messages) == 2
+    assert all(message.endswith("; those read before are still accepted") for message in messages)
+
+
+def test_a_revoked_key_stops_at_once_where_it_is_remembered_and_a_new_one_is_accepted(run: Run, path: Path) -> None:
+    running = run(api_keys_file=path, api_keys="given")
+    sent = post(name="a", headers=bearer("one"))
+    with wire(running) as first, wire(running) as second, wire(running) as given:
+        for connection in (first, second, first):
+            connection.send(sent)
+            assert ids(connection.answer()) == ["a"]
+        path.write_text(line("third", "three"))
+        until(lambda: running.service.gate.keys.find(b"Bearer three") is not None)
+        for connection in (first, second, first):
+            connection.send(sent)
+            assert connection.answer()[0] == 401
+        for key, status in (("three", 200), ("two", 401), ("given", 200)):
+            given.send(post(headers=bearer(key)))
+            assert given.answer()[0] == status
+
+
+def test_a_key_that_was_revoked_while_a_body_came_is_not_remembered(run: Run, path: Path) -> None:
+    running = run(api_keys_file=path)
+    sent = post(name="a", headers=bearer("one"))
+    with wire(running) as slow:
+        in_pieces(slow, sent[:-4])
+        path.write_text(line("second", "two"))
+        until(lambda: running.service.gate.keys.find(b"Bearer one") is None)
+        slow.send(sent[-4:])
+        assert ids(slow.answer()) == ["a"]  # it was accepted when its headers came
+        slow.send(sent)
+        assert slow.answer()[0] == 401
+
+
+def test_the_body_of_a_refused_request_is_not_kept(run: Run, path: Path) -> None:
+    running = run(api_keys_file=path)
+    with wire(running) as line:
+        line.send(PREDICT + b"content-length: 2000000\r\n\r\n" + b" " * 1_000_000)
+        connections: set[Any] = running.server.server_state.connections
+        if running.server.config.http_protocol_class is not OrdinaryProtocol:
+            until(lambda: any(connection.n_body == 1_000_000 for connection in connections))
+            assert not any(connection.parts for connection in connections)
+        line.send(b" " * 1_000_000)
+        assert line.answer()[0] == 401
