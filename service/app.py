@@ -120,7 +120,9 @@ def make_loader(settings: Settings) -> Loader:
 class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
-    def __init__(self, settings: Settings, readiness: Readiness, telemetry: Telemetry, *, replaces: bool) -> None:
+    def __init__(
+        self, settings: Settings, readiness: Readiness, telemetry: Telemetry, counts: Path | None, *, replaces: bool
+    ) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
         self.readiness = readiness
@@ -146,7 +148,7 @@ class Service(Dispatcher):
         if self.journal is not None:
             observer = self.journal
         self.over_grpc = over_grpc(settings)
-        keys = Keys.of(settings)
+        keys = Keys.of(settings, counts)
         gate = Gate(keys, settings.max_body_bytes)
         app = FastAPI(
             title="Calibrant",
@@ -257,4 +259,4 @@ def create_app(
     """
     settings = settings or load_settings()
     telemetry = start(counts) if settings.metrics else Off()
-    return Service(settings, readiness or Readiness(), telemetry, replaces=replaces)
+    return Service(settings, readiness or Readiness(), telemetry, counts, replaces=replaces)

@@ -17,6 +17,7 @@ CalibrantError
 │   ├── UnsupportedMediaType 415
 │   ├── InvalidValue        422  with the row and the class where they are known
 │   ├── PreconditionRequired 428  there is no If-Match
+│   ├── RateExceeded        429  with Retry-After
 │   └── HeadersTooLarge     431
 ├── ServiceError            ours: answered with `status` and `code`
 │   ├── RunFailed           500
@@ -211,6 +212,22 @@ class InvalidValue(RequestError):
 
     status = 422
     code = "invalid_value"
+
+
+class RateExceeded(RequestError):
+    """A key that asks for more rows than it may."""
+
+    status = 429
+    code = "rate_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return {"retry-after": str(self.retry_after_s)}
 
 
 class ServiceError(AnsweredError):

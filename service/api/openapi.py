@@ -33,7 +33,7 @@ ERRORS: Final = {
     413: "The body is too large.",
     415: "Not application/json, or compressed.",
     422: "JSON, but not a request that can be answered: says what was wrong and what was expected.",
-    429: "The queue is full; Retry-After says when to come back.",
+    429: "The queue is full, or the key asks for too many rows a second; Retry-After says when to come back.",
     500: "The service's own fault.",
     503: "Not ready, or draining.",
     504: "The deadline passed.",

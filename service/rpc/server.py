@@ -139,7 +139,7 @@ class Inference:
         pending.id = message.id
         target = Target(INFER, message.model_name, message.model_version or None)
         pending.begun = self.state.handler.begin(
-            target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body)
+            target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body), key=call.key
         )
         return pending
 

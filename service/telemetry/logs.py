@@ -51,6 +51,9 @@ def log_access(method: str, path: bytes, status: int, request_id: bytes, request
         took_ms = 1e3 * (request.decode_s + request.queue_s + request.run_s + request.encode_s)
         more["duration_ms"] = round(took_ms, 3)
         line += f" {took_ms:.3f} ms"
+        if request.key is not None:
+            more["key"] = request.key.name
+            line += f" {request.key.name}"
         if request.model is not None:
             more |= {"model": request.model.name, "version": request.model.version, "rows": request.n_rows}
             line += f" {request.model.name}/{request.model.version} {request.n_rows} rows"

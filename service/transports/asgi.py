@@ -13,7 +13,7 @@ from service.errors import AnsweredError, Forbidden, MethodNotAllowed, Unauthori
 from service.telemetry.logs import log_access
 from service.telemetry.observer import Observer
 from service.transports.budget import Budget
-from service.transports.endpoints import PREDICT, Headers, Target, find_target
+from service.transports.endpoints import PREDICT, Target, find_target
 from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles, Starting
 from service.transports.known import KnownHeaders
@@ -78,7 +78,7 @@ class Dispatcher:
         if target is not None:
             if scope["method"] != "POST":
                 error = MethodNotAllowed(f"{scope['method']} does not {target.endpoint.verb}; POST does", allow="POST")
-            await self.answer(target, scope["headers"], request_id, error, receive, send)
+            await self.answer(target, scope, request_id, error, receive, send)
         elif REFUSAL in scope or isinstance(error, (Unauthorized, Forbidden)):
             assert error is not None  # noqa: S101 - for mypy
             await respond(send, error_response(error), request_id)
@@ -94,7 +94,7 @@ class Dispatcher:
     async def answer(
         self,
         target: Target,
-        headers: Headers,
+        scope: Message,
         request_id: bytes,
         error: AnsweredError | None,
         receive: Receive,
@@ -104,8 +104,8 @@ class Dispatcher:
             if error is not None:
                 raise error
             body = await read_body(receive, self.gate)
-            begin = partial(self.handler.begin, target, headers, request_id, body, n_bytes=len(body))
-            response = await first_of(begin, receive)
+            begin = partial(self.handler.begin, target, scope["headers"], request_id, body)
+            response = await first_of(partial(begin, n_bytes=len(body), key=scope[KEY]), receive)
         except AnsweredError as refused:
             response = self.refuse(refused)
         except Gone:

@@ -19,6 +19,7 @@ from service.telemetry.observer import Observer
 from service.transports.budget import JSON_COST, METERED_FROM, NUMBER_COST, UNPACKING_COST, Budget, json_cost
 from service.transports.compression import choose_coding, find_coding, pack, unpack, unpacked_bound
 from service.transports.endpoints import PLAIN, Target
+from service.transports.keys import Key
 from service.transports.response import Reply, Response, answer_response, error_response, server_timing
 from service.transports.turns import Turns
 
@@ -54,6 +55,7 @@ class Exchange:
         "entry",
         "framing",
         "handler",
+        "key",
         "mark",
         "model",
         "n_bytes",
@@ -67,10 +69,13 @@ class Exchange:
         "target",
     )
 
-    def __init__(self, handler: Surroundings, target: Target, request_id: bytes, body: bytes, reply: Reply) -> None:
+    def __init__(
+        self, handler: Surroundings, target: Target, request_id: bytes, body: bytes, reply: Reply, key: Key | None
+    ) -> None:
         self.request_id = request_id
         self.handler = handler
         self.target = target
+        self.key = key
         self.framing = PLAIN
         self.body: Any = body  # bytes, or a message
         self.n_bytes = 0  # of the body, if it is one that is metered
@@ -122,6 +127,8 @@ class Exchange:
             arrays: Arrays = {}
             rows = query.rows
             self.n_rows = rows.n
+            if self.key is not None and self.key.rate is not None:
+                self.key.rate.take(rows.n)
             if self.n_bytes:
                 self.reserve(NUMBER_COST * rows.n_numbers)
             if rows.n:

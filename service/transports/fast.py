@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import AnsweredError, BodyTooLarge, QueueFull
+from service.errors import AnsweredError, BodyTooLarge, QueueFull, RateExceeded
 from service.telemetry.logs import log_access
 from service.transports.endpoints import Target, find_target
 from service.transports.handler import Begun
@@ -97,7 +97,7 @@ class FastProtocol(OrdinaryProtocol):
         if error is None:
             error = self.reserve_error()
         self.take(target, request_id, key, error, keep_alive)
-        if isinstance(error, (BodyTooLarge, QueueFull)):
+        if isinstance(error, (BodyTooLarge, QueueFull, RateExceeded)):
             self.reply(self.dispatcher.refuse(error))
             self.await_body()  # to drop it
 
@@ -165,7 +165,7 @@ class FastProtocol(OrdinaryProtocol):
             return
         begin = self.dispatcher.handler.begin
         n_connections = len(self.connections)
-        begun = begin(self.target, self.headers, self.request_id, body, self.reply, len(body), n_connections)
+        begun = begin(self.target, self.headers, self.request_id, body, self.reply, len(body), n_connections, self.key)
         self.begun = None if self.own_cycle.response_complete else begun
 
     def reply(self, response: Response) -> None:

@@ -4,9 +4,10 @@ from typing import Any
 
 from service.transports.budget import METERED_FROM
 from service.transports.fast import FastProtocol
-from service.transports.gate import new_request_id
+from service.transports.gate import key_error, new_request_id
 from service.transports.known import Known
 from service.transports.ordinary import BODY, REST
+from service.transports.scopes import PREDICT_SCOPE
 
 
 class KnownProtocol(FastProtocol):
@@ -54,7 +55,7 @@ class KnownProtocol(FastProtocol):
 
     def passes(self, known: Known) -> bool:
         """Have its key accepted still, and room for its body; without, the way through the parser says so."""
-        if known.key is not None and known.key.revoked:
+        if known.key is not None and key_error(known.key, PREDICT_SCOPE):
             return False
         if known.n_bytes < METERED_FROM:
             return True

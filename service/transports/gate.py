@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.transports.endpoints import FORM, Endpoint, Headers
 from service.transports.keys import Key, Keys
+from service.transports.scopes import PREDICT_SCOPE
 
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 ID_PREFIX: Final = secrets.token_hex(6).encode()
@@ -74,13 +75,13 @@ class Gate:
 
 
 def key_error(key: Key | None, scope: str) -> AnsweredError | None:
-    """The error for no key that is accepted, or for one without the scope."""
+    """The error for no key that is accepted, for one without the scope, or for one that asks for too many rows."""
     if key is None or key.revoked:
         return Unauthorized("the key is missing or wrong; expected `Authorization: Bearer KEY`")
     if scope not in key.scopes:
         scopes = ", ".join(sorted(key.scopes))
         return Forbidden(f"the key {key.name} is for {scopes}; expected one with the scope {scope}")
-    return None
+    return key.rate.error() if key.rate is not None and scope == PREDICT_SCOPE else None
 
 
 def media_type_error(value: bytes, endpoint: Endpoint) -> AnsweredError | None:

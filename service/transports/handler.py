@@ -9,6 +9,7 @@ from service.telemetry.observer import Observer
 from service.transports.budget import METERED_FROM, Budget
 from service.transports.endpoints import Headers, Target, read_framing
 from service.transports.exchange import Exchange
+from service.transports.keys import Key
 from service.transports.response import Reply, error_response
 from service.transports.turns import Turns
 
@@ -35,10 +36,12 @@ class Handles(Protocol):
         reply: Reply,
         n_bytes: int,
         n_connections: int = MANY,
+        key: Key | None = None,
     ) -> Begun:
         """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned.
 
-        `n_bytes` is the body's size; of `n_connections` clients one alone is nobody to share a batch with.
+        `n_bytes` is the body's size; of `n_connections` clients one alone is nobody to share a batch with;
+        `key` is whose rows they are.
         """
 
 
@@ -76,8 +79,9 @@ class Handler:
         reply: Reply,
         n_bytes: int,
         n_connections: int = MANY,
+        key: Key | None = None,
     ) -> Exchange:
-        exchange = Exchange(self, target, request_id, body, reply)
+        exchange = Exchange(self, target, request_id, body, reply, key)
         self.observer.began(exchange, headers)
         if target.endpoint.framed:
             exchange.framing = read_framing(headers)
@@ -108,6 +112,7 @@ class Starting:
         reply: Reply,
         n_bytes: int,  # noqa: ARG002
         n_connections: int = MANY,  # noqa: ARG002
+        key: Key | None = None,  # noqa: ARG002
     ) -> "Starting":
         error = NotReady("the service is starting")
         response = error_response(error)

@@ -16,6 +16,7 @@ from typing import Final
 
 from service.errors import InvalidKeys
 from service.settings import Settings
+from service.transports.rate import Buckets, Rate
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +29,17 @@ LOOK_S: Final = 0.25  # between two looks at the file; events of the kernel miss
 class Key:
     """A key that is accepted, without the key itself."""
 
-    __slots__ = ("digest", "name", "rate", "revoked", "scopes")
+    __slots__ = ("digest", "name", "rate", "revoked", "rows_per_s", "scopes")
 
-    def __init__(self, name: str, digest: bytes, scopes: Iterable[str] = SCOPES, rate: float | None = None) -> None:
-        """`digest` is the key's SHA-256; `rate` the most rows a second, any number where it is none."""
+    def __init__(
+        self, name: str, digest: bytes, scopes: Iterable[str] = SCOPES, rows_per_s: float | None = None
+    ) -> None:
+        """`digest` is the key's SHA-256; `rows_per_s` the most rows a second, any number where it is none."""
         self.name = name
         self.digest = digest
         self.scopes = frozenset(scopes)
-        self.rate = rate
+        self.rows_per_s = rows_per_s
+        self.rate: Rate | None = None  # which counts them, of a key that is accepted
         self.revoked = False  # for whoever remembers it
 
     def __repr__(self) -> str:
@@ -49,7 +53,7 @@ class Key:
     def line(self) -> str:
         """Its line in a file."""
         scopes = ",".join(scope for scope in SCOPES if scope in self.scopes)
-        rate = "" if self.rate is None else f" {self.rate:.9g}"
+        rate = "" if self.rows_per_s is None else f" {self.rows_per_s:.9g}"
         return f"{self.name} {self.digest.hex()} {scopes}{rate}"
 
 
@@ -61,20 +65,21 @@ class Keys:
         by_digest: the keys; replaced as a whole when the file changes.
     """
 
-    def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None) -> None:
-        """Read the file; raises as `read`."""
+    def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None, shared: Path | None = None) -> None:
+        """Read the file; raises as `read`. In the folder `shared` several processes count rows together."""
         self.fixed = tuple(fixed)
         self.path = path
         self.guarded = bool(self.fixed) or path is not None
         self.content = b""
         self.by_digest = {key.digest: key for key in self.fixed}
+        self.buckets = Buckets(shared) if path is not None else None
         self.read()
 
     @classmethod
-    def of(cls, settings: Settings) -> "Keys":
+    def of(cls, settings: Settings, shared: Path | None = None) -> "Keys":
         """Those of the settings; a key that is given as a setting has all scopes."""
         fixed = [Key(f"api-keys-{i}", sha256(key).digest()) for i, key in enumerate(settings.keys, 1)]
-        return cls(fixed, settings.api_keys_file)
+        return cls(fixed, settings.api_keys_file, shared)
 
     def __repr__(self) -> str:
         return f"<Keys {len(self.by_digest)}>"
@@ -99,6 +104,9 @@ class Keys:
             if content == self.content:
                 return False
             found = {key.digest: key for key in (*parse_keys(content), *self.fixed)}
+            for key in found.values():
+                if key.rows_per_s is not None and self.buckets is not None:
+                    key.rate = Rate(key.name, key.rows_per_s, self.buckets, key.digest)
         except OSError as error:
             raise InvalidKeys(f"the API keys in {self.path} cannot be read: {error.strerror}") from error
         except InvalidKeys as error:

@@ -33,9 +33,9 @@ def test_a_key_is_printed_and_its_hash_kept(path: Path, capsys: pytest.CaptureFi
     keys = Keys(path=path)
     one, other = (keys.find(f"Bearer {key}".encode()) for key in (first, second))
     assert one
-    assert (one.name, sorted(one.scopes), one.rate) == ("ci", ["predict"], None)
+    assert (one.name, sorted(one.scopes), one.rows_per_s) == ("ci", ["predict"], None)
     assert other
-    assert (other.name, sorted(other.scopes), other.rate) == ("lab", ["label", "observe"], 1000)
+    assert (other.name, sorted(other.scopes), other.rows_per_s) == ("lab", ["label", "observe"], 1000)
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,13 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_line_is_a_key() -> None:
     text = f"# ours\n\n{line('ci', 'a', 'observe,predict', '2.5')}{line('labels.eu-1', 'b', 'label')}   # the last\n"
     first, second = parse_keys(text.encode())
-    assert (first.name, first.digest, sorted(first.scopes), first.rate) == (
+    assert (first.name, first.digest, sorted(first.scopes), first.rows_per_s) == (
         "ci",
         digest("a"),
         ["observe", "predict"],
         2.5,
     )
-    assert (second.name, sorted(second.scopes), second.rate) == ("labels.eu-1", ["label"], None)
+    assert (second.name, sorted(second.scopes), second.rows_per_s) == ("labels.eu-1", ["label"], None)
     assert repr(first) == "<Key ci observe,predict>"
     assert parse_keys(first.line().encode())[0].line() == first.line()
 
