@@ -71,6 +71,7 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
     """
     if settings.grpc is None:
         return nullcontext
+    settings.check_reach()  # another server than ours may listen for the rest; this port is ours
     try:
         from service.rpc.server import serve_rpc
     except ImportError as error:

@@ -5,6 +5,8 @@ is its line in `calibrant serve --help`.
 """
 
 import os
+import socket
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, title="FILE", description="keys that calibrant keys add made; read again when it changes"
     )
+    insecure: bool = Field(False, description="answer without keys on addresses that others reach")
     run_timeout_s: float = Field(
         60.0,
         ge=0,
@@ -170,6 +173,30 @@ class Settings(BaseSettings):
     def keys(self) -> tuple[bytes, ...]:
         """The API keys as bytes; none means open."""
         return tuple(key.strip().encode() for key in self.api_keys.split(",") if key.strip())
+
+    def check_reach(self) -> None:
+        """Refuse to let others reach a service that wants no key.
+
+        Raises:
+            UsedWrongly: the host is not this machine's alone, and nobody has said that it is meant so.
+        """
+        if self.insecure or self.keys or self.api_keys_file is not None or is_loopback(self.host):
+            return
+        raise UsedWrongly(
+            f"without API keys everybody who reaches {self.host or 'this machine'} may ask; expected --api-keys-file "
+            "FILE, --host 127.0.0.1, or --insecure if it is meant so"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether all addresses of a host are this machine's alone; a name without any is left to who listens there."""
+    if not host:
+        return False
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return True
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
 def load(**options: Any) -> Settings:

@@ -77,7 +77,14 @@ def test_a_port_in_use_is_exit_code_3() -> None:
 
 
 def test_an_address_that_is_not_this_machines_is_exit_code_3() -> None:
-    one_sentence(calibrant("serve", "--host", "192.0.2.1", "--port", 0), 3, "cannot listen on 192.0.2.1:0")
+    one_sentence(
+        calibrant("serve", "--host", "192.0.2.1", "--port", 0, "--insecure"), 3, "cannot listen on 192.0.2.1:0"
+    )
+
+
+def test_an_address_that_others_reach_wants_keys() -> None:
+    done = calibrant("serve", "--host", "0.0.0.0", "--port", 0)
+    one_sentence(done, 2, "without API keys everybody who reaches 0.0.0.0 may ask; expected --api-keys-file FILE")
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime has CUDA")

@@ -61,6 +61,22 @@ def test_keys_are_read_from_one_line() -> None:
     assert load().keys == ()
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1"])
+def test_without_keys_nobody_but_this_machine_reaches_the_service_unless_that_is_meant(host: str) -> None:
+    with pytest.raises(UsedWrongly) as error:
+        load(host=host).check_reach()
+    assert str(error.value).startswith(
+        f"without API keys everybody who reaches {host or 'this machine'} may ask; expect"
+    )
+    for meant in ({"insecure": True}, {"api_keys": "secret"}, {"api_keys_file": "keys"}):
+        load(host=host, **meant).check_reach()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "nowhere.invalid"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    load(host=host).check_reach()
+
+
 def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
+    settings.check_reach()
     raise_limit(settings.max_connections, settings.workers)
     listening = listen_each(settings.host, settings.port, settings.workers)
     if settings.grpc is not None:

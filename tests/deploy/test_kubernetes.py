@@ -117,7 +117,7 @@ def test_what_belongs_together_finds_each_other(variant: str, manifests: Manifes
     for constraint in pod(objects)["topologySpreadConstraints"]:
         assert constraint["labelSelector"]["matchLabels"].items() <= labels
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    options = dict(option.removeprefix("--").split("=") for option in container["args"][1:])
+    options = dict(option.removeprefix("--").partition("=")[::2] for option in container["args"][1:])
     asked = {"http": int(options["port"])} | ({"grpc": int(options["grpc"])} if variant == "grpc" else {})
     assert ports == asked
     assert {port["targetPort"] for port in service["spec"]["ports"]} == ports.keys()

@@ -131,6 +131,14 @@ def test_a_pod_with_a_file_of_keys_accepts_those_alone(manifests: Manifests, tmp
         until(lambda: process.client.get("/metrics", headers=headers).status_code == 401)
 
 
+def test_a_pod_says_whether_it_answers_without_keys(manifests: Manifests) -> None:
+    said = {
+        variant: [one for one in pod(manifests(variant))["containers"][0]["args"] if "insecure" in one]
+        for variant in ("default", "everything")
+    }
+    assert said == {"default": ["--insecure"], "everything": ["--no-insecure"]}
+
+
 def test_a_pod_with_a_port_for_grpc_answers_there(manifests: Manifests) -> None:
     objects = manifests("grpc")
     http, over_grpc = objects["Service"]["spec"]["ports"]

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from service.app import create_app
-from service.errors import CannotStart
+from service.errors import CannotStart, UsedWrongly
 from service.rpc.messages import INFERENCE, method_types
 from service.rpc.server import Pending, serve_rpc
 from service.settings import Settings
@@ -35,6 +35,11 @@ def test_a_port_that_somebody_took_meanwhile_stops_the_start() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(CannotStart, match=f"cannot listen on 127.0.0.1:{port}: take another port with --grpc"):
             asyncio.run(start(port))
+
+
+def test_under_another_server_this_port_wants_keys_too() -> None:
+    with pytest.raises(UsedWrongly, match=r"without API keys everybody who reaches 0.0.0.0 may ask"):
+        create_app(Settings(models=ROOT / "models", watch=False, grpc=0, host="0.0.0.0", load_timeout_s=0))
 
 
 def test_a_fault_of_our_own_is_an_internal_error_and_a_log(
