@@ -12,7 +12,6 @@ from service.api.examples import EVALUATE, EVALUATE_DIGITS, PREDICT, PREDICT_DIG
 from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
-from service.errors import NotFound
 from service.transports.scopes import find_scope
 
 VALIDATION_ERROR: Final = "HTTPValidationError"  # FastAPI's own shape of errors
