@@ -171,7 +171,7 @@ class Service(Dispatcher):
 
             app.include_router(labels(settings.journal, self.journal, gate))
             app.include_router(calibration(self, settings.journal, gate))
-            app.include_router(refit(self, settings.journal, settings.refit))
+            app.include_router(refit(self, settings.journal, settings.refit, gate))
         describe(app, lambda: self.repository.models, guarded=keys.guarded)
         translate(app)
         self.telemetry = telemetry

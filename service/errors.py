@@ -6,6 +6,7 @@ CalibrantError
 │   ├── Malformed           400  the binary framing or the compression of a protocol request
 │   ├── Unauthorized        401
 │   ├── Forbidden           403
+│   ├── ForeignOrigin       403  a change that a page of another origin asks for
 │   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport
 │   ├── MethodNotAllowed    405
 │   ├── InvalidHost         400
@@ -95,6 +96,13 @@ class Forbidden(RequestError):
 
     status = 403
     code = "scope"
+
+
+class ForeignOrigin(RequestError):
+    """A change that a page of another origin asks for."""
+
+    status = 403
+    code = "foreign_origin"
 
 
 class NotFound(RequestError):

@@ -3,6 +3,7 @@
 FastAPI would read a body of any size, and answer with pydantic's sentences.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
@@ -17,11 +18,20 @@ from service.transports.gate import Gate
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def body_of(kind: type[BaseModel], *, required: bool = False) -> dict[str, Any]:
-    """What the OpenAPI page says of a body."""
-    return {
-        "requestBody": {"required": required, "content": {"application/json": {"schema": kind.model_json_schema()}}}
-    }
+def body_schema(kind: type[BaseModel]) -> dict[str, Any]:
+    """What the OpenAPI page says of a body; one of a `kind` that has only defaults may be left out."""
+    schema = kind.model_json_schema()
+    required = {"required": True} if "required" in schema else {}
+    return {"requestBody": required | {"content": {"application/json": {"schema": schema}}}}
+
+
+def reader(gate: Gate, kind: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+    """A dependency that reads a body of `kind`."""
+
+    async def read(request: Request) -> Body:
+        return await read_object(request, gate, kind)
+
+    return read
 
 
 async def key_name(request: Request) -> str | None:
@@ -55,10 +65,16 @@ async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
         body = await read_body(request.receive, gate)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected a JSON object") from None
-    given = parse_object(body, "an object") if body.strip() else {}
-    if kind.model_config.get("extra") == "forbid" and given.keys() - kind.model_fields:
-        raise InvalidValue(f"the body has an unknown key; expected {', '.join(kind.model_fields)}")
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(parse_object(body, "an object") if body.strip() else {})
     except ValidationError as error:
-        raise InvalidValue(wording.sentence(error)) from None
+        raise refusal(error, kind) from None
+
+
+def refusal(error: ValidationError, kind: type[BaseModel]) -> InvalidValue:
+    """The error for what pydantic found first."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(kind.model_fields)
+        return InvalidValue(f"the key {str(first['loc'][0])[:40]!r} is unknown; expected {known}", code="unknown_key")
+    return InvalidValue(wording.sentence(error))

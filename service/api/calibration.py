@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import KeyName, body_of, name_of, read_object
+from service.api import changes
+from service.api.bodies import KeyName, body_schema, name_of, reader
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import InvalidValue, NotReady, UnknownGroup
 from service.journal.channel import Unreachable, ask
@@ -93,10 +94,10 @@ class Epoch(BaseModel):
 UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ErrorAnswer, "description": "No such model or version, or no labels of this group."}
 }
-REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+REFUSED: Final[dict[int | str, dict[str, Any]]] = changes.REFUSED | {
     400: {"model": ErrorAnswer, "description": "Not JSON."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
     404: {"model": ErrorAnswer, "description": "No such model or version."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "A value is wrong."},
     503: {"model": ErrorAnswer, "description": "The live process does not answer."},
 }
@@ -107,9 +108,6 @@ def calibration(state: State, folder: Path, gate: Gate) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(tags=["labels"])
 
-    async def acknowledgement_of(request: Request) -> Acknowledgement:
-        return await read_object(request, gate, Acknowledgement)
-
     @router.get(PATH, summary="What labels say of a version", responses=UNKNOWN)
     def page(model: str, version: str, group: str | None = None) -> Calibration:
         """Measures of the labelled rows, evidence against "as right as when it was fitted", and warnings."""
@@ -119,12 +117,13 @@ def calibration(state: State, folder: Path, gate: Gate) -> APIRouter:
         f"{PATH}/acknowledge",
         summary="Acknowledge the alarm",
         responses=REFUSED,
-        openapi_extra=body_of(Acknowledgement, required=True),
+        openapi_extra=body_schema(Acknowledgement),
+        dependencies=[changes.changes(changes.JSON)],
     )
     async def seen(
         model: str,
         version: str,
-        acknowledgement: Annotated[Acknowledgement, Depends(acknowledgement_of)],
+        acknowledgement: Annotated[Acknowledgement, Depends(reader(gate, Acknowledgement))],
         key: KeyName,
     ) -> Epoch:
         """Begin a new epoch with the next label: all evidence is 1 again, and the old one is kept with who saw it."""

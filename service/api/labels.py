@@ -14,6 +14,7 @@ import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from service.api.changes import JSON, REFUSED, changes
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import BodyTooLarge, InvalidValue, NotJSON, NotReady
 from service.journal.channel import Unreachable, ask
@@ -24,6 +25,7 @@ from service.transports.gate import Gate
 MOST: Final = 10_000
 NDJSON: Final = "application/x-ndjson"
 MOST_S: Final = 9e9  # seconds since 1970, whose nanoseconds are within int64
+LINES: Final = (NDJSON, "application/jsonl")
 AWAY_S: Final = 1.0  # for which a live process that did not answer is not asked again
 
 
@@ -94,7 +96,7 @@ class Keeps(Protocol):
 
 
 ONE: Final = TypeAdapter(Label)
-REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = REFUSED | {
     400: {"model": ErrorAnswer, "description": "Not JSON."},
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "A value is wrong."},
@@ -122,11 +124,23 @@ def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
     router = APIRouter(prefix="/v1/labels", tags=["labels"])
     desk = Desk(folder, journal)
 
-    @router.post("", status_code=202, summary="Tell what rows were", responses=REFUSALS, openapi_extra=BODY)
+    @router.post(
+        "",
+        status_code=202,
+        summary="Tell what rows were",
+        responses=REFUSALS,
+        openapi_extra=BODY,
+        dependencies=[changes(JSON, *LINES)],
+    )
     async def add(request: Request) -> LabelsAnswer:
         return await desk.add(await read_labels(request, gate))
 
-    @router.delete("/{id}", summary="Delete what is kept of a request", responses={503: REFUSALS[503]})
+    @router.delete(
+        "/{id}",
+        summary="Delete what is kept of a request",
+        responses={code: REFUSALS[code] for code in (403, 503)},
+        dependencies=[changes()],
+    )
     async def delete(id: str) -> Deleted:  # noqa: A002 - the name in the path
         return await desk.delete(id)
 
@@ -206,7 +220,7 @@ async def read_labels(request: Request, gate: Gate) -> Sequence[Label]:
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected labels") from None
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return await asyncio.to_thread(parse, body, lines=media_type in (NDJSON, "application/jsonl"))
+    return await asyncio.to_thread(parse, body, lines=media_type in LINES)
 
 
 def parse(body: bytes, *, lines: bool) -> Sequence[Label]:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import KeyName, name_of
+from service.api import changes
+from service.api.bodies import KeyName, body_schema, name_of, reader
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import Conflict, NotReady, PreconditionRequired, RunFailed, StaleTag
 from service.journal.channel import TIMEOUT_S, Unreachable, ask
@@ -14,16 +15,23 @@ from service.journal.publication import WRITING_S
 from service.journal.state import read_state
 from service.live.proposal import Policy, Refit, describe
 from service.readiness import State
+from service.transports.gate import Gate
 
 PATH: Final = "/v1/models/{model}/versions/{version}"
 UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": ErrorAnswer, "description": "No such model or version."}
 }
-REFUSED: Final = UNKNOWN | {
-    409: {"model": ErrorAnswer, "description": "It must not be, and the sentence says why."},
-    422: {"model": ErrorAnswer, "description": "A value is wrong."},
-    503: {"model": ErrorAnswer, "description": "The live process does not answer."},
-}
+REFUSED: Final = (
+    UNKNOWN
+    | changes.REFUSED
+    | {
+        400: {"model": ErrorAnswer, "description": "Not JSON."},
+        409: {"model": ErrorAnswer, "description": "It must not be, and the sentence says why."},
+        413: {"model": ErrorAnswer, "description": "The body is too large."},
+        422: {"model": ErrorAnswer, "description": "A value is wrong."},
+        503: {"model": ErrorAnswer, "description": "The live process does not answer."},
+    }
+)
 TAGGED: Final = REFUSED | {
     412: {"model": ErrorAnswer, "description": "The refit is no longer the one that was looked at."},
     428: {"model": ErrorAnswer, "description": "There is no If-Match with the ETag of the refit that was looked at."},
@@ -86,7 +94,7 @@ class RefitPage(BaseModel):
     history: list[dict[str, Any]]
 
 
-def refit(state: State, folder: Path, policy: Policy) -> APIRouter:
+def refit(state: State, folder: Path, policy: Policy, gate: Gate) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(prefix=PATH, tags=["labels"])
 
@@ -97,22 +105,38 @@ def refit(state: State, folder: Path, policy: Policy) -> APIRouter:
         response.headers["ETag"] = f'"{found.pop("etag")}"'
         return RefitPage(**found)
 
-    @router.post("/refit", status_code=202, summary="Propose a refit", responses=REFUSED)
-    async def propose(model: str, version: str, approval: Approval, key: KeyName) -> dict[str, str]:
+    decision = reader(gate, Approval)
+    may_change: Any = {"openapi_extra": body_schema(Approval), "dependencies": [changes.changes(changes.JSON)]}
+
+    @router.post("/refit", status_code=202, summary="Propose a refit", responses=REFUSED, **may_change)
+    async def propose(
+        model: str, version: str, approval: Annotated[Approval, Depends(decision)], key: KeyName
+    ) -> dict[str, str]:
         """Begin to shadow the version with its next label, without an alarm."""
         await tell(state, folder, model, version, {"do": "propose", "by": name_of(key, approval.by)})
         return {"state": "collecting"}
 
-    @router.post("/promote", summary="Promote the refit", responses=TAGGED)
-    async def promote(model: str, version: str, approval: Promotion, key: KeyName, if_match: Tag = None) -> Promoted:
+    @router.post(
+        "/promote",
+        summary="Promote the refit",
+        responses=TAGGED,
+        **may_change | {"openapi_extra": body_schema(Promotion)},
+    )
+    async def promote(
+        model: str,
+        version: str,
+        approval: Annotated[Promotion, Depends(reader(gate, Promotion))],
+        key: KeyName,
+        if_match: Tag = None,
+    ) -> Promoted:
         """Write a new version with the proposed temperature into the models folder, which serves it then."""
         by = name_of(key, approval.by)
         message = {"do": "promote", "by": by, "force": approval.force, "etag": tag_of(if_match)}
         return Promoted(version=(await tell(state, folder, model, version, message, WRITING_S))["version"])
 
-    @router.post("/dismiss", summary="Dismiss the refit", responses=TAGGED)
+    @router.post("/dismiss", summary="Dismiss the refit", responses=TAGGED, **may_change)
     async def dismiss(
-        model: str, version: str, approval: Approval, key: KeyName, if_match: Tag = None
+        model: str, version: str, approval: Annotated[Approval, Depends(decision)], key: KeyName, if_match: Tag = None
     ) -> dict[str, str]:
         """Throw the shadow away; the alarm stays."""
         message = {"do": "dismiss", "by": name_of(key, approval.by), "etag": tag_of(if_match)}

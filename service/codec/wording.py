@@ -27,8 +27,9 @@ EXPECTED: Final = {
     "axis[]": "a whole number below 0",
     "timeout_ms": "a number of milliseconds above 0, 3600000 at most",
     "id": "a string of Unicode, 256 characters at most",
+    "by": "a name of 1 to 256 characters",
+    "force": "true or false",
     "ready": "true or false",
-    "by": "a string of 1 to 256 characters",
     "parameters": "an object",
 }
 COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long", "string_too_short"})

@@ -255,7 +255,7 @@ function collecting(found) {
     ),
     found.labels
       ? ""
-      : h("pre", {}, `curl -s .../v1/labels -d '{"id": "<X-Request-Id of the answer>", "row": 0, "label": 3}'`),
+      : h("pre", {}, `curl -s .../v1/labels --json '{"labels": [{"id": "<X-Request-Id of the answer>", "label": 3}]}'`),
   );
 }
 

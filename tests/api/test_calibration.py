@@ -110,10 +110,10 @@ def test_what_could_not_be_acknowledged_is_said(
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (b'{"by":""}', 422, "by has 0 characters; expected a string of 1 to 256 characters"),
+        (b'{"by":""}', 422, "by has 0 characters; expected a name of 1 to 256 characters"),
         (b"", 422, "by is missing; expected the name of who does it"),
-        (b'{"by":7}', 422, "by is 7; expected a string of 1 to 256 characters"),
-        (b'{"by":"anna","why":"because"}', 422, "the body has an unknown key; expected by"),
+        (b'{"by":7}', 422, "by is 7; expected a name of 1 to 256 characters"),
+        (b'{"by":"anna","why":"because"}', 422, "the key 'why' is unknown; expected by"),
         (b"[]", 422, "the body is a list; expected an object"),
         (b"{", 400, "the body is not JSON"),
         (b" " * 2000, 413, "the body is larger than 1000 bytes"),
@@ -121,11 +121,10 @@ def test_what_could_not_be_acknowledged_is_said(
 )
 def test_nobody_acknowledges_nothing(run: Run, tmp_path: Path, body: bytes, status: int, sentence: str) -> None:
     running = run(journal=tmp_path, max_body_bytes=1000)
-    found = running.client.post(f"{PAGE}/acknowledge", content=iter([body]))
-    assert (found.status_code, found.json()["code"]) == (
-        status,
-        {422: "invalid_value", 400: "not_json", 413: "body_too_large"}[status],
+    found = running.client.post(
+        f"{PAGE}/acknowledge", content=iter([body]), headers={"content-type": "application/json"}
     )
+    assert found.status_code == status
     assert sentence in found.json()["error"]
 
 

@@ -114,13 +114,14 @@ def test_what_is_wrong_with_a_label_is_told_in_a_sentence(
 def test_what_is_wrong_with_a_body_is_told(
     run: Run, tmp_path: Path, live: LiveProcess, body: str, status: int, sentence: str
 ) -> None:
-    answer = run(journal=tmp_path).client.post("/v1/labels", content=body)
+    headers = {"content-type": "application/json"}
+    answer = run(journal=tmp_path).client.post("/v1/labels", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (status, sentence)
 
 
 def test_bodies_have_the_bounds_that_all_have(run: Run, tmp_path: Path, live: LiveProcess) -> None:
     running = run(journal=tmp_path, max_body_bytes=1000)
-    assert running.client.post("/v1/labels", content=b" " * 1001).status_code == 413
+    assert running.client.post("/v1/labels", json=" " * 1001).status_code == 413
     lines = b'{"id":"a","label":1}\n' * 10_001
     other = run(journal=tmp_path / "other")
     answer = other.client.post("/v1/labels", content=lines, headers={"content-type": "application/x-ndjson"})
@@ -207,5 +208,5 @@ def test_without_a_journal_there_are_no_labels(run: Run) -> None:
 def test_the_page_describes_both_ways_in(run: Run, tmp_path: Path) -> None:
     page = run(journal=tmp_path).client.get("/openapi.json").json()["paths"]
     assert set(page["/v1/labels"]["post"]["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
-    assert set(page["/v1/labels"]["post"]["responses"]) == {"202", "400", "413", "422", "503"}
+    assert set(page["/v1/labels"]["post"]["responses"]) == {"202", "400", "403", "413", "415", "422", "503"}
     assert "delete" in page["/v1/labels/{id}"]

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.bodies import body_of, read_object
+from service.api.bodies import body_schema, read_object
+from service.api.changes import REFUSED, changes
 from service.api.operations import UNKNOWN, UNREADY
 from service.api.protocol.answers import (
     Health,
@@ -135,15 +136,18 @@ def repository(state: Serving) -> APIRouter:
     async def load_query(request: Request) -> LoadQuery:
         return await read_object(request, state.gate, LoadQuery)
 
-    @router.post("/index", summary="What lies in the repository", openapi_extra=body_of(IndexQuery))
+    @router.post("/index", summary="What lies in the repository", openapi_extra=body_schema(IndexQuery))
     async def index(query: Annotated[IndexQuery, Depends(index_query)]) -> list[IndexLine]:
         return index_of(state, only_ready=query.ready)
 
     # described, judged, and not used
     may_load: Any = {
-        "responses": UNKNOWN,
-        "openapi_extra": body_of(LoadQuery),
-        "dependencies": [Depends(load_query)],
+        "responses": UNKNOWN | {403: REFUSED[403]},
+        "openapi_extra": body_schema(LoadQuery),
+        "dependencies": [
+            changes(),
+            Depends(load_query),
+        ],  # any media type, as tritonclient names none
     }
 
     @router.post("/models/{model}/load", summary="Load a model's files again", **may_load)
