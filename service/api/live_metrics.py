@@ -1,5 +1,6 @@
 """What the live process tells, as Prometheus reads it."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ def live_metrics(told: dict[str, Any]) -> Iterator[Metric]:
     yield from measures(reports)
     yield from evidence(reports)
     yield from signals(models)
+    yield from refits({key: found["refit"] for key, found in models.items() if found.get("refit")})
 
 
 def measures(reports: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[Metric]:
@@ -86,3 +88,15 @@ def signals(models: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[Metric]:
         for code in WARNINGS:
             warning.add_metric([*key, code], code in codes)
     return iter((expected, shift, warning))
+
+
+def refits(told: dict[tuple[str, ...], dict[str, Any]]) -> Iterator[Metric]:
+    """Of temperatures that are proposed."""
+    e = GaugeMetricFamily(
+        "calibrant_live_refit_log10_e", "Evidence that the proposed temperature is better; 2 is enough.", labels=MODEL
+    )
+    ready = GaugeMetricFamily("calibrant_live_refit_ready", "1 where a refit may be promoted.", labels=MODEL)
+    for key, refit in told.items():
+        e.add_metric(key, math.log10(max(refit["evidence"]["e"], 1e-300)))
+        ready.add_metric(key, refit["state"] == "earned" and refit["refusal"] is None)
+    return iter((e, ready))

@@ -22,11 +22,26 @@ def show(told: dict[str, Any], console: Console | None = None) -> None:
         console.print(f"{name}: {found.get('predictions', 0):,} predictions, {waiting(found)}", markup=False)
         if found.get("report"):
             show_report(found["report"], console)
+        if found.get("refit"):
+            console.print(f"  refit: {refit_line(found['refit'])}", markup=False)
         shares = found.get("shares") or {}
         if "expected_accuracy" in shares:
             console.print(f"  expected accuracy of {shares['rows']:,} recent rows {shares['expected_accuracy']:.4f}")
         for one in [*(found.get("report") or {}).get("warnings", []), *shares.get("warnings", [])]:
             console.print(f"  warning: {one['message']}", markup=False)
+
+
+def refit_line(refit: dict[str, Any]) -> str:
+    """Where a refit stands, and what is against it."""
+    labels, temperature = refit["labels"], refit["temperature"]
+    told = refit["state"]
+    if temperature["proposed"] is not None and temperature["served"] is not None:
+        told += f", temperature {temperature['served']:.4g} to {temperature['proposed']:.4g}"
+    if refit["state"] in ("collecting", "shadowing", "earned"):
+        told += (
+            f", fitted on {labels['fitted']:,} labels, judged by {labels['judged']:,}, e {refit['evidence']['e']:.3g}"
+        )
+    return "; ".join([told, *(refit[name] for name in ("refusal", "command") if refit[name])])
 
 
 def waiting(found: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ MOST_ROWS: Final = 5000
 """Of the newest labels, for the curve and the prediction sets of the new version."""
 COVERAGE_S: Final = 30.0
 """For which a share of answers with labels is remembered: it takes a look at every answer."""
-RETRY_S: Final = 60.0
+RETRY_NS: Final = 60 * 10**9
 
 Answer = dict[str, Any]
 
@@ -51,7 +51,6 @@ class Promotions:
         self.counting, self.store = ledger.counting, ledger.store
         self.refits: Refits = ledger.counting.refits
         self.covered: dict[int, tuple[float, float]] = {}
-        self.tried: dict[str, float] = {}
         self.lock = asyncio.Lock()
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -194,7 +193,7 @@ class Promotions:
         return {"data": data, "labels": [label for _, label in rows]}
 
     def note(self, message: dict[str, Any]) -> Answer:
-        """Keep that a version was written."""
+        """Keep that a version was written; whoever promotes has seen the alarm of the one that it replaces."""
         with self.ledger.transaction():
             one = self.subject(message["model"])
             if message.get("back"):
@@ -203,6 +202,8 @@ class Promotions:
                 raise Refused("refit_refused", f"no refit of {one.name} is running; expected one that was proposed")
             else:
                 one.refit.promote(message["version"], message["by"], time.time_ns())
+            one.monitor.acknowledge(message["by"], time.time_ns())
+            self.counting.save(one.number, one.monitor)
             self.save(one)
         return {}
 
@@ -239,18 +240,20 @@ class Promotions:
         refusal = self.refusal(one)
         can_wait = one.refit.is_running and unwritable(self.place, name)
         if told["state"] == "earned" and refusal is None and self.refits.policy == "promote":
-            self.start({"model": name, "by": "the policy promote"})
+            self.start(one, {"by": "the policy promote"})
         if one.refit.back is not None and one.refit.wants_back and one.refit.back.has_earned:
-            self.start({"model": name, "by": "the guard", "back": True})
+            self.start(one, {"by": "the guard", "back": True})
         return told | {"refusal": refusal, "command": self.command(name) if can_wait else None}
 
-    def start(self, message: dict[str, Any]) -> None:
-        """Write a version by itself; where that fails, it is tried again after a minute."""
-        name = message["model"]
-        if self.tried.get(name, -RETRY_S) > time.monotonic() - RETRY_S or self.lock.locked():
+    def start(self, one: Subject, message: dict[str, Any]) -> None:
+        """Have a version written without anybody's asking, by one host at a time; again a minute after it failed."""
+        self.store.lock(one.number)
+        refit, now_ns = self.refits.find(one.number, one.about), time.time_ns()
+        if now_ns - refit.tried_ns < RETRY_NS:
             return
-        self.tried[name] = time.monotonic()
-        task = asyncio.get_running_loop().create_task(self.answer({"do": "promote", **message}))
+        refit.tried_ns = now_ns
+        self.refits.save(one.number, refit)
+        task = asyncio.get_running_loop().create_task(self.answer({"do": "promote", "model": one.name, **message}))
         self.tasks.add(task)
         task.add_done_callback(self.finish)
 

@@ -33,6 +33,7 @@ class Refit:
         shadow: its statistics, until it is dismissed.
         back: those of the version that was replaced; is_back: it has been put back.
         answered_ns: when the first and the last answer that counts were given.
+        tried_ns: when a promotion was last tried by itself, by whichever host.
         left_out: labels whose answer has no log-probabilities.
         history: the newest 100 events.
     """
@@ -50,6 +51,7 @@ class Refit:
         self.is_back = False
         self.answered_ns: list[int] = []
         self.left_out = 0
+        self.tried_ns = 0
         self.history: list[dict[str, Any]] = []
 
     @property

@@ -11,6 +11,7 @@ from tests.conftest import Running
 from tests.live.made import drawn, told
 from tests.telemetry.test_counts import scraped
 
+REFIT = {"state": "earned", "refusal": None, "evidence": {"e": 100.0}}
 FAMILIES = [
     ("calibrant_live_predictions", "counter"),
     ("calibrant_live_labels", "counter"),
@@ -24,13 +25,17 @@ FAMILIES = [
     ("calibrant_live_expected_accuracy", "gauge"),
     ("calibrant_live_prior_shift", "gauge"),
     ("calibrant_live_warning", "gauge"),
+    ("calibrant_live_refit_log10_e", "gauge"),
+    ("calibrant_live_refit_ready", "gauge"),
 ]
 
 
 def test_families_and_their_order_are_what_dashboards_know() -> None:
     assert [(family.name, family.type) for family in live_metrics({})] == FAMILIES
     assert all(not family.samples for family in live_metrics({}))
-    assert all(family.samples for family in live_metrics(told(drawn(200, 0))))
+    state = told(drawn(200, 0))
+    state["models"]["digits/1"]["refit"] = REFIT
+    assert all(family.samples for family in live_metrics(state))
 
 
 def test_a_scrape_has_the_evidence_of_every_monitor(run: Callable[..., Running], tmp_path: Path) -> None:
@@ -47,6 +52,18 @@ def test_a_scrape_has_the_evidence_of_every_monitor(run: Callable[..., Running],
     assert found["calibrant_live_predictions_total", ("digits", "1")] == 2000
     assert found["calibrant_live_ece", ("digits", "1")] == report["ece"]["debiased"]
     assert found["calibrant_live_warning", ("informative_delay", "digits", "1")] == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal", "ready"), [("earned", None, 1), ("earned", "no", 0), ("shadowing", None, 0)]
+)
+def test_a_refit_is_ready_once_it_has_earned_that_and_nothing_is_against_it(
+    state: str, refusal: str | None, ready: int
+) -> None:
+    one = {"models": {"digits/1": {"predictions": 3, "refit": {**REFIT, "state": state, "refusal": refusal}}}}
+    found = {family.name: [sample.value for sample in family.samples] for family in live_metrics(one)}
+    assert found["calibrant_live_refit_log10_e"] == [2]
+    assert found["calibrant_live_refit_ready"] == [ready]
 
 
 def test_a_version_without_labels_has_its_counts_alone() -> None:

@@ -45,6 +45,35 @@ def test_a_warning_is_shown_before_the_alarm() -> None:
     assert "warning: Early labels." in shown(state)
 
 
+@pytest.mark.parametrize(
+    ("state", "more", "line"),
+    [
+        (
+            "collecting",
+            {"refusal": "there are 0 labels"},
+            "refit: collecting, fitted on 0 labels, judged by 0, e 1; there",
+        ),
+        ("earned", {"command": "calibrant live promote"}, "refit: earned, temperature 2 to 3, fitted on 1,600 labels"),
+        ("dismissed", {}, "refit: dismissed\n"),
+    ],
+)
+def test_a_refit_is_one_line_with_what_is_against_it_and_what_to_type(
+    state: str, more: dict[str, str], line: str
+) -> None:
+    told_state, n = told(drawn(300, 0)), 1600 if state == "earned" else 0
+    told_state["models"]["digits/1"]["refit"] = {
+        "state": state,
+        "temperature": {"served": 2.0, "proposed": 3.0 if n else None},
+        "labels": {"fitted": n, "judged": n},
+        "evidence": {"e": 1.0},
+        "refusal": None,
+        "command": None,
+        **more,
+    }
+    assert line in shown(told_state)
+    assert all(text in shown(told_state) for text in more.values())
+
+
 def test_of_many_groups_those_with_the_most_evidence_are_shown() -> None:
     rows = drawn(3000, 0)
     rows["group"] = [f"g{i % 40:02}" for i in range(3000)]

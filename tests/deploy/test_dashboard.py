@@ -20,6 +20,7 @@ from rich.table import Table
 
 from service.api.live_metrics import live_metrics
 from service.telemetry.tally import WARNINGS
+from tests.api.test_live_metrics import REFIT
 from tests.conftest import ROOT, Running
 from tests.deploy.conftest import Tool
 from tests.deploy.queries import ALERTS, Asked, Prometheus, alerts, dashboard, filled, panels, rules, watching
@@ -56,7 +57,9 @@ def missing(queries: Iterable[Asked], samples: list[dict[str, str]]) -> list[str
 def samples(running: Running) -> list[dict[str, str]]:
     """The names and labels of all that a service with its shipped models says, and the rules make of it."""
     served = text_string_to_metric_families(running.client.get("/metrics").text)
-    of_labels = live_metrics(told(drawn(200, 0)))  # what a service with a journal says on top
+    state = told(drawn(200, 0))
+    state["models"]["digits/1"]["refit"] = REFIT
+    of_labels = live_metrics(state)  # what a service with a journal says on top
     recorded = [{"__name__": rule["record"], "code": code} for rule in rules() if "record" in rule for code in WARNINGS]
     said = [{"__name__": sample.name, **sample.labels} for family in (*served, *of_labels) for sample in family.samples]
     return [*said, *recorded, *OF_PROMETHEUS]

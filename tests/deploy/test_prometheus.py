@@ -50,5 +50,5 @@ def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_could() ->
 def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
     for rule in rules():
         if "alert" in rule:
-            assert rule["labels"]["severity"] in ("critical", "warning")
+            assert rule["labels"]["severity"] in ("critical", "warning", "info")
             assert set(rule["annotations"]) == {"summary", "description"}

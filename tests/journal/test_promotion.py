@@ -127,7 +127,12 @@ def test_what_was_written_is_kept_once(desk: Callable[..., Desk]) -> None:
     one = desk()
     one.do("propose")
     one.books.see(1500, 1.7, 100)
+    monitor = one.books.counting.monitors[one.books.number]
+    assert monitor.evidence is not None
+    assert monitor.evidence.latch.alarm_at is not None
     assert one.do("promoted", version="2") == {}
+    assert monitor.evidence.latch.alarm_at is None
+    assert [epoch["by"] for epoch in monitor.epochs] == ["ann"]
     assert one.do("promoted", version="3")["refused"] == "refit_refused"
     told = one.report()
     assert told is not None
