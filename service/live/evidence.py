@@ -68,7 +68,7 @@ class Evidence:
         """The part of each of `watches` in the mixture; with what no group has got they are 1."""
         half = sum([bool(self._classes), self._bias is not None])
         total = ALL_PART + GROUPS_PART + CLASSES_PART * bool(half)
-        by_class = [CLASSES_PART / half / len(self._classes)] * len(self._classes) if half else []
+        by_class = [CLASSES_PART / half / len(self._classes)] * len(self._classes) if self._classes else []
         bias = [] if self._bias is None else [CLASSES_PART / half]
         j = np.arange(1, len(self._groups) + 1)
         return np.array([ALL_PART, *by_class, *bias, *(GROUPS_PART / (j * (j + 1)))]) / total

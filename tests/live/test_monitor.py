@@ -103,6 +103,17 @@ def test_its_evidence_is_that_of_the_stream() -> None:
     assert scope(monitor, "model")["alarm_at"] == (2 / 3 * e + 1 / 3 >= 100).argmax()
 
 
+@pytest.mark.parametrize("armed", [[True, True], [True, False], [False, False]])
+@pytest.mark.parametrize("bias_armed", [True, False])
+def test_whichever_classes_are_armed_all_evidence_together_begins_at_1(armed: list[bool], bias_armed: bool) -> None:
+    none = np.zeros(2)
+    classes = ClassReference(none, none, np.array(armed), none, none, bias_armed=bias_armed)
+    monitor = Monitor(Reference(EXACT, "fit", classes))
+    assert monitor.evidence is not None
+    assert monitor.evidence.e == pytest.approx(1.0, rel=1e-12)
+    assert len(report(monitor)["unarmed"]) == 3 - sum(armed) - bias_armed
+
+
 def test_an_alarm_stays_when_its_evidence_falls() -> None:
     monitor = whole(records([0.9] * 8, [0] * 8))
     at = scope(monitor, "model")["alarm_at"]
