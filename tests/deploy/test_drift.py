@@ -1,6 +1,7 @@
 """`make drift`: the demo plays to its end, tells what happened, and leaves nothing behind."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -40,11 +41,21 @@ def test_a_head_drifts_in_front_of_everybody(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     told = [line.split(" ", 1)[1] for line in run.stdout.splitlines()]
     assert told[0] == f"watch it at http://127.0.0.1:{port}/console/#/calibration/digits/1"
-    quiet, dirty, alarm = (
-        next(i for i, line in enumerate(told) if word in line)
-        for word in ("no alarm", "the scanner gets dirty", "ALARM")
+    events = (
+        "no alarm",
+        "the scanner gets dirty",
+        "ALARM",
+        "a refit is proposed",
+        "earned its place",
+        "you approve it",
     )
-    assert quiet < dirty < alarm
+    at = [next(i for i, line in enumerate(told) if event in line) for event in events]
+    assert at == sorted(at)
+    clean, noisy, after = (map(int, re.findall(r"(\d+)%", line)) for line in told if "of the answers are right" in line)
+    right, sure = noisy
+    assert sure - right > 10
+    for right, sure in (clean, after):
+        assert abs(sure - right) < 8
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=5):
         pass
