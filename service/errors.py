@@ -21,7 +21,7 @@ CalibrantError
 │   ├── RateExceeded        429  with Retry-After
 │   └── HeadersTooLarge     431
 ├── ServiceError            ours: answered with `status` and `code`
-│   ├── RunFailed           500
+│   ├── RunFailed           500  OutOfMemory 503
 │   ├── Unavailable         with Retry-After: QueueFull 429, NotReady 503, TooManyConnections 503
 │   └── DeadlinePassed      504
 └── CommandError            the command line's: one sentence and an exit code
@@ -33,7 +33,9 @@ CalibrantError
 Every message says what was wrong and what was expected.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+RETRY_AFTER: Final = {"retry-after": "1"}
 
 
 class CalibrantError(Exception):
@@ -248,6 +250,18 @@ class RunFailed(ServiceError):
     code = "run_failed"
 
 
+class OutOfMemory(RunFailed):
+    """The head's run found no memory, the machine's or the device's."""
+
+    status = 503
+    code = "out_of_memory"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """When to come back, in seconds."""
+        return RETRY_AFTER
+
+
 class Unavailable(ServiceError):
     """The service cannot answer now, but soon may."""
 
@@ -256,7 +270,7 @@ class Unavailable(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         """When to come back, in seconds."""
-        return {"retry-after": "1"}
+        return RETRY_AFTER
 
 
 class QueueFull(Unavailable):

@@ -10,12 +10,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidValue, RunFailed
+from service.errors import InvalidValue, OutOfMemory, RunFailed
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], dict[str, NDArray[Any]]]
 Ran = tuple[dict[str, NDArray[Any]], dict[int, InvalidValue]]  # the arrays, and the refusals by number of the request
 
+MEMORY_SIGNS: Final = ("bad_alloc", "Failed to allocate", "MemoryError", "BFCArena", "allocate memory", "out of memory")
 OURS: Final = ("alloc", "memory", "CUDA", "cuda")  # in what ONNX Runtime says where the fault is the machine's
 MOST_SHOWN: Final = 160  # characters
 
@@ -32,6 +33,8 @@ def run_error(error: Exception, *, takes_inputs: bool = False, may_quote: bool =
     Its reason is told where it cannot quote a client's string.
     """
     text = str(error).strip().partition("\n")[0]
+    if isinstance(error, MemoryError) or any(sign in text for sign in MEMORY_SIGNS):
+        return OutOfMemory("there was no memory for the batch; expected fewer rows at once (--max-batch-rows)")
     # what is not ONNX Runtime's own is ours
     if not takes_inputs or "[ONNXRuntimeError]" not in text or any(word in text for word in OURS):
         return RunFailed(f"the head could not run: {type(error).__name__}")

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from service.engine.refusal import MEMORY_SIGNS
 from service.errors import CommandError, HeadError
 
-MEMORY_SIGNS: Final = ("bad_alloc", "Failed to allocate", "MemoryError", "BFCArena", "allocate memory")
 TRIED: Final = "tried: "
 NICE: Final = 10  # what is served goes first
 

@@ -86,6 +86,24 @@ def trap(path: Path) -> None:
     poison(path, nodes, [numpy_helper.from_array(np.array(TRAP, np.float32), "bound")])
 
 
+def greedy(path: Path) -> None:
+    """A head that is what it was, until a logit above `TRAP` comes: then its run asks for more than there is."""
+    nodes = [
+        helper.make_node("ReduceMax", ["logits"], ["largest"], keepdims=0),
+        helper.make_node("Div", ["largest", "bound"], ["times"]),
+        helper.make_node("Floor", ["times"], ["whole"]),
+        helper.make_node("Mul", ["whole", "many"], ["numbers"]),
+        helper.make_node("Abs", ["numbers"], ["size"]),
+        helper.make_node("Cast", ["size"], ["count"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["count", "flat"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["logits", "sum"], ["poisoned"]),
+    ]
+    constants = {"bound": np.array(TRAP, np.float32), "many": np.array(1e14, np.float32), "flat": np.array([1])}
+    poison(path, nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()])
+
+
 def bomb(path: Path) -> None:
     """A few bytes that are 64 GB when they run."""
     shape = numpy_helper.from_array(np.array([2**32, 4], np.int64), "shape")

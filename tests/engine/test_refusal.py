@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from service.engine.batcher import Batcher
 from service.engine.head import Head
 from service.engine.refusal import ValueRefused, first_refused, run_apart, run_error, run_whole
-from service.errors import InvalidValue, RunFailed
+from service.errors import InvalidValue, OutOfMemory, RunFailed
 from service.families.outputs import graph_bits
 from service.heads.attach import attach
 from service.heads.publish import write
@@ -45,7 +45,8 @@ GATHER = f"{REFUSED}Name:'gather' Status Message: indices element out of data bo
             "the classifier refuses the values of its inputs",
         ),
         (GATHER, {}, RunFailed, "the head could not run: RuntimeError"),
-        (f"{REFUSED}Failed to allocate memory", {"takes_inputs": True}, RunFailed, "the head could not run"),
+        (f"{REFUSED}CUDA failure 700", {"takes_inputs": True}, RunFailed, "the head could not run"),
+        (f"{REFUSED}Failed to allocate memory", {"takes_inputs": True}, OutOfMemory, "there was no memory"),
         ("a fault of numpy's", {"takes_inputs": True}, RunFailed, "the head could not run: RuntimeError"),
     ],
 )
