@@ -196,7 +196,7 @@ class Repository:
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
                 failures[key] = str(error) if ours else f"{path} does not load: {error!r}"
-                if stamp is not None:
+                if stamp is not None and not isinstance(error, OSError):  # that is the machine's, and passes
                     self.tried[key] = stamp, failures[key]
                 model = current
             if model is not None:

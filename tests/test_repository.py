@@ -181,6 +181,22 @@ def test_a_fault_of_the_loader_is_the_files_failure(models: Path) -> None:
     assert "IndexError" in repository.failures["softmax/2"]
 
 
+def test_a_fault_of_the_machine_is_not_held_against_the_file(models: Path) -> None:
+    faults = [OSError(24, "Too many open files")]
+
+    def load(path: Path) -> Head:
+        if path.parent.name == "2" and faults:
+            raise faults.pop()
+        return Head(path)
+
+    repository = Repository(models, load)
+    put(models, "softmax", 2, SHIPPED)
+    again(repository)
+    assert "Too many open files" in repository.failures["softmax/2"]
+    again(repository)
+    assert list(repository.models["softmax"]) == [1, 2]
+
+
 def test_an_unchanged_file_is_not_loaded_again(models: Path) -> None:
     loaded: list[Path] = []
 

@@ -6,9 +6,9 @@ each in a folder that they share, and whoever is asked adds them up. What is cou
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,6 +16,8 @@ from typing import Any, Final, Self
 from service.errors import AnsweredError
 from service.telemetry.observer import Nobody, Request, Response
 from service.telemetry.tally import SAMPLED, SILENCE, Tally, do_nothing
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.1
 Key = tuple[str, str]  # model and version
@@ -55,6 +57,7 @@ class Telemetry(Nobody):
         self.dead: Callable[[], bool] = bool
         self.stopped: Callable[[], dict[str, str]] = dict  # `MODEL/VERSION` to why its head was taken out of service
         self.timer: asyncio.TimerHandle | None = None
+        self.failed = False  # to publish, which is logged once
 
     def of(self, name: str, version: str) -> Tally:
         """The tally of a version of a model."""
@@ -123,12 +126,23 @@ class Telemetry(Nobody):
         }
 
     def publish(self) -> None:
-        """Let the other processes see it."""
-        if self.file is not None:
-            draft = self.file.with_suffix(".draft")
-            with suppress(FileNotFoundError):  # the folder goes with whoever made it
-                draft.write_text(json.dumps(self.state()))
-                draft.replace(self.file)
+        """Let the other processes see it; where the disk is full, they see what was before."""
+        if self.file is None:
+            return
+        draft = self.file.with_suffix(".draft")
+        try:
+            draft.write_text(json.dumps(self.state()))
+            draft.replace(self.file)
+        except FileNotFoundError:  # the folder goes with whoever made it
+            return
+        except OSError as error:
+            if not self.failed:
+                logger.warning(
+                    "the counts of process %d cannot be written, /metrics lacks them: %s", os.getpid(), error
+                )
+            self.failed = True
+        else:
+            self.failed = False
 
     def close(self) -> None:
         """Add up what is left."""

@@ -4,6 +4,8 @@ W3C trace context comes in with a request and goes out with its answer. Endpoint
 by OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -19,7 +21,10 @@ from service import __version__
 from service.errors import AnsweredError
 from service.telemetry.observer import Headers, Nobody, Request, Response
 
+logger = logging.getLogger(__name__)
+
 CONTEXT: Final = frozenset({b"traceparent", b"tracestate"})
+CLOSE_S: Final = 5.0
 CLIENT_GONE: Final = 499  # the status that a span gets whose client left before the answer
 
 
@@ -51,8 +56,12 @@ class Tracer:
         batch.end(ended)
 
     def close(self) -> None:
-        """Send what is left."""
-        self.provider.shutdown()
+        """Send what is left, unless that takes too long: the collector may be away, and its name without an answer."""
+        thread = threading.Thread(target=self.provider.shutdown, name="calibrant-traces-end", daemon=True)
+        thread.start()
+        thread.join(CLOSE_S)
+        if thread.is_alive():
+            logger.warning("the last traces could not be sent within %g s, they are dropped", CLOSE_S)
 
 
 class Traces(Nobody):

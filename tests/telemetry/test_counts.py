@@ -1,6 +1,7 @@
 """The counts: right to the last request, over all workers, and gone when they are switched off."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -127,6 +128,23 @@ def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None
     assert tally.sizes == {3: 3}
     assert totals.tallies[NO_MODEL].rejected == {"bad_logit": 3}
     assert totals.n_waiting == 5
+
+
+def test_counts_that_find_no_disk_are_told_once_and_come_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    telemetry = Telemetry(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fail)
+        telemetry.publish()
+        telemetry.publish()
+    assert list(tmp_path.glob("*.json")) == []
+    telemetry.publish()
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    assert caplog.text.count("cannot be written, /metrics lacks them: [Errno 28] No space left on device") == 1
 
 
 def test_a_process_of_another_user_lives_and_one_that_is_gone_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
