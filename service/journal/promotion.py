@@ -98,7 +98,7 @@ class Promotions:
                 raise Refused("refit_running", f"a refit of {name} is running; expected none, or that it is dismissed")
             if reason := unfit(one.about):
                 raise Refused("refit_refused", reason)
-            one.refit.propose("request", by, len(one.monitor.epochs), one.monitor.n, time.time_ns())
+            one.refit.propose("request", by, one.monitor.epoch_start, one.monitor.n, time.time_ns())
             self.save(one)
         return {}
 

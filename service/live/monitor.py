@@ -150,6 +150,11 @@ class Monitor:
         self._in_block = 0
         self._open()
 
+    @property
+    def epoch_start(self) -> int:
+        """The number of the first label of this epoch."""
+        return int(self.epochs[-1]["until"]) if self.epochs else 0
+
     def share(self) -> "Monitor":
         """A monitor for some of the labels of the open block, to be folded elsewhere and merged."""
         share = Monitor(self.reference, bound=self.bound, policy=self.policy)

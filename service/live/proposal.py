@@ -28,7 +28,7 @@ class Refit:
     Attributes:
         phase: where it stands.
         since_ns: when it was proposed; because: of what; by: whom, if it was asked for.
-        epoch: the monitor's, in which it was proposed; of its alarm nothing is proposed again.
+        epoch: the first label of the monitor's epoch in which it was proposed; of its alarm nothing is again.
         start: the number of the first label that counts.
         shadow: its statistics, until it is dismissed.
         back: those of the version that was replaced; is_back: it has been put back.
@@ -80,9 +80,9 @@ class Refit:
         """Propose at the alarm of an epoch, once."""
         alarms = [watch for watch in (monitor.evidence, monitor.absolute) if watch is not None]
         found = [(one.latch.alarm_at, one.latch.alarm_ns or 0) for one in alarms if one.latch.alarm_at is not None]
-        if found and not self.is_running and self.epoch != len(monitor.epochs):
+        if found and not self.is_running and self.epoch != monitor.epoch_start:
             label, at_ns = min(found)
-            self.propose("alarm", None, len(monitor.epochs), label + 1, at_ns)
+            self.propose("alarm", None, monitor.epoch_start, label + 1, at_ns)
 
     def update(self, records: Records, rows: Labelled) -> None:
         """Count labels: of the answers `rows` `[n]`, with their records."""
