@@ -45,8 +45,8 @@ def n_passed(report: str) -> int:
 @pytest.mark.skipif(SCHEMATHESIS is None, reason="needs the dependency group schema")
 @pytest.mark.parametrize(("known", "transport"), [(True, "--fast-http"), (False, "--no-fast-http")])
 def test_every_answer_is_one_that_the_page_describes(known: bool, transport: str, tmp_path: Path) -> None:
-    options = ("--seed", "1", "--phases", "examples,coverage,fuzzing", "--max-examples", "5")
-    options += ("--exclude-path-regex", "unload")
+    options = ["--seed", "1", "--phases", "examples,coverage,fuzzing", "--max-examples", "5"]
+    options += ["--exclude-path-regex", "unload"]
     with serve("--no-watch", transport, "--journal", tmp_path / "journal") as process:
         report = ask_all(process.url, tmp_path, *options, known=known, timeout_s=300)
     assert n_passed(report) > 500, report
