@@ -80,7 +80,7 @@ check: .venv/developing          ## Check style, types and the imports between r
 	$(BIN)/lint-imports
 	$(BIN)/deno fmt --check --quiet service/console deno.json
 	$(BIN)/deno lint --quiet service/console
-	$(BIN)/deno check --quiet service/console/main.js
+	$(BIN)/deno check --quiet service/console/*.js service/console/*/*.js
 
 # what the checks of deploy/ need; without it they are skipped among the tests
 .venv/deploying: requirements/deploy.txt .venv/developing

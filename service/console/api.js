@@ -67,6 +67,24 @@ export async function ask(path, how = {}) {
 /** @param {string[]} parts of a path */
 export const pathOf = (...parts) => parts.map(encodeURIComponent).join("/");
 
+/** @param {string} model @param {string} version */
+export const versionPath = (model, version) => `v1/models/${pathOf(model)}/versions/${pathOf(version)}`;
+
+/**
+ * The report of a version's fit, or null where there is none.
+ * @param {string} model
+ * @param {string} version
+ * @param {AbortSignal} signal
+ */
+export async function readReport(model, version, signal) {
+  try {
+    return (await ask(`${versionPath(model, version)}/report`, { signal })).body;
+  } catch (error) {
+    if (error instanceof Refused && error.code === "no_report") return null;
+    throw error;
+  }
+}
+
 /** @type {Promise<void> | null} */
 let demanded = null;
 

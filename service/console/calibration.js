@@ -1,11 +1,12 @@
 // @ts-check
 /** What labels say of a version that serves: is its confidence still worth what it was when it was fitted. */
 
-import { ask, pathOf, Refused, repeat } from "./api.js";
-import { reliability, sentence } from "./charts/reliability.js";
+import { ask, pathOf, readReport, Refused, repeat, versionPath } from "./api.js";
+import { comparison, live } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
-import { choice, figures, h, panel, select, table } from "./elements.js";
+import { decide } from "./decision.js";
+import { figures, h, panel, select, table } from "./elements.js";
 import { clock, counted, number, percent, powerOfTen, seconds, share, whole } from "./words.js";
 
 const ENOUGH = 200; // labels before a diagram is worth looking at
@@ -36,7 +37,7 @@ function badge(body) {
 }
 
 /** @param {string} model @param {string} version */
-const pathTo = (model, version) => `v1/models/${pathOf(model)}/versions/${pathOf(version)}/calibration`;
+const pathTo = (model, version) => `${versionPath(model, version)}/calibration`;
 
 /**
  * @param {HTMLElement} main
@@ -44,7 +45,7 @@ const pathTo = (model, version) => `v1/models/${pathOf(model)}/versions/${pathOf
  * @param {URLSearchParams} query
  * @param {AbortSignal} signal
  */
-export async function showCalibration(main, path, query, signal) {
+export async function show(main, path, query, signal) {
   try {
     await (path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal));
   } catch (error) {
@@ -138,7 +139,6 @@ async function showVersion(main, [model, version], query, signal) {
   const groups = h("div", { className: "controls" });
   /** @type {{at: number, e: number}[]} */
   const evidence = [];
-  let stretched = false;
   let shown = "";
   main.append(
     h(
@@ -155,17 +155,8 @@ async function showVersion(main, [model, version], query, signal) {
     ),
     body,
   );
-  const { body: report } = await readReport(model, version, signal);
+  const report = await readReport(model, version, signal);
   const draw = (/** @type {any} */ found) => {
-    const axis = choice(
-      "Axes",
-      [["even", "Even"], ["stretched", "Stretched"]],
-      stretched ? "stretched" : "even",
-      (value) => {
-        stretched = value === "stretched";
-        draw(found);
-      },
-    );
     state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
     groups.replaceChildren(
       found.groups?.length
@@ -184,8 +175,8 @@ async function showVersion(main, [model, version], query, signal) {
     body.replaceChildren(
       ...found.warnings.map((/** @type {any} */ each) => h("p", { className: "note warn" }, each.message)),
       headline(found),
-      found.labels < ENOUGH ? collecting(found) : diagrams(found, report, axis, stretched),
-      found.labels ? watched(found, evidence, () => acknowledge(main, model, version, signal)) : "",
+      found.labels < ENOUGH ? collecting(found) : diagrams(found, report),
+      found.labels ? watched(found, evidence, () => acknowledge(model, version, signal)) : "",
       h("div", { className: "halves" }, found.shares ? beforeLabels(found.shares) : "", delays(found)),
     );
   };
@@ -202,22 +193,6 @@ async function showVersion(main, [model, version], query, signal) {
   repeat(look, 2000, signal, () => {
     state.textContent = `No answer since ${clock(new Date(evidence[evidence.length - 1].at))}`;
   });
-}
-
-/**
- * The report of the fit, where there is one.
- * @param {string} model
- * @param {string} version
- * @param {AbortSignal} signal
- * @returns {Promise<{body: any}>}
- */
-async function readReport(model, version, signal) {
-  try {
-    return await ask(`v1/models/${pathOf(model)}/versions/${pathOf(version)}/report`, { signal });
-  } catch (error) {
-    if (error instanceof Refused && error.code === "no_report") return { body: null };
-    throw error;
-  }
 }
 
 /** @param {any} found */
@@ -263,60 +238,14 @@ function collecting(found) {
  * The reliability of live rows, beside that of the fit.
  * @param {any} found
  * @param {any} report
- * @param {Node} axis
- * @param {boolean} stretched
  */
-function diagrams(found, report, axis, stretched) {
-  const point = () => {};
+function diagrams(found, report) {
   const fitted = report?.reliability?.after;
-  const bins = found.bins.filter((/** @type {any} */ bin) => bin.rows);
-  return panel(
-    "Does the confidence mean what it says?",
-    h(
-      "div",
-      { className: "controls" },
-      h(
-        "small",
-        {},
-        `${whole(found.labels)} live rows${
-          fitted ? `, ${whole(report.rows.measured)} of the fit` : ""
-        }; 95 % intervals`,
-      ),
-      axis,
-    ),
-    h(
-      "div",
-      { className: "halves" },
-      fitted
-        ? h(
-          "div",
-          {},
-          reliability({
-            title: "As fitted",
-            more: "held-out rows",
-            reliability: fitted,
-            stretched,
-            ours: false,
-            point,
-          }),
-          h("p", {}, sentence(fitted.bins)),
-        )
-        : "",
-      h(
-        "div",
-        {},
-        reliability({
-          title: "Live",
-          more: "rows whose labels came",
-          reliability: { bins, histogram: { rows: found.bins.map((/** @type {any} */ bin) => bin.rows) } },
-          stretched,
-          ours: true,
-          point,
-        }),
-        h("p", {}, sentence(bins)),
-      ),
-    ),
-  );
+  const rows = fitted ? `, ${whole(report.rows.measured)} of the fit` : "";
+  return comparison(`${whole(found.labels)} live rows${rows}; 95 % intervals`, [
+    ...(fitted ? [{ title: "As fitted", more: "held-out rows", reliability: fitted, ours: false }] : []),
+    { title: "Live", more: "rows whose labels came", reliability: live(found.bins), ours: true },
+  ]);
 }
 
 /**
@@ -415,44 +344,15 @@ function delays(found) {
 
 /**
  * Ask who has seen the alarm, and begin a new epoch.
- * @param {HTMLElement} main
  * @param {string} model
  * @param {string} version
  * @param {AbortSignal} signal
  */
-function acknowledge(main, model, version, signal) {
-  const by = h("input", { type: "text", required: true, maxLength: 256 });
-  const wrong = h("p", { className: "note bad", role: "alert" });
-  const cancel = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel");
-  const dialog = h(
-    "dialog",
-    { "aria-labelledby": "seen-title" },
-    h(
-      "form",
-      {
-        onsubmit: async (/** @type {Event} */ event) => {
-          event.preventDefault();
-          try {
-            await ask(`${pathTo(model, version)}/acknowledge`, { body: { by: by.value }, signal });
-            dialog.close();
-          } catch (error) {
-            if (!(error instanceof Refused)) throw error;
-            wrong.textContent = error.message;
-          }
-        },
-      },
-      h("h2", { id: "seen-title" }, `Acknowledge the alarm of ${model}, version ${version}`),
-      h(
-        "p",
-        { className: "soft" },
-        "All evidence begins again at 1 with the next label; what it was is kept with your name.",
-      ),
-      h("label", {}, "Your name ", by),
-      wrong,
-      h("div", { className: "actions" }, cancel, h("button", { className: "main" }, "Acknowledge")),
-    ),
-  );
-  dialog.addEventListener("close", () => dialog.remove());
-  main.append(dialog);
-  dialog.showModal();
+function acknowledge(model, version, signal) {
+  decide({
+    title: `Acknowledge the alarm of ${model}, version ${version}`,
+    text: "All evidence begins again at 1 with the next label; what it was is kept with your name.",
+    verb: "Acknowledge",
+    send: (by) => ask(`${pathTo(model, version)}/acknowledge`, { body: { by }, signal }),
+  });
 }

@@ -1,35 +1,49 @@
 // @ts-check
 /** Which page is shown, in which colours, and whether the service is well. */
 
-import { showCalibration } from "./calibration.js";
 import { ask, Refused, repeat } from "./api.js";
 import { h, s } from "./elements.js";
-import { showModel } from "./model.js";
-import { showModels } from "./models.js";
-import { showPlayground } from "./playground/page.js";
-import { showTraffic } from "./traffic.js";
 import { clock, counted } from "./words.js";
 
 /**
- * @typedef {(main: HTMLElement, path: string[], query: URLSearchParams, signal: AbortSignal) => Promise<void>} Show
- * @type {Record<string, {title: string, icon: string, show: Show}>}
+ * The pages, each with the module that shows it: what is not looked at is not loaded.
+ * @type {Record<string, {title: string, icon: string, module: (path: string[]) => string}>}
  */
 const PAGES = {
-  playground: { title: "Playground", icon: "M2 2v12h12M5 11V8M8 11V4M11 11V6", show: showPlayground },
+  playground: {
+    title: "Playground",
+    icon: "M2 2v12h12M5 11V8M8 11V4M11 11V6",
+    module: () => "playground/page.js",
+  },
   models: {
     title: "Models",
     icon: "M8 2 14 5 8 8 2 5ZM2 8l6 3 6-3M2 11l6 3 6-3",
-    show: (main, path, query, signal) =>
-      path.length ? showModel(main, path, signal) : showModels(main, path, query, signal),
+    module: (path) => path.length ? "model.js" : "models.js",
   },
-  calibration: { title: "Calibration", icon: "M2 14 14 2M2 14h3M14 2v3", show: showCalibration },
-  traffic: { title: "Traffic", icon: "M1 8h3l2-5 4 10 2-5h3", show: showTraffic },
+  calibration: { title: "Calibration", icon: "M2 14 14 2M2 14h3M14 2v3", module: () => "calibration.js" },
+  traffic: { title: "Traffic", icon: "M1 8h3l2-5 4 10 2-5h3", module: () => "traffic.js" },
 };
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 let leaving = new AbortController();
+
+let failures = 0; // browsers never ask again for a module that failed under the same address
+
+/**
+ * @param {string} module of a page
+ * @throws {Refused} no answer
+ */
+async function load(module) {
+  try {
+    return await import(`./${module}${failures ? `?${failures}` : ""}`);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    failures++;
+    throw new Refused(0, null);
+  }
+}
 
 /** Show what the address says. */
 async function show() {
@@ -51,7 +65,7 @@ async function show() {
     if (!signal.aborted) main.replaceChildren(h("h1", {}, page.title), h("div", { className: "bones" }));
   }, 150);
   try {
-    await page.show(next, rest, new URLSearchParams(query), signal);
+    await (await load(page.module(rest))).show(next, rest, new URLSearchParams(query), signal);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     next.replaceChildren(

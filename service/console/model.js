@@ -1,12 +1,12 @@
 // @ts-check
 /** One version of a model: whether its confidence can be trusted, and on how many rows that is known. */
 
-import { ask, pathOf, Refused, repeat } from "./api.js";
+import { ask, pathOf, readReport, repeat, versionPath } from "./api.js";
 import { lines } from "./charts/lines.js";
 import { pairs } from "./charts/pairs.js";
-import { reliability, sentence } from "./charts/reliability.js";
+import { comparison } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
-import { choice, figures, h, panel, select, speak, table } from "./elements.js";
+import { figures, h, panel, select, table } from "./elements.js";
 import { day, method, METRICS, number, percent, seconds, whole } from "./words.js";
 
 const COMPARED = 20; // versions whose metrics are drawn side by side
@@ -15,17 +15,19 @@ const SHARES = new Set(["accuracy", "ece"]);
 /**
  * @param {HTMLElement} main
  * @param {string[]} path
+ * @param {URLSearchParams} _query
  * @param {AbortSignal} signal
  */
-export async function showModel(main, path, signal) {
-  const of = (/** @type {string} */ version) => `v1/models/${pathOf(path[0])}/versions/${pathOf(version)}`;
+export async function show(main, path, _query, signal) {
   const { body: newest } = await ask(`v1/models/${pathOf(path[0])}`, { signal });
   const version = path[1] ?? newest.version;
-  const { body: model } = version === newest.version ? { body: newest } : await ask(of(version), { signal });
-  const report = await readReport(`${of(version)}/report`, signal);
+  const { body: model } = version === newest.version
+    ? { body: newest }
+    : await ask(versionPath(path[0], version), { signal });
+  const report = await readReport(path[0], version, signal);
   const others = await Promise.all(
     model.versions.slice(-COMPARED).map(async (/** @type {string} */ each) =>
-      each === version ? model : (await ask(of(each), { signal })).body
+      each === version ? model : (await ask(versionPath(path[0], each), { signal })).body
     ),
   );
   const news = h("p", { className: "note" });
@@ -80,20 +82,6 @@ export async function showModel(main, path, signal) {
   repeat(look, 5000, signal, () => {});
 }
 
-/**
- * The report of a version, or null where there is none.
- * @param {string} path
- * @param {AbortSignal} signal
- */
-async function readReport(path, signal) {
-  try {
-    return (await ask(path, { signal })).body;
-  } catch (error) {
-    if (error instanceof Refused && error.code === "no_report") return null;
-    throw error;
-  }
-}
-
 /** @param {any} model */
 function unproven(model) {
   return h(
@@ -137,43 +125,12 @@ function headline({ metrics: { before, after } }, report) {
 
 /** @param {any} report */
 function diagrams({ reliability: { before, after }, rows, calibrator }) {
-  const box = h("div", { className: "halves" });
-  const told = h("p", { role: "status" });
-  const draw = (/** @type {boolean} */ stretched) =>
-    box.replaceChildren(
-      ...[["Before", "logits as they are", before, false], ["After", method(calibrator.method), after, true]].map((
-        [title, more, bins, ours],
-      ) =>
-        h(
-          "div",
-          {},
-          reliability({ title, more, reliability: bins, stretched, ours, point }),
-          h("p", {}, sentence(bins.bins)),
-        )
-      ),
-    );
-  const point = (/** @type {string} */ text) => {
-    told.textContent = text || "Point at a bin, or step through them with the arrow keys.";
-    if (text) speak(text);
-  };
-  point("");
-  draw(false);
-  const axis = choice(
-    "Axes",
-    [["even", "Even"], ["stretched", "Stretched"]],
-    "even",
-    (value) => draw(value === "stretched"),
-  );
-  const n = h(
-    "small",
-    {},
+  return comparison(
     `${whole(rows.measured)} held-out rows, ${before.bins.length} bins of equal mass, 95 % intervals`,
-  );
-  return panel(
-    "Does the confidence mean what it says?",
-    h("div", { className: "controls" }, n, axis),
-    box,
-    h("p", { className: "soft" }, told),
+    [
+      { title: "Before", more: "logits as they are", reliability: before, ours: false },
+      { title: "After", more: method(calibrator.method), reliability: after, ours: true },
+    ],
   );
 }
 

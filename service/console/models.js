@@ -13,7 +13,7 @@ const DETAILED = 50; // models whose details are asked for
  * @param {URLSearchParams} _query
  * @param {AbortSignal} signal
  */
-export async function showModels(main, _path, _query, signal) {
+export async function show(main, _path, _query, signal) {
   const failures = h("div", { className: "stack" });
   const list = h("section", { className: "panel", "aria-label": "Models" });
   main.append(

@@ -99,7 +99,7 @@ export function quantile(filled, q) {
  * @param {URLSearchParams} _query
  * @param {AbortSignal} signal
  */
-export function showTraffic(main, _path, _query, signal) {
+export function show(main, _path, _query, signal) {
   new Traffic(main).watch(signal);
   return Promise.resolve();
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The reliability diagram: how often the head was right where it said so much; a square, with 95 % intervals. */
 
-import { h, numbers, s } from "../elements.js";
+import { choice, h, numbers, panel, s, speak } from "../elements.js";
 import { counted, percent, share, whole } from "../words.js";
 import { axes, chart, scale } from "./frame.js";
 
@@ -18,10 +18,60 @@ const logOdds = (p) =>
   Math.log(Math.min(Math.max(p, STRETCHED[0]), STRETCHED[6]) / (1 - Math.min(Math.max(p, STRETCHED[0]), STRETCHED[6])));
 
 /**
- * @param {{title: string, more: string, reliability: Reliability, stretched: boolean, ours: boolean,
- *   point: (sentence: string) => void}} what
+ * @typedef {{title: string, more: string, reliability: Reliability, ours: boolean}} Diagram
  */
-export function reliability(what) {
+
+let stretched = false; // as it was chosen last, on whichever page
+
+/**
+ * Diagrams side by side, on axes that are chosen.
+ * @param {string} note what they are of
+ * @param {Diagram[]} diagrams
+ */
+export function comparison(note, diagrams) {
+  const box = h("div", { className: "halves" });
+  const pointed = h("p", { className: "soft" }, "Point at a bin, or step through them with the arrow keys.");
+  const point = (/** @type {string} */ text) => {
+    pointed.textContent = text;
+    speak(text);
+  };
+  const draw = () =>
+    box.replaceChildren(
+      ...diagrams.map((each) => h("div", {}, diagram(each, point), h("p", {}, sentence(each.reliability.bins)))),
+    );
+  draw();
+  const axes = choice(
+    "Axes",
+    [["even", "Even"], ["stretched", "Stretched"]],
+    stretched ? "stretched" : "even",
+    (value) => {
+      stretched = value === "stretched";
+      draw();
+    },
+  );
+  return panel(
+    "Does the confidence mean what it says?",
+    h("div", { className: "controls" }, h("small", {}, note), axes),
+    box,
+    pointed,
+  );
+}
+
+/**
+ * Bins of equal width as they are measured live, some of them empty.
+ * @param {Bin[]} bins
+ * @returns {Reliability}
+ */
+export const live = (bins) => ({
+  bins: bins.filter(({ rows }) => rows),
+  histogram: { rows: bins.map(({ rows }) => rows) },
+});
+
+/**
+ * @param {Diagram} what
+ * @param {(sentence: string) => void} point
+ */
+function diagram(what, point) {
   const { title, more, reliability: { bins } } = what;
   const name = `Reliability diagram, ${title}: ${sentence(bins)}`;
   /** @type {{chosen: number}} */
@@ -31,7 +81,7 @@ export function reliability(what) {
     if (state.chosen === i) return;
     state.chosen = i;
     for (const [j, mark] of svg.querySelectorAll(".bin").entries()) mark.classList.toggle("chosen", i === j);
-    what.point(i < 0 ? "" : tell(bins[i], i, bins.length));
+    point(tell(bins[i], i, bins.length));
   };
   svg.setAttribute("tabindex", "0");
   svg.addEventListener("keydown", (event) => {
@@ -66,7 +116,7 @@ const outside = (bin) => bin.confidence < bin.low || bin.confidence > bin.high;
  * What a diagram says, in a sentence. Means weigh by rows.
  * @param {Bin[]} bins
  */
-export function sentence(bins) {
+function sentence(bins) {
   const rows = bins.reduce((sum, bin) => sum + bin.rows, 0);
   const mean = (/** @type {"confidence" | "accuracy"} */ what) =>
     bins.reduce((sum, bin) => sum + bin.rows * bin[what], 0) / rows;
@@ -87,12 +137,12 @@ const tell = (bin, i, n) =>
   `Said ${percent(bin.confidence)}, right in ${percent(bin.accuracy)} (${percent(bin.low)} to ${percent(bin.high)}).`;
 
 /**
- * @param {Parameters<typeof reliability>[0]} what
+ * @param {Diagram} what
  * @param {number} width
  * @param {number} chosen
  * @param {(i: number) => void} choose
  */
-function draw({ reliability: { bins, histogram }, stretched, ours }, width, chosen, choose) {
+function draw({ reliability: { bins, histogram }, ours }, width, chosen, choose) {
   const left = 58;
   const right = 14;
   const top = 10;
@@ -121,7 +171,7 @@ function draw({ reliability: { bins, histogram }, stretched, ours }, width, chos
     s("line", { class: "ideal", x1: left, y1: top + side, x2: left + side, y2: top }),
     s("text", { x: left + 8, y: top + 16 }, "right more often than said"),
     s("text", { x: left + side - 6, y: top + side - 10, "text-anchor": "end" }, "said more than was right"),
-    ...bars({ bins, histogram }, stretched, x, left, top + side + 10, counts - 10, color),
+    ...bars({ bins, histogram }, x, left, top + side + 10, counts - 10, color),
   );
   bins.forEach((bin, i) => {
     const edge = bin.accuracy === 1 || bin.accuracy === 0;
@@ -142,19 +192,18 @@ function draw({ reliability: { bins, histogram }, stretched, ours }, width, chos
 /**
  * Below the diagram: how many rows have which confidence, or, stretched, where the bins lie.
  * @param {Reliability} what
- * @param {boolean} stretched
  * @param {(p: number) => number} x
  * @param {number} left
  * @param {number} top
  * @param {number} height
  * @param {string} color
  */
-function bars({ bins, histogram }, stretched, x, left, top, height, color) {
+function bars({ bins, histogram }, x, left, top, height, color) {
   const caption = (/** @type {string} */ text) => s("text", { x: left + 8, y: top + 8 }, text);
   if (stretched || !histogram) {
     const step = (height - 14) / bins.length;
     return [
-      caption(`bins, about ${whole(bins[0]?.rows ?? 0)} rows each; hollow: all right`),
+      caption(`${counted(bins.length, "bin")}; hollow: all right`),
       ...bins.map((bin, i) =>
         s("rect", {
           class: color,

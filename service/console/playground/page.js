@@ -35,7 +35,7 @@ const CURVE_CLASSES = 2000; // above, 41 rows are too much to ask for a picture
  * @param {URLSearchParams} query
  * @param {AbortSignal} signal
  */
-export async function showPlayground(main, path, query, signal) {
+export async function show(main, path, query, signal) {
   const { body: served } = await ask("v1/models", { signal });
   const names = served.models.map((/** @type {any} */ each) => each.model);
   if (!names.length) {
