@@ -8,18 +8,18 @@ const KEY = "calibrant-key";
 
 /** A refusal by the service, or no answer at all (status 0). */
 export class Refused extends Error {
-  /**
-   * @param {number} status
-   * @param {any} body
-   */
-  constructor(status, body) {
-    super(body?.error ?? (status ? `the service answered ${status}` : "the service does not answer"));
-    this.status = status;
-    /** @type {string} */
-    this.code = body?.code ?? "";
-    /** @type {number | undefined} */
-    this.classIndex = body?.class;
-  }
+	/**
+	 * @param {number} status
+	 * @param {any} body
+	 */
+	constructor(status, body) {
+		super(body?.error ?? (status ? `the service answered ${status}` : "the service does not answer"));
+		this.status = status;
+		/** @type {string} */
+		this.code = body?.code ?? "";
+		/** @type {number | undefined} */
+		this.classIndex = body?.class;
+	}
 }
 
 /** @param {string} path */
@@ -36,32 +36,32 @@ export const hasKey = () => sessionStorage.getItem(KEY) !== null;
  * @throws {Refused}
  */
 export async function ask(path, how = {}) {
-  const key = sessionStorage.getItem(KEY);
-  /** @type {Record<string, string>} */
-  const headers = { ...how.headers };
-  if (key) headers.Authorization = `Bearer ${key}`;
-  if (how.body !== undefined) headers["Content-Type"] = "application/json";
-  let response;
-  let text;
-  try {
-    response = await fetch(address(path), {
-      method: how.method ?? (how.body === undefined ? "GET" : "POST"),
-      headers,
-      body: typeof how.body === "string" || how.body === undefined ? how.body : JSON.stringify(how.body),
-      signal: how.signal ?? AbortSignal.timeout(30_000),
-      cache: "no-store",
-    });
-    text = await response.text();
-  } catch {
-    throw new Refused(0, null);
-  }
-  const body = response.headers.get("content-type")?.startsWith("application/json") ? JSON.parse(text) : text;
-  if (response.status === 401) {
-    await demandKey();
-    return ask(path, how);
-  }
-  if (!response.ok) throw new Refused(response.status, body);
-  return { body, headers: response.headers };
+	const key = sessionStorage.getItem(KEY);
+	/** @type {Record<string, string>} */
+	const headers = { ...how.headers };
+	if (key) headers.Authorization = `Bearer ${key}`;
+	if (how.body !== undefined) headers["Content-Type"] = "application/json";
+	let response;
+	let text;
+	try {
+		response = await fetch(address(path), {
+			method: how.method ?? (how.body === undefined ? "GET" : "POST"),
+			headers,
+			body: typeof how.body === "string" || how.body === undefined ? how.body : JSON.stringify(how.body),
+			signal: how.signal ?? AbortSignal.timeout(30_000),
+			cache: "no-store",
+		});
+		text = await response.text();
+	} catch {
+		throw new Refused(0, null);
+	}
+	const body = response.headers.get("content-type")?.startsWith("application/json") ? JSON.parse(text) : text;
+	if (response.status === 401) {
+		await demandKey();
+		return ask(path, how);
+	}
+	if (!response.ok) throw new Refused(response.status, body);
+	return { body, headers: response.headers };
 }
 
 /** @param {string[]} parts of a path */
@@ -77,12 +77,12 @@ export const versionPath = (model, version) => `v1/models/${pathOf(model)}/versi
  * @param {AbortSignal} signal
  */
 export async function readReport(model, version, signal) {
-  try {
-    return (await ask(`${versionPath(model, version)}/report`, { signal })).body;
-  } catch (error) {
-    if (error instanceof Refused && error.code === "no_report") return null;
-    throw error;
-  }
+	try {
+		return (await ask(`${versionPath(model, version)}/report`, { signal })).body;
+	} catch (error) {
+		if (error instanceof Refused && error.code === "no_report") return null;
+		throw error;
+	}
 }
 
 /** @type {Promise<void> | null} */
@@ -90,55 +90,55 @@ let demanded = null;
 
 /** Ask for the key, once however many wait for it; it stays in this tab alone. */
 function demandKey() {
-  demanded ??= new Promise((resolve) => {
-    const field = h("input", { type: "password", required: true, autocomplete: "off" });
-    const dialog = h(
-      "dialog",
-      { "aria-labelledby": "key-title" },
-      h(
-        "form",
-        { method: "dialog" },
-        h("h2", { id: "key-title" }, hasKey() ? "This key is not accepted" : "This service wants an API key"),
-        h("label", {}, "Key ", field),
-        h("small", {}, "It is kept in this tab until you close it, and never in the address."),
-        h("div", { className: "actions" }, h("button", { className: "main" }, "Use this key")),
-      ),
-    );
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
-    dialog.addEventListener("close", () => {
-      sessionStorage.setItem(KEY, field.value);
-      dialog.remove();
-      demanded = null;
-      resolve();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-  return demanded;
+	demanded ??= new Promise((resolve) => {
+		const field = h("input", { type: "password", required: true, autocomplete: "off" });
+		const dialog = h(
+			"dialog",
+			{ "aria-labelledby": "key-title" },
+			h(
+				"form",
+				{ method: "dialog" },
+				h("h2", { id: "key-title" }, hasKey() ? "This key is not accepted" : "This service wants an API key"),
+				h("label", {}, "Key ", field),
+				h("small", {}, "It is kept in this tab until you close it, and never in the address."),
+				h("div", { className: "actions" }, h("button", { className: "main" }, "Use this key")),
+			),
+		);
+		dialog.addEventListener("cancel", (event) => event.preventDefault());
+		dialog.addEventListener("close", () => {
+			sessionStorage.setItem(KEY, field.value);
+			dialog.remove();
+			demanded = null;
+			resolve();
+		});
+		document.body.append(dialog);
+		dialog.showModal();
+	});
+	return demanded;
 }
 
 /** Runs a task whenever it is wanted, one run at a time; of those wanted meanwhile, one follows. */
 export class Latest {
-  /** @param {() => Promise<void>} run */
-  constructor(run) {
-    this.run = run;
-    this.running = false;
-    this.wanted = false;
-  }
+	/** @param {() => Promise<void>} run */
+	constructor(run) {
+		this.run = run;
+		this.running = false;
+		this.wanted = false;
+	}
 
-  async want() {
-    this.wanted = true;
-    if (this.running) return;
-    this.running = true;
-    try {
-      while (this.wanted) {
-        this.wanted = false;
-        await this.run();
-      }
-    } finally {
-      this.running = false;
-    }
-  }
+	async want() {
+		this.wanted = true;
+		if (this.running) return;
+		this.running = true;
+		try {
+			while (this.wanted) {
+				this.wanted = false;
+				await this.run();
+			}
+		} finally {
+			this.running = false;
+		}
+	}
 }
 
 /**
@@ -149,26 +149,26 @@ export class Latest {
  * @param {(error: unknown) => void} failed
  */
 export function repeat(task, interval, signal, failed) {
-  const waits = [1000, 2000, 5000];
-  let failures = 0;
-  let timer = 0;
-  let running = false;
-  const step = async () => {
-    clearTimeout(timer);
-    if (running || signal.aborted) return;
-    running = true;
-    let wait = interval;
-    try {
-      if (!document.hidden) await task(signal);
-      failures = 0;
-    } catch (error) {
-      if (!signal.aborted) failed(error);
-      wait = waits[Math.min(failures++, waits.length - 1)];
-    }
-    running = false;
-    if (!signal.aborted && !document.hidden) timer = setTimeout(step, wait);
-  };
-  document.addEventListener("visibilitychange", () => document.hidden || step(), { signal });
-  signal.addEventListener("abort", () => clearTimeout(timer));
-  step();
+	const waits = [1000, 2000, 5000];
+	let failures = 0;
+	let timer = 0;
+	let running = false;
+	const step = async () => {
+		clearTimeout(timer);
+		if (running || signal.aborted) return;
+		running = true;
+		let wait = interval;
+		try {
+			if (!document.hidden) await task(signal);
+			failures = 0;
+		} catch (error) {
+			if (!signal.aborted) failed(error);
+			wait = waits[Math.min(failures++, waits.length - 1)];
+		}
+		running = false;
+		if (!signal.aborted && !document.hidden) timer = setTimeout(step, wait);
+	};
+	document.addEventListener("visibilitychange", () => document.hidden || step(), { signal });
+	signal.addEventListener("abort", () => clearTimeout(timer));
+	step();
 }

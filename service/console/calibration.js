@@ -6,34 +6,26 @@ import { comparison, live } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
 import { decide } from "./decision.js";
-import { figures, h, panel, select, table } from "./elements.js";
+import { empty, facts, figures, h, heading, panel, select, stateMark, table } from "./elements.js";
 import { clock, counted, number, percent, powerOfTen, seconds, share, whole } from "./words.js";
 
 const ENOUGH = 200; // labels before a diagram is worth looking at
 const WARNING = 20;
 const ALARM = 100;
 const REFERENCES = /** @type {Record<string, string>} */ ({
-  fit: "the curve of the fit",
-  live: "the first labels that came",
-  none: "nothing yet",
+	fit: "the curve of the fit",
+	live: "the first labels that came",
+	none: "nothing yet",
 });
 const KEPT = 150; // looks of the evidence: five minutes
 
 /** @param {any} body of .../calibration */
-function stateOf(body) {
-  if (!body.labels) return { word: "none", sign: "○", kind: "" };
-  if (body.monitors.some((/** @type {any} */ each) => each.alarm)) return { word: "alarm", sign: "■", kind: "bad" };
-  if (body.labels < ENOUGH) return { word: `collecting, ${body.labels} of ${ENOUGH} labels`, sign: "○", kind: "" };
-  if (body.monitors.some((/** @type {any} */ each) => each.warning)) {
-    return { word: "warning", sign: "▲", kind: "warn" };
-  }
-  return { word: "watching", sign: "●", kind: "good" };
-}
-
-/** @param {any} body */
-function badge(body) {
-  const { word, sign, kind } = stateOf(body);
-  return h("span", { className: `state ${kind}` }, h("span", { "aria-hidden": "true" }, `${sign} `), word);
+function badge({ labels, monitors }) {
+	const some = (/** @type {string} */ what) => monitors.some((/** @type {any} */ each) => each[what]);
+	if (!labels) return stateMark("○", "", "none");
+	if (some("alarm")) return stateMark("■", "bad", "alarm");
+	if (labels < ENOUGH) return stateMark("○", "", `collecting, ${labels} of ${ENOUGH} labels`);
+	return some("warning") ? stateMark("▲", "warn", "warning") : stateMark("●", "good", "watching");
 }
 
 /** @param {string} model @param {string} version */
@@ -46,25 +38,20 @@ const pathTo = (model, version) => `${versionPath(model, version)}/calibration`;
  * @param {AbortSignal} signal
  */
 export async function show(main, path, query, signal) {
-  try {
-    await (path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal));
-  } catch (error) {
-    if (!(error instanceof Refused) || error.code !== "not_found") throw error;
-    main.replaceChildren(h("h1", {}, "Calibration"), noJournal());
-  }
+	try {
+		await (path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal));
+	} catch (error) {
+		if (!(error instanceof Refused) || error.code !== "not_found") throw error;
+		main.replaceChildren(h("h1", {}, "Calibration"), noJournal());
+	}
 }
 
-function noJournal() {
-  return h(
-    "div",
-    { className: "empty" },
-    h(
-      "p",
-      {},
-      "No labels come back here: the service keeps no journal. With one, this page says whether the confidence is still worth what it was when it was fitted.",
-    ),
-    h("pre", {}, "calibrant serve --journal journal/"),
-  );
+/** What would be here, and the option that brings it. */
+export function noJournal() {
+	return empty(
+		"No labels come back here: the service keeps no journal. With one, this page says whether the confidence is still worth what it was when it was fitted.",
+		"calibrant serve --journal journal/",
+	);
 }
 
 /**
@@ -73,55 +60,45 @@ function noJournal() {
  * @param {AbortSignal} signal
  */
 async function showAll(main, signal) {
-  const list = h("section", { className: "panel", "aria-label": "Versions" });
-  main.append(
-    h(
-      "div",
-      { className: "head" },
-      h(
-        "div",
-        {},
-        h("h1", {}, "Calibration"),
-        h(
-          "p",
-          { className: "soft" },
-          "Is the confidence still worth what it was when it was fitted? Labels that came back say so.",
-        ),
-      ),
-    ),
-    list,
-  );
-  const look = async () => {
-    const { body } = await ask("v1/models", { signal });
-    const versions = body.models.slice(0, 50).map((/** @type {any} */ each) => [each.model, each.version]);
-    const found = await Promise.all(
-      versions.map(async (/** @type {[string, string]} */ [model, version]) =>
-        (await ask(pathTo(model, version), { signal })).body
-      ),
-    );
-    const rows = found.map((each) => [
-      h("a", { href: `#/calibration/${pathOf(each.model, each.version)}` }, `${each.model}, version ${each.version}`),
-      badge(each),
-      whole(each.predictions),
-      whole(each.labels),
-      each.labels >= ENOUGH ? percent(each.accuracy) : "–",
-      each.labels >= ENOUGH && each.ece
-        ? `${percent(each.ece.value)} (${percent(each.ece.low)} to ${percent(each.ece.high)})`
-        : "–",
-    ]);
-    list.replaceChildren(
-      table("Versions and what their labels say", [
-        "Version",
-        "state",
-        "answers",
-        "labels",
-        "right",
-        "ECE, 95 % interval",
-      ], rows),
-    );
-  };
-  await look();
-  repeat(look, 5000, signal, () => {});
+	const list = h("section", { className: "panel", "aria-label": "Versions" });
+	main.append(
+		heading({
+			title: "Calibration",
+			about: "Is the confidence still worth what it was when it was fitted? Labels that came back say so.",
+		}),
+		list,
+	);
+	const look = async () => {
+		const { body } = await ask("v1/models", { signal });
+		const versions = body.models.slice(0, 50).map((/** @type {any} */ each) => [each.model, each.version]);
+		const found = await Promise.all(
+			versions.map(async (/** @type {[string, string]} */ [model, version]) =>
+				(await ask(pathTo(model, version), { signal })).body
+			),
+		);
+		const rows = found.map((each) => [
+			h("a", { href: `#/calibration/${pathOf(each.model, each.version)}` }, `${each.model}, version ${each.version}`),
+			badge(each),
+			whole(each.predictions),
+			whole(each.labels),
+			each.labels >= ENOUGH ? percent(each.accuracy) : "–",
+			each.labels >= ENOUGH && each.ece
+				? `${percent(each.ece.value)} (${percent(each.ece.low)} to ${percent(each.ece.high)})`
+				: "–",
+		]);
+		list.replaceChildren(
+			table("Versions and what their labels say", [
+				"Version",
+				"state",
+				"answers",
+				"labels",
+				"right",
+				"ECE, 95 % interval",
+			], rows),
+		);
+	};
+	await look();
+	repeat(look, 5000, signal, () => {});
 }
 
 /**
@@ -132,106 +109,100 @@ async function showAll(main, signal) {
  * @param {AbortSignal} signal
  */
 async function showVersion(main, [model, version], query, signal) {
-  const group = query.get("group") ?? "";
-  const path = pathTo(model, version) + (group ? `?${new URLSearchParams({ group })}` : "");
-  const state = h("p");
-  const body = h("div", { className: "stack" });
-  const groups = h("div", { className: "controls" });
-  /** @type {{at: number, e: number}[]} */
-  const evidence = [];
-  let shown = "";
-  main.append(
-    h(
-      "div",
-      { className: "head" },
-      h(
-        "div",
-        {},
-        h("p", {}, h("a", { href: "#/calibration" }, "Calibration"), " /"),
-        h("h1", {}, `${model}, version ${version}`),
-        state,
-      ),
-      groups,
-    ),
-    body,
-  );
-  const report = await readReport(model, version, signal);
-  const draw = (/** @type {any} */ found) => {
-    state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
-    groups.replaceChildren(
-      found.groups?.length
-        ? select(
-          "Group",
-          [["", "all"], ...found.groups.map((/** @type {string} */ each) => [each, each])],
-          group,
-          (value) => {
-            location.hash = `#/calibration/${pathOf(model, version)}${
-              value ? `?${new URLSearchParams({ group: value })}` : ""
-            }`;
-          },
-        )
-        : "",
-    );
-    body.replaceChildren(
-      ...found.warnings.map((/** @type {any} */ each) => h("p", { className: "note warn" }, each.message)),
-      headline(found),
-      found.labels < ENOUGH ? collecting(found) : diagrams(found, report),
-      found.labels ? watched(found, evidence, () => acknowledge(model, version, signal)) : "",
-      h("div", { className: "halves" }, found.shares ? beforeLabels(found.shares) : "", delays(found)),
-    );
-  };
-  const look = async () => {
-    const { body: found } = await ask(path, { signal });
-    evidence.push({ at: Date.now(), e: Math.max(...found.monitors.map((/** @type {any} */ each) => each.e), 0) });
-    evidence.splice(0, evidence.length - KEPT);
-    const text = JSON.stringify(found);
-    if (text === shown || body.contains(document.activeElement)) return;
-    shown = text;
-    draw(found);
-  };
-  await look();
-  repeat(look, 2000, signal, () => {
-    state.textContent = `No answer since ${clock(new Date(evidence[evidence.length - 1].at))}`;
-  });
+	const group = query.get("group") ?? "";
+	const path = pathTo(model, version) + (group ? `?${new URLSearchParams({ group })}` : "");
+	const state = h("span");
+	const body = h("div", { className: "stack" });
+	const groups = h("span");
+	/** @type {{at: number, e: number}[]} */
+	const evidence = [];
+	let shown = "";
+	let word = /** @type {string | null} */ ("");
+	main.append(
+		heading({ up: "Calibration", title: `${model}, version ${version}`, about: state }, groups),
+		body,
+	);
+	const report = await readReport(model, version, signal);
+	const draw = (/** @type {any} */ found) => {
+		state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
+		groups.replaceChildren(
+			found.groups?.length
+				? select(
+					"Group",
+					[["", "all"], ...found.groups.map((/** @type {string} */ each) => [each, each])],
+					group,
+					(value) => {
+						location.hash = `#/calibration/${pathOf(model, version)}${
+							value ? `?${new URLSearchParams({ group: value })}` : ""
+						}`;
+					},
+				)
+				: "",
+		);
+		body.replaceChildren(
+			...found.warnings.map((/** @type {any} */ each) => h("p", { className: "note warn" }, each.message)),
+			refitNote(found),
+			headline(found),
+			found.labels < ENOUGH ? collecting(found) : diagrams(found, report),
+			found.labels ? watched(found, evidence, () => acknowledge(model, version, signal)) : "",
+			h("div", { className: "halves" }, found.shares ? beforeLabels(found.shares) : "", delays(found)),
+		);
+	};
+	const look = async () => {
+		const { body: found } = await ask(path, { signal });
+		evidence.push({ at: Date.now(), e: Math.max(...found.monitors.map((/** @type {any} */ each) => each.e), 0) });
+		evidence.splice(0, evidence.length - KEPT);
+		const text = JSON.stringify(found);
+		const now = badge(found).textContent;
+		if (text === shown || (now === word && body.contains(document.activeElement))) return;
+		[shown, word] = [text, now];
+		draw(found);
+	};
+	await look();
+	repeat(look, 2000, signal, () => {
+		state.textContent = `No answer since ${clock(new Date(evidence[evidence.length - 1].at))}`;
+	});
+}
+
+/** @param {any} found */
+function refitNote({ refit, model, version }) {
+	if (!["collecting", "shadowing", "earned"].includes(refit?.state)) return "";
+	const link = h("a", { href: `#/refits/${pathOf(model, version)}` }, "Look at it");
+	return h("p", { className: "note" }, "A refit is proposed. ", link);
 }
 
 /** @param {any} found */
 function headline(found) {
-  const between = (/** @type {any} */ each) => each ? `95 %: ${percent(each.low)} to ${percent(each.high)}` : "";
-  return figures([
-    ["Labels", whole(found.labels), `of ${counted(found.predictions, "row")} answered`],
-    ["Right", percent(found.accuracy), ""],
-    ["Calibration error (ECE)", percent(found.ece?.value), between(found.ece)],
-    [
-      "Said more than was right",
-      percent(found.gap?.value),
-      found.gap ? `at all times: ${percent(found.gap.low)} to ${percent(found.gap.high)}` : "",
-    ],
-    [
-      "Coverage of the sets",
-      percent(found.coverage?.value),
-      found.coverage
-        ? `asked ${percent(found.coverage.asked)}, ${counted(found.coverage.rows, "row")}`
-        : "no set was asked for",
-    ],
-  ]);
+	const between = (/** @type {any} */ each) => each ? `95 %: ${percent(each.low)} to ${percent(each.high)}` : "";
+	return figures([
+		["Labels", whole(found.labels), `of ${counted(found.predictions, "row")} answered`],
+		["Right", percent(found.accuracy), ""],
+		["Calibration error (ECE)", percent(found.ece?.value), between(found.ece)],
+		[
+			"Said more than was right",
+			percent(found.gap?.value),
+			found.gap ? `at all times: ${percent(found.gap.low)} to ${percent(found.gap.high)}` : "",
+		],
+		[
+			"Coverage of the sets",
+			percent(found.coverage?.value),
+			found.coverage
+				? `asked ${percent(found.coverage.asked)}, ${counted(found.coverage.rows, "row")}`
+				: "no set was asked for",
+		],
+	]);
 }
 
 /** @param {any} found */
 function collecting(found) {
-  return h(
-    "div",
-    { className: "panel empty" },
-    h(
-      "p",
-      {},
-      found.labels ? `${found.labels} of ${ENOUGH} labels.` : "No label has come back yet.",
-      " The reliability of live rows will be here, beside that of the fit.",
-    ),
-    found.labels
-      ? ""
-      : h("pre", {}, `curl -s .../v1/labels --json '{"labels": [{"id": "<X-Request-Id of the answer>", "label": 3}]}'`),
-  );
+	return empty(
+		`${
+			found.labels ? `${found.labels} of ${ENOUGH} labels.` : "No label has come back yet."
+		} The reliability of live rows will be here, beside that of the fit.`,
+		found.labels
+			? ""
+			: `curl -s .../v1/labels --json '{"labels": [{"id": "<X-Request-Id of the answer>", "label": 3}]}'`,
+	);
 }
 
 /**
@@ -240,12 +211,12 @@ function collecting(found) {
  * @param {any} report
  */
 function diagrams(found, report) {
-  const fitted = report?.reliability?.after;
-  const rows = fitted ? `, ${whole(report.rows.measured)} of the fit` : "";
-  return comparison(`${whole(found.labels)} live rows${rows}; 95 % intervals`, [
-    ...(fitted ? [{ title: "As fitted", more: "held-out rows", reliability: fitted, ours: false }] : []),
-    { title: "Live", more: "rows whose labels came", reliability: live(found.bins), ours: true },
-  ]);
+	const fitted = report?.reliability?.after;
+	const rows = fitted ? `, ${whole(report.rows.measured)} of the fit` : "";
+	return comparison(`${whole(found.labels)} live rows${rows}; 95 % intervals`, [
+		...(fitted ? [{ title: "As fitted", more: "held-out rows", reliability: fitted, ours: false }] : []),
+		{ title: "Live", more: "rows whose labels came", reliability: live(found.bins), ours: true },
+	]);
 }
 
 /**
@@ -255,91 +226,75 @@ function diagrams(found, report) {
  * @param {() => void} acknowledge
  */
 function watched(found, evidence, acknowledge) {
-  const rows = found.monitors.map((/** @type {any} */ each) => [
-    `${each.scope}: ${each.null}`,
-    each.alarm ? "■ alarm" : each.warning ? "▲ warning" : "● watching",
-    number(each.e, 3),
-    number(each.max_e, 3),
-    share(Math.min(1, each.p)),
-    whole(each.n),
-    each.alarm || each.warning ? `label ${whole(each.since)}` : "",
-  ]);
-  const now = evidence[evidence.length - 1].at;
-  const log = (/** @type {number} */ e) => Math.log10(Math.max(e, 0.01)) + 2;
-  const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), () => "", 1);
-  const alarmed = found.monitors.some((/** @type {any} */ each) => each.alarm);
-  return panel(
-    "Evidence",
-    alarmed
-      ? h("button", { className: "main", type: "button", onclick: acknowledge }, "Acknowledge…")
-      : h("small", {}, `warning at ${WARNING}, alarm at ${ALARM}`),
-    h(
-      "p",
-      { className: "soft" },
-      `One who bets against "as right as when it was fitted" has made this much of 1. It may be looked at after every label: by chance it ever reaches ${ALARM} in at most one of ${ALARM} services.`,
-    ),
-    lines({
-      name: "The largest evidence now, on a logarithmic axis",
-      x: evidence.map(({ at }) => (at - now) / 60_000),
-      series: [{ name: "evidence", y: evidence.map(({ e }) => log(e)) }],
-      range: [-5, 0],
-      xTicks: [-5, -4, -3, -2, -1, 0].map((minute) => [minute, minute ? `−${-minute}` : "now"]),
-      yTicks: ends.map(([at]) => [at, at === 4 ? "alarm" : powerOfTen(at - 2)]),
-      xName: "minutes since this page was opened",
-      asX: (minutes) => clock(new Date(now + minutes * 60_000)),
-      asY: (y) => number(10 ** (y - 2), 3),
-      points: evidence.length < 3,
-      height: 170,
-    }),
-    table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows),
-    found.unarmed?.length
-      ? h("p", { className: "soft" }, `Not armed, as the fit had too few rows of them: ${found.unarmed.join(", ")}.`)
-      : "",
-  );
+	const rows = found.monitors.map((/** @type {any} */ each) => [
+		`${each.scope}: ${each.null}`,
+		each.alarm ? "■ alarm" : each.warning ? "▲ warning" : "● watching",
+		number(each.e, 3),
+		number(each.max_e, 3),
+		share(Math.min(1, each.p)),
+		whole(each.n),
+		each.alarm || each.warning ? `label ${whole(each.since)}` : "",
+	]);
+	const now = evidence[evidence.length - 1].at;
+	const log = (/** @type {number} */ e) => Math.log10(Math.max(e, 0.01)) + 2;
+	const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), () => "", 1);
+	const alarmed = found.monitors.some((/** @type {any} */ each) => each.alarm);
+	return panel(
+		"Evidence",
+		alarmed
+			? h("button", { className: "main", type: "button", onclick: acknowledge }, "Acknowledge…")
+			: h("small", {}, `warning at ${WARNING}, alarm at ${ALARM}`),
+		h(
+			"p",
+			{ className: "soft" },
+			`One who bets against "as right as when it was fitted" has made this much of 1. It may be looked at after every label: by chance it ever reaches ${ALARM} in at most one of ${ALARM} services.`,
+		),
+		lines({
+			name: "The largest evidence now, on a logarithmic axis",
+			x: evidence.map(({ at }) => (at - now) / 60_000),
+			series: [{ name: "evidence", y: evidence.map(({ e }) => log(e)) }],
+			range: [-5, 0],
+			xTicks: [-5, -4, -3, -2, -1, 0].map((minute) => [minute, minute ? `−${-minute}` : "now"]),
+			yTicks: ends.map(([at]) => [at, at === 4 ? "alarm" : powerOfTen(at - 2)]),
+			xName: "minutes since this page was opened",
+			asX: (minutes) => clock(new Date(now + minutes * 60_000)),
+			asY: (y) => number(10 ** (y - 2), 3),
+			points: evidence.length < 3,
+			height: 170,
+		}),
+		table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows),
+		found.unarmed?.length
+			? h("p", { className: "soft" }, `Not armed, as the fit had too few rows of them: ${found.unarmed.join(", ")}.`)
+			: "",
+	);
 }
 
 /** @param {any} shares */
 function beforeLabels(shares) {
-  return panel(
-    "Before labels",
-    h("small", {}, `estimates from ${counted(shares.rows, "row")} without labels`),
-    h(
-      "dl",
-      { className: "facts" },
-      h("dt", {}, "Expected accuracy"),
-      h("dd", {}, `${percent(shares.expected_accuracy)} (estimate)`),
-    ),
-    ...(shares.warnings ?? []).map((/** @type {any} */ each) =>
-      h("p", { className: "note warn" }, each.message ?? each)
-    ),
-  );
+	return panel(
+		"Before labels",
+		h("small", {}, `estimates from ${counted(shares.rows, "row")} without labels`),
+		facts([["Expected accuracy", `${percent(shares.expected_accuracy)} (estimate)`]]),
+		...(shares.warnings ?? []).map((/** @type {any} */ each) =>
+			h("p", { className: "note warn" }, each.message ?? each)
+		),
+	);
 }
 
 /** @param {any} found */
-function delays(found) {
-  const { p50, p90, p99 } = found.lag_s ?? {};
-  return panel(
-    "Labels",
-    "",
-    h(
-      "dl",
-      { className: "facts" },
-      h("dt", {}, "Answers without one"),
-      h("dd", {}, whole(found.predictions - found.labels)),
-      h("dt", {}, "Half come within"),
-      h("dd", {}, p50 === null || p50 === undefined ? "–" : seconds(p50)),
-      h("dt", {}, "90 % and 99 % within"),
-      h("dd", {}, p90 === null || p90 === undefined ? "–" : `${seconds(p90)}, ${seconds(p99)}`),
-      h("dt", {}, "They count"),
-      h("dd", {}, found.policy === "matured" ? "once their answer has matured" : "as they come"),
-      h("dt", {}, "Compared with"),
-      h(
-        "dd",
-        {},
-        REFERENCES[found.reference] ?? found.reference,
-      ),
-    ),
-  );
+function delays({ predictions, labels, lag_s, policy, reference }) {
+	const [half, most, all] = ["p50", "p90", "p99"].map((key) => seconds(lag_s?.[key]));
+	return panel(
+		"Labels",
+		"",
+		facts([
+			["Answers without one", whole(predictions - labels)],
+			["Half come within", half],
+			["90 % and 99 % within", most === "–" ? most : `${most}, ${all}`],
+			["They count", policy === "matured" ? "once their answer has matured" : "as they come"],
+			["Compared with", REFERENCES[reference] ?? reference],
+		]),
+	);
 }
 
 /**
@@ -349,10 +304,10 @@ function delays(found) {
  * @param {AbortSignal} signal
  */
 function acknowledge(model, version, signal) {
-  decide({
-    title: `Acknowledge the alarm of ${model}, version ${version}`,
-    text: "All evidence begins again at 1 with the next label; what it was is kept with your name.",
-    verb: "Acknowledge",
-    send: (by) => ask(`${pathTo(model, version)}/acknowledge`, { body: { by }, signal }),
-  });
+	decide({
+		title: `Acknowledge the alarm of ${model}, version ${version}`,
+		text: "All evidence begins again at 1 with the next label; what it was is kept with your name.",
+		verb: "Acknowledge",
+		send: (by) => ask(`${pathTo(model, version)}/acknowledge`, { body: { by }, signal }),
+	});
 }

@@ -9,39 +9,39 @@ import { h } from "./elements.js";
  *   `send` may be refused, which is told in the dialog; `done` comes after it.
  */
 export function decide({ title, text, verb, send, done }) {
-  const by = h("input", { type: "text", required: true, maxLength: 256, autocomplete: "name" });
-  const wrong = h("p", { className: "note bad", role: "alert" });
-  const button = h("button", { className: "main" }, verb);
-  const submit = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    button.disabled = true;
-    try {
-      await send(by.value);
-      dialog.close();
-      done?.();
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      wrong.textContent = error.message;
-    } finally {
-      button.disabled = false;
-    }
-  };
-  const cancel = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel");
-  const dialog = h(
-    "dialog",
-    { "aria-labelledby": "decision" },
-    h(
-      "form",
-      { onsubmit: submit },
-      h("h2", { id: "decision" }, title),
-      h("p", { className: "soft" }, text),
-      h("label", {}, "Your name ", by),
-      wrong,
-      h("div", { className: "actions" }, cancel, button),
-    ),
-  );
-  dialog.addEventListener("close", () => dialog.remove());
-  addEventListener("hashchange", () => dialog.close(), { once: true });
-  document.body.append(dialog);
-  dialog.showModal();
+	const by = h("input", { type: "text", required: true, maxLength: 256, autocomplete: "name" });
+	const wrong = h("p", { className: "note bad", role: "alert" });
+	const button = h("button", { className: "main" }, verb);
+	const submit = async (/** @type {Event} */ event) => {
+		event.preventDefault();
+		button.disabled = true;
+		try {
+			await send(by.value);
+			dialog.close();
+			done?.();
+		} catch (error) {
+			if (!(error instanceof Refused)) throw error;
+			wrong.textContent = error.message;
+		} finally {
+			button.disabled = false;
+		}
+	};
+	const cancel = h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel");
+	const dialog = h(
+		"dialog",
+		{ "aria-labelledby": "decision" },
+		h(
+			"form",
+			{ onsubmit: submit },
+			h("h2", { id: "decision" }, title),
+			h("p", { className: "soft" }, text),
+			h("label", {}, "Your name ", by),
+			wrong,
+			h("div", { className: "actions" }, cancel, button),
+		),
+	);
+	dialog.addEventListener("close", () => dialog.remove());
+	addEventListener("hashchange", () => dialog.close(), { once: true });
+	document.body.append(dialog);
+	dialog.showModal();
 }

@@ -15,15 +15,15 @@ const SVG = "http://www.w3.org/2000/svg";
  * @param {Child[]} children
  */
 function fill(element, properties, children) {
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "style") Object.assign(/** @type {any} */ (element).style, value); // the CSP forbids the attribute
-    else if (name in element && element instanceof HTMLElement) {
-      /** @type {any} */ (element)[name] = value;
-    } else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
-  return element;
+	for (const [name, value] of Object.entries(properties)) {
+		if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+		else if (name === "style") Object.assign(/** @type {any} */ (element).style, value); // the CSP forbids the attribute
+		else if (name in element && element instanceof HTMLElement) {
+			/** @type {any} */ (element)[name] = value;
+		} else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+	}
+	element.append(...children.filter((child) => child !== null && child !== undefined && child !== false).map(asNode));
+	return element;
 }
 
 /** @param {any} child */
@@ -38,7 +38,7 @@ const asNode = (child) => child instanceof Node ? child : String(child);
  * @returns {HTMLElementTagNameMap[T]}
  */
 export function h(tag, properties = {}, ...children) {
-  return fill(document.createElement(tag), properties, children);
+	return fill(document.createElement(tag), properties, children);
 }
 
 /**
@@ -48,7 +48,7 @@ export function h(tag, properties = {}, ...children) {
  * @param {...Child} children
  */
 export function s(tag, properties = {}, ...children) {
-  return fill(document.createElementNS(SVG, tag), properties, children);
+	return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
 /**
@@ -57,7 +57,7 @@ export function s(tag, properties = {}, ...children) {
  * @param {string} chosen
  */
 export function options(pairs, chosen) {
-  return pairs.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
+	return pairs.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
 }
 
 /**
@@ -68,9 +68,9 @@ export function options(pairs, chosen) {
  * @param {(value: string) => void} choose
  */
 export function select(label, pairs, chosen, choose) {
-  const element = h("select", {}, ...options(pairs, chosen));
-  element.addEventListener("change", () => choose(element.value));
-  return h("label", {}, h("span", {}, label), element);
+	const element = h("select", {}, ...options(pairs, chosen));
+	element.addEventListener("change", () => choose(element.value));
+	return h("label", {}, h("span", {}, label), element);
 }
 
 /**
@@ -81,17 +81,17 @@ export function select(label, pairs, chosen, choose) {
  * @param {(value: string) => void} choose
  */
 export function choice(label, pairs, chosen, choose) {
-  const buttons = pairs.map(([value, text]) =>
-    h("button", {
-      type: "button",
-      "aria-pressed": String(value === chosen),
-      onclick: (/** @type {Event} */ event) => {
-        for (const button of buttons) button.setAttribute("aria-pressed", String(button === event.currentTarget));
-        choose(value);
-      },
-    }, text)
-  );
-  return h("div", { className: "choice", role: "group", "aria-label": label }, ...buttons);
+	const buttons = pairs.map(([value, text]) =>
+		h("button", {
+			type: "button",
+			"aria-pressed": String(value === chosen),
+			onclick: (/** @type {Event} */ event) => {
+				for (const button of buttons) button.setAttribute("aria-pressed", String(button === event.currentTarget));
+				choose(value);
+			},
+		}, text)
+	);
+	return h("div", { className: "choice", role: "group", "aria-label": label }, ...buttons);
 }
 
 /**
@@ -101,15 +101,15 @@ export function choice(label, pairs, chosen, choose) {
  * @param {Child[][]} rows
  */
 export function table(caption, names, rows) {
-  const head = names.map((name, i) => h("th", { scope: "col", className: i ? "number" : "" }, name));
-  const body = rows.map(([first, ...rest]) =>
-    h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((cell) => h("td", { className: "number" }, cell)))
-  );
-  return h(
-    "div",
-    { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
-    h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body)),
-  );
+	const head = names.map((name, i) => h("th", { scope: "col", className: i ? "number" : "" }, name));
+	const body = rows.map(([first, ...rest]) =>
+		h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((cell) => h("td", { className: "number" }, cell)))
+	);
+	return h(
+		"div",
+		{ className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
+		h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...body)),
+	);
 }
 
 /**
@@ -119,7 +119,7 @@ export function table(caption, names, rows) {
  * @param {Child[][]} rows
  */
 export function numbers(caption, names, rows) {
-  return h("details", {}, h("summary", {}, "Numbers"), table(caption, names, rows));
+	return h("details", {}, h("summary", {}, "Numbers"), table(caption, names, rows));
 }
 
 /**
@@ -129,24 +129,68 @@ export function numbers(caption, names, rows) {
  * @param {...Child} children
  */
 export function panel(title, aside, ...children) {
-  return h(
-    "section",
-    { className: "panel", "aria-label": title },
-    h("header", {}, h("h2", {}, title), aside),
-    ...children,
-  );
+	return h(
+		"section",
+		{ className: "panel", "aria-label": title },
+		h("header", {}, h("h2", {}, title), aside),
+		...children,
+	);
 }
+
+/**
+ * The head of a page.
+ * @param {{up?: string, title: string, about?: Child}} what `up` is the page above
+ * @param {...Child} controls
+ */
+export function heading({ up, title, about }, ...controls) {
+	return h(
+		"div",
+		{ className: "head" },
+		h(
+			"div",
+			{},
+			up && h("p", {}, h("a", { href: `#/${up.toLowerCase()}` }, up), " /"),
+			h("h1", {}, title),
+			about && h("p", { className: "soft" }, about),
+		),
+		h("div", { className: "controls" }, ...controls),
+	);
+}
+
+/**
+ * What would be here and why it is not, with the command that brings it.
+ * @param {string} sentence
+ * @param {string} [command]
+ */
+export const empty = (sentence, command) =>
+	h("div", { className: "empty" }, h("p", {}, sentence), command && h("pre", {}, command));
+
+/**
+ * A state as a sign and a word.
+ * @param {string} sign
+ * @param {string} kind good, warn or bad
+ * @param {string} word
+ */
+export const stateMark = (sign, kind, word) =>
+	h("span", { className: `state ${kind}` }, h("span", { "aria-hidden": "true" }, `${sign} `), word);
 
 /**
  * Name, value and what is to be said of it.
  * @param {[string, Child, Child][]} triples
  */
 export function figures(triples) {
-  const cells = triples.map(([name, value, more]) =>
-    h("div", {}, h("dt", {}, name), h("dd", {}, value), h("dd", {}, more ?? ""))
-  );
-  return h("dl", { className: "panel figures" }, ...cells);
+	const cells = triples.map(([name, value, more]) =>
+		h("div", {}, h("dt", {}, name), h("dd", {}, value), h("dd", {}, more ?? ""))
+	);
+	return h("dl", { className: "panel figures" }, ...cells);
 }
+
+/**
+ * Names and values.
+ * @param {[string, Child][]} pairs
+ */
+export const facts = (pairs) =>
+	h("dl", { className: "facts" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 
 let speaking = 0;
 
@@ -155,8 +199,8 @@ let speaking = 0;
  * @param {string} sentence
  */
 export function speak(sentence) {
-  clearTimeout(speaking);
-  speaking = setTimeout(() => {
-    /** @type {HTMLElement} */ (document.getElementById("spoken")).textContent = sentence;
-  }, 500);
+	clearTimeout(speaking);
+	speaking = setTimeout(() => {
+		/** @type {HTMLElement} */ (document.getElementById("spoken")).textContent = sentence;
+	}, 500);
 }

@@ -14,22 +14,22 @@ import { s } from "../elements.js";
  * @param {(width: number) => {height: number, children: Node[]}} draw
  */
 export function chart(name, draw) {
-  const svg = s("svg", { class: "chart", role: "img", "aria-label": name });
-  let width = 0;
-  const watch = new ResizeObserver(([entry]) => {
-    const now = Math.round(entry.contentRect.width);
-    if (!now || now === width) return;
-    width = now;
-    redraw();
-  });
-  const redraw = () => {
-    const { height, children } = draw(width);
-    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("height", String(height));
-    svg.replaceChildren(...children);
-  };
-  watch.observe(svg);
-  return svg;
+	const svg = s("svg", { class: "chart", role: "img", "aria-label": name });
+	let width = 0;
+	const watch = new ResizeObserver(([entry]) => {
+		const now = Math.round(entry.contentRect.width);
+		if (!now || now === width) return;
+		width = now;
+		redraw();
+	});
+	const redraw = () => {
+		const { height, children } = draw(width);
+		svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+		svg.setAttribute("height", String(height));
+		svg.replaceChildren(...children);
+	};
+	watch.observe(svg);
+	return svg;
 }
 
 /**
@@ -49,20 +49,20 @@ export const scale = ([a, b], [c, d]) => (/** @type {number} */ x) => c + (d - c
  * @param {string} xName
  */
 export function axes({ width, height, left, right, bottom }, x, y, xTicks, yTicks, xName) {
-  const end = width - right;
-  const base = height - bottom;
-  return [
-    ...yTicks.flatMap(([at, text]) => [
-      s("line", { class: "grid", x1: left, x2: end, y1: y(at), y2: y(at) }),
-      s("text", { x: left - 8, y: y(at) + 4, "text-anchor": "end" }, text),
-    ]),
-    s("line", { class: "axis", x1: left, x2: end, y1: base, y2: base }),
-    ...xTicks.flatMap(([at, text]) => [
-      s("line", { class: "axis", x1: x(at), x2: x(at), y1: base, y2: base + 4 }),
-      s("text", { x: x(at), y: base + 18, "text-anchor": "middle" }, text),
-    ]),
-    s("text", { x: (left + end) / 2, y: base + 34, "text-anchor": "middle" }, xName),
-  ];
+	const end = width - right;
+	const base = height - bottom;
+	return [
+		...yTicks.flatMap(([at, text]) => [
+			s("line", { class: "grid", x1: left, x2: end, y1: y(at), y2: y(at) }),
+			s("text", { x: left - 8, y: y(at) + 4, "text-anchor": "end" }, text),
+		]),
+		s("line", { class: "axis", x1: left, x2: end, y1: base, y2: base }),
+		...xTicks.flatMap(([at, text]) => [
+			s("line", { class: "axis", x1: x(at), x2: x(at), y1: base, y2: base + 4 }),
+			s("text", { x: x(at), y: base + 18, "text-anchor": "middle" }, text),
+		]),
+		s("text", { x: (left + end) / 2, y: base + 34, "text-anchor": "middle" }, xName),
+	];
 }
 
 /**
@@ -73,11 +73,11 @@ export function axes({ width, height, left, right, bottom }, x, y, xTicks, yTick
  * @returns {Ticks}
  */
 export function ticksTo(most, text, least = 0) {
-  const rough = Math.max((most || 1) / 3, least);
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
-  const last = Math.ceil((most || 1) / step - 1e-9);
-  return Array.from({ length: last + 1 }, (_, i) => [i * step, text(i * step)]);
+	const rough = Math.max((most || 1) / 3, least);
+	const power = 10 ** Math.floor(Math.log10(rough));
+	const step = power * ([1, 2, 5, 10].find((m) => m * power >= rough) ?? 10);
+	const last = Math.ceil((most || 1) / step - 1e-9);
+	return Array.from({ length: last + 1 }, (_, i) => [i * step, text(i * step)]);
 }
 
 export const DASHES = ["", "dashed", "dotted"];

@@ -8,11 +8,11 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** @param {any} value as Python has it */
 function python(value) {
-  const words = /** @type {Record<string, string>} */ ({ true: "True", false: "False", null: "None" });
-  return JSON.stringify(value, null, 1).replace(/\n\s*/g, " ").replace(
-    /"(?:[^"\\]|\\.)*"|\btrue\b|\bfalse\b|\bnull\b/g,
-    (word) => words[word] ?? word,
-  ).replaceAll("[ ", "[").replaceAll(" ]", "]").replaceAll("{ ", "{").replaceAll(" }", "}");
+	const words = /** @type {Record<string, string>} */ ({ true: "True", false: "False", null: "None" });
+	return JSON.stringify(value, null, 1).replace(/\n\s*/g, " ").replace(
+		/"(?:[^"\\]|\\.)*"|\btrue\b|\bfalse\b|\bnull\b/g,
+		(word) => words[word] ?? word,
+	).replaceAll("[ ", "[").replaceAll(" ]", "]").replaceAll("{ ", "{").replaceAll(" }", "}");
 }
 
 /**
@@ -26,8 +26,8 @@ export const predictPath = (model, version) => `v1/models/${pathOf(model)}/versi
  * @param {any} body
  */
 export function curl(path, body) {
-  const key = hasKey() ? ' -H "Authorization: Bearer $CALIBRANT_KEY"' : "";
-  return `curl -s ${address(path)}${key} -d ${quoted(JSON.stringify(body))}`;
+	const key = hasKey() ? ' -H "Authorization: Bearer $CALIBRANT_KEY"' : "";
+	return `curl -s ${address(path)}${key} -d ${quoted(JSON.stringify(body))}`;
 }
 
 /**
@@ -35,8 +35,8 @@ export function curl(path, body) {
  * @param {any} body
  */
 export function withRequests(path, body) {
-  const key = hasKey() ? ',\n    headers={"Authorization": "Bearer " + os.environ["CALIBRANT_KEY"]}' : "";
-  return `${hasKey() ? "import os\n\n" : ""}import requests
+	const key = hasKey() ? ',\n    headers={"Authorization": "Bearer " + os.environ["CALIBRANT_KEY"]}' : "";
+	return `${hasKey() ? "import os\n\n" : ""}import requests
 
 answer = requests.post(
     "${address(path)}",
@@ -54,10 +54,10 @@ print(answer.json())`;
  * @param {string[]} names
  */
 export function withPandas(path, body, names) {
-  const key = hasKey() ? ', headers={"Authorization": "Bearer " + os.environ["CALIBRANT_KEY"]}' : "";
-  const { logits, ...rest } = body;
-  const options = Object.keys(rest).length ? ` | ${python(rest)}` : "";
-  return `${hasKey() ? "import os\n\n" : ""}import pandas as pd
+	const key = hasKey() ? ', headers={"Authorization": "Bearer " + os.environ["CALIBRANT_KEY"]}' : "";
+	const { logits, ...rest } = body;
+	const options = Object.keys(rest).length ? ` | ${python(rest)}` : "";
+	return `${hasKey() ? "import os\n\n" : ""}import pandas as pd
 import requests
 
 logits = pd.DataFrame(${python([logits])}, columns=${python(names)})
