@@ -79,7 +79,8 @@ class RefitPage(BaseModel):
     method: str
     temperature: dict[str, float | None] = Field(description="`served`, and `proposed` once there is a fit.")
     labels: dict[str, int] = Field(
-        description="`fitted` on, `judged` by, each before a fit has seen it, and `needed` for a fit to be promoted."
+        description="`seen` since it was proposed, `fitted` on, `judged` by, each before a fit has seen it, and "
+        "`needed` for a fit to be promoted."
     )
     evidence: dict[str, float] = Field(
         description="`e` that the proposed one is better, its largest value `max_e`, and what is `needed`; "

@@ -2,7 +2,7 @@
 /** What labels say of a version that serves: is its confidence still worth what it was when it was fitted. */
 
 import { ask, pathOf, readReport, Refused, repeat, versionPath } from "./api.js";
-import { comparison, live } from "./charts/reliability.js";
+import { comparison } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
 import { decide } from "./decision.js";
@@ -124,7 +124,6 @@ async function showVersion(main, [model, version], query, signal) {
 	);
 	const report = await readReport(model, version, signal);
 	const draw = (/** @type {any} */ found) => {
-		state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
 		groups.replaceChildren(
 			found.groups?.length
 				? select(
@@ -152,9 +151,11 @@ async function showVersion(main, [model, version], query, signal) {
 		const { body: found } = await ask(path, { signal });
 		evidence.push({ at: Date.now(), e: Math.max(...found.monitors.map((/** @type {any} */ each) => each.e), 0) });
 		evidence.splice(0, evidence.length - KEPT);
-		const text = JSON.stringify(found);
+		const text = JSON.stringify({ ...found, at_ns: 0 }); // it is published every second, whether it changed or not
 		const now = badge(found).textContent;
-		if (text === shown || (now === word && body.contains(document.activeElement))) return;
+		if (text !== shown && now === word && body.contains(document.activeElement)) return; // who reads is not disturbed
+		state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
+		if (text === shown) return;
 		[shown, word] = [text, now];
 		draw(found);
 	};
@@ -215,7 +216,7 @@ function diagrams(found, report) {
 	const rows = fitted ? `, ${whole(report.rows.measured)} of the fit` : "";
 	return comparison(`${whole(found.labels)} live rows${rows}; 95 % intervals`, [
 		...(fitted ? [{ title: "As fitted", more: "held-out rows", reliability: fitted, ours: false }] : []),
-		{ title: "Live", more: "rows whose labels came", reliability: live(found.bins), ours: true },
+		{ title: "Live", more: "rows whose labels came", reliability: found, ours: true },
 	]);
 }
 

@@ -21,6 +21,7 @@ const PAGES = {
 		module: (path) => path.length ? "model.js" : "models.js",
 	},
 	calibration: { title: "Calibration", icon: "M2 14 14 2M2 14h3M14 2v3", module: () => "calibration.js" },
+	refits: { title: "Refits", icon: "M13 5A5.5 5.5 0 1 0 13.5 9M13.5 1.5V5H10", module: () => "refits.js" },
 	traffic: { title: "Traffic", icon: "M1 8h3l2-5 4 10 2-5h3", module: () => "traffic.js" },
 };
 

@@ -208,7 +208,7 @@ class Traffic {
 			h(
 				"div",
 				{ className: "halves" },
-				this.over("Requests a second", "each", this.points.map((each) => each.requests), (x) => number(x, 3)),
+				this.over("Requests a second", "of each 2 s", this.points.map((each) => each.requests), (x) => number(x, 3)),
 				this.over("Rows waiting", `${whole(point.room)} may wait`, this.points.map((each) => each.waiting), whole),
 				histogram("Latency", `${whole(count)} requests of the last ${over} s`, took, seconds, "answered within"),
 				histogram(

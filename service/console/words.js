@@ -58,6 +58,7 @@ export const counted = (count, one, many = `${one}s`) => `${whole(count)} ${coun
 /** @param {number | null | undefined} value seconds */
 export function seconds(value) {
 	if (value === null || value === undefined) return "–";
+	if (value < 1e-6) return value ? `${number(value * 1e9, 2)} ns` : "≈ 0";
 	if (value < 1e-3) return `${number(value * 1e6, 3)} µs`;
 	return value < 1 ? `${number(value * 1e3, 3)} ms` : `${number(value, 3)} s`;
 }

@@ -220,7 +220,7 @@ def describe(refit: Refit, temperature: float | None, policy: Policy) -> dict[st
             "served": temperature,
             "proposed": None if shadow.factor is None or temperature is None else temperature * shadow.factor,
         },
-        "labels": {"fitted": shadow.fitted, "judged": shadow.served.rows, "needed": FEWEST_LABELS},
+        "labels": {"seen": shadow.n, "fitted": shadow.fitted, "judged": shadow.served.rows, "needed": FEWEST_LABELS},
         **measured,
         "evidence": measured["evidence"] | {"needed": PROMOTED_FROM},
         "back": None if refit.back is None else describe_back(refit.back),

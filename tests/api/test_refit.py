@@ -37,7 +37,7 @@ def test_before_any_proposal_there_is_a_page_that_says_so(run: Run, tmp_path: Pa
     assert answer.headers["etag"]
     assert (page["model"], page["version"], page["policy"], page["state"]) == ("digits", "1", "propose", "none")
     assert page["temperature"] == {"served": pytest.approx(2.437, abs=1e-3), "proposed": None}
-    assert page["labels"] == {"fitted": 0, "judged": 0, "needed": 200}
+    assert page["labels"] == {"seen": 0, "fitted": 0, "judged": 0, "needed": 200}
     assert page["since"] is page["because"] is page["nll"] is page["refusal"] is page["command"] is None
     assert run(journal=tmp_path, refit="off").client.get(PAGE).json()["state"] == "off"
 

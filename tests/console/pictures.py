@@ -12,6 +12,8 @@ from tests.conftest import ROOT, Running, serving
 from tests.console.conftest import CHROMIUM
 from tests.console.test_calibration import tell
 from tests.console.test_page import PAGES, settled
+from tests.console.test_refits import proposed
+from tests.console.test_refits import tell as tell_refit
 
 SIZES: Final = {"1400": {"width": 1400, "height": 900}, "390": {"width": 390, "height": 844}}
 SHOWN: Final = (
@@ -19,6 +21,7 @@ SHOWN: Final = (
     "playground-1400-light",
     "playground-390-dark",
     "model-1400-light",
+    "refits-1400-light",
     "traffic-1400-dark",
 )  # in docs/
 FOLDER: Final = ROOT / "build" / "pictures"
@@ -41,7 +44,7 @@ def take(browser: Browser, running: Running, name: str, size: str, scheme: str) 
 
 
 def main() -> None:
-    """Take them all, and keep four for docs/console.md."""
+    """Take them all, and keep some for docs/console.md."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         models = families_made.make(Path(folder) / "models")
         shutil.rmtree(models / "softmax")
@@ -50,6 +53,7 @@ def main() -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
         with serving(models=models, default_model="digits", journal=Path(folder)) as running:
             tell(running, 1000, sharper=1.8)
+            tell_refit(running, proposed(2000))
             for name in PAGES:
                 for size in SIZES:
                     for scheme in ("light", "dark"):

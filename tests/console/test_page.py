@@ -23,6 +23,7 @@ PAGES = {
     "model": "#/models/digits/1",
     "traffic": "#/traffic",
     "calibration": "#/calibration/digits/1",
+    "refits": "#/refits/digits/1",
 }
 SETTLED = {
     "playground": ".best",
@@ -32,6 +33,7 @@ SETTLED = {
     "model": ".bin",
     "traffic": ".figures",
     "calibration": ".figures, .empty",
+    "refits": ".figures, .empty",
 }
 
 

@@ -7,9 +7,10 @@ import { axes, chart, scale } from "./frame.js";
 
 /**
  * @typedef {{from: number, to: number, rows: number, confidence: number, accuracy: number, low: number, high: number}} Bin
- * @typedef {{bins: Bin[], histogram?: {rows: number[]}}} Reliability
+ * @typedef {{bins: Bin[], histogram?: {rows: number[]}}} Reliability where bins are of equal width, they are the histogram
  */
 
+const HOLLOW = "hollow: all right, or none";
 const EVEN = [0, 0.25, 0.5, 0.75, 1];
 const STRETCHED = [0.2, 0.5, 0.8, 0.9, 0.99, 0.999, 0.9999];
 
@@ -56,16 +57,6 @@ export function comparison(note, diagrams) {
 		pointed,
 	);
 }
-
-/**
- * Bins of equal width as they are measured live, some of them empty.
- * @param {Bin[]} bins
- * @returns {Reliability}
- */
-export const live = (bins) => ({
-	bins: bins.filter(({ rows }) => rows),
-	histogram: { rows: bins.map(({ rows }) => rows) },
-});
 
 /**
  * @param {Diagram} what
@@ -200,10 +191,10 @@ function draw({ reliability: { bins, histogram }, ours }, width, chosen, choose)
  */
 function bars({ bins, histogram }, x, left, top, height, color) {
 	const caption = (/** @type {string} */ text) => s("text", { x: left + 8, y: top + 8 }, text);
-	if (stretched || !histogram) {
+	if (stretched) {
 		const step = (height - 14) / bins.length;
 		return [
-			caption(`${counted(bins.length, "bin")}; hollow: all right`),
+			caption(`${counted(bins.length, "bin")}; ${HOLLOW}`),
 			...bins.map((bin, i) =>
 				s("rect", {
 					class: color,
@@ -215,20 +206,21 @@ function bars({ bins, histogram }, x, left, top, height, color) {
 			),
 		];
 	}
-	const { rows } = histogram;
-	const most = Math.max(...rows, 1);
-	const total = rows.reduce((a, b) => a + b, 0);
+	const spans = histogram?.rows.map((rows, i, { length }) => ({ from: i / length, to: (i + 1) / length, rows })) ??
+		bins;
+	const most = Math.max(...spans.map(({ rows }) => rows), 1);
+	const total = spans.reduce((sum, { rows }) => sum + rows, 0);
 	return [
-		...rows.map((count, i) => {
-			const tall = (height - 14) * count / most;
+		...spans.map(({ from, to, rows }) => {
+			const tall = (height - 14) * rows / most;
 			return s("rect", {
 				class: color,
-				x: x(i / rows.length) + 0.5,
+				x: x(from) + 0.5,
 				y: top + height - tall,
-				width: Math.max(1, x((i + 1) / rows.length) - x(i / rows.length) - 1),
+				width: Math.max(1, x(to) - x(from) - 1),
 				height: tall,
 			});
 		}),
-		caption(`${counted(total, "row")}; hollow: all right`),
+		caption(`${counted(total, "row")}; ${HOLLOW}`),
 	];
 }

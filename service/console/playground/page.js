@@ -482,7 +482,7 @@ class Playground {
 		if (late()) return;
 		const best = state.allowed.flatMap((may, k) => may ? [k] : []).sort((a, b) => now[b] - now[a] || a - b).slice(0, 3);
 		this.chart?.replaceChildren(
-			head(`to the ${["best class", "two best classes", "three best classes"][best.length - 1] ?? "classes"}`),
+			head(`${["best class", "two best classes", "three best classes"][best.length - 1] ?? "classes"}`),
 			lines({
 				name: `Probability against temperature, for ${best.map((k) => nameOf(model, k)).join(", ")}`,
 				x: TEMPERATURES.map(Math.log2),
