@@ -23,6 +23,7 @@ from service.heads.averaging import (
 from service.heads.graph import IR_VERSION, OPSET, Dim, Graph
 from service.heads.masking import MASKING, Shifted, calibrate_scored, mask_logits, shift
 from service.heads.nodes import group_factor
+from service.heads.reading import is_as_fitted
 from service.heads.stages import Stages
 from service.heads.top_nodes import FITTED, apply_top
 from service.heads.width import Width
@@ -109,14 +110,15 @@ def short_graph(model: ModelProto) -> ModelProto:
 
     ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
     is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many. One with the
-    top-label stage takes no temperature, and answers at the fitted one.
+    top-label stage takes no temperature, and answers at the fitted one, where that is the default.
     """
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")
     fixed = logits.type.tensor_type.shape.dim[-1].HasField("dim_value")
     short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     short.graph.CopyFrom(model.graph)
-    surgery.bypass(short.graph, (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING) | FITTED)
+    passing = (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING)
+    surgery.bypass(short.graph, passing | (FITTED if is_as_fitted(model) else {}))
     surgery.keep_outputs(short.graph, ("probabilities",))
     return short
 

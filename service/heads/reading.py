@@ -40,3 +40,21 @@ def class_count(model: ModelProto) -> int | None:
         next((o.type.tensor_type.shape.dim[1].dim_value for o in model.graph.output if o.name == "probabilities"), 0)
         or None
     )
+
+
+def default_temperature(model: ModelProto) -> float:
+    """That of the input `temperature`; of a head with a top-label stage it may be another than that of its fit.
+
+    Raises:
+        HeadError: there is none.
+    """
+    for tensor in model.graph.initializer:
+        if tensor.name == "temperature":
+            return float(numpy_helper.to_array(tensor).item())
+    raise HeadError("has no default for the input temperature: make it with `calibrant export`")
+
+
+def is_as_fitted(model: ModelProto) -> bool:
+    """Whether its top-label stage, if it has one, was fitted at the temperature that is the default."""
+    at = [numpy_helper.to_array(one).item() for one in model.graph.initializer if one.name.endswith("top_temperature")]
+    return not at or at[0] == default_temperature(model)

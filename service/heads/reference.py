@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from service.errors import HeadError
 from service.heads.members import Members
-from service.heads.reading import HEAD, class_count, read_stages
+from service.heads.reading import HEAD, class_count, default_temperature, read_stages
 from service.heads.stages import Stages
 from service.heads.top import BOUND, MARGIN
 
@@ -159,7 +159,7 @@ def check(model: ModelProto) -> None:
     rng = np.random.default_rng(0)
     for n, width in ((1, k or 10), (4, k or 7)):
         x, mask, temperature = examples(rng, n, width, members)
-        defaults = np.ones_like(mask), np.full((n, 1), stages.temperature)
+        defaults = np.ones_like(mask), np.full((n, 1), default_temperature(model))
         compare(evaluator, {logits: x}, expected(stages, x, *defaults))
         x[~mask if members is None else np.broadcast_to(~mask[:, None], x.shape)] = np.nan
         given = {logits: x, "mask": mask, "temperature": temperature}

@@ -84,7 +84,7 @@ class Stages:
         slope, bias, scale, matrix = (array(constants, name) for name in ("slope", "bias", "scale", "matrix"))
         groups = array(constants, "group_temperatures")
         return cls(
-            temperature=number(constants, "temperature"),
+            temperature=number(constants, "top_temperature" if "top_temperature" in constants else "temperature"),
             slope=slope,
             bias=None if bias is None else bias[:k],
             scale=None if scale is None else scale[:k],

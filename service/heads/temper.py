@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
 
 from service.errors import CannotStart, HeadError
 from service.heads.build import set_metadata
 from service.heads.publish import publish_version
+from service.heads.reading import default_temperature
 from service.metadata import Metadata
-
-DEFAULT = "temperature"
 
 
 def read(path: Path) -> tuple[ModelProto, Metadata]:
@@ -33,20 +33,19 @@ def read(path: Path) -> tuple[ModelProto, Metadata]:
 def publish_tempered(source: Path, folder: Path, factor: float, changes: dict[str, Any]) -> Path:
     """Write the head at `source` as the next version in `folder`, its temperature times `factor`; return where.
 
-    Nothing but the default of the input `temperature` changes in the graph: the head must end in the temperature.
-    `changes` are of the metadata.
+    Nothing but the default of the input `temperature` changes in the graph: the head must end in the temperature, or in
+    a top-label stage, behind which another temperature than that of its fit divides. `changes` are of the metadata.
 
     Raises:
         CannotStart: a file cannot be read or written.
         HeadError: it is not a head, or has no default temperature.
     """
     model, metadata = read(source)
-    found = [tensor for tensor in model.graph.initializer if tensor.name == DEFAULT]
-    if not found:
-        raise HeadError("has no default for the input temperature: make it with `calibrant export`")
-    before = numpy_helper.to_array(found[0])
-    found[0].CopyFrom(numpy_helper.from_array(before * factor, DEFAULT))
-    calibrator = {**metadata.calibrator, "temperature": metadata.temperature * factor}
+    temperature = default_temperature(model) * factor
+    for tensor in model.graph.initializer:
+        if tensor.name == "temperature":
+            tensor.CopyFrom(numpy_helper.from_array(np.array([[temperature]]), tensor.name))
+    calibrator = {**metadata.calibrator, "temperature": temperature}
     if factor != 1:
         calibrator.pop("temperature_error", None)
         if groups := calibrator.get("group_temperatures"):

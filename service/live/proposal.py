@@ -159,9 +159,8 @@ def unfit(about: Metadata | None) -> str | None:
         return f"the head is of the family {about.family}; expected softmax"
     if about.classes is None:
         return "the head serves any number of classes; expected one of a fixed number"
-    for name, stage in (("laplace", "mixes in the uniform distribution"), ("top", "calibrates its best class apart")):
-        if about.calibrator.get(name):
-            return f"the head {stage}, behind its temperature; expected one that ends in the temperature"
+    if about.calibrator.get("laplace") and not about.calibrator.get("top"):
+        return "the head mixes in the uniform distribution behind its temperature; expected one without --laplace"
     return None
 
 

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from service.engine.head import Head
 from service.errors import CannotStart, HeadError
+from service.families.outputs import graph_bits
 from service.heads.attach import attach
 from service.heads.build import build
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.heads.temper import publish_tempered, read
+from service.heads.top import TopLabel
 from service.metadata import Metadata
 from tests import heads_made
 from tests.heads import classifiers, running
@@ -56,6 +58,23 @@ def test_the_temperatures_of_groups_go_with_it(tmp_path: Path) -> None:
     path = publish_tempered(old, tmp_path, 2.0, {})
     assert Head(path).metadata.calibrator["group_temperatures"] == {"a": 4.4, "b": 2.0}
     assert read(path)[1].temperature == 4.0
+
+
+@pytest.mark.parametrize("laplace", [0.0, 0.01])
+def test_behind_a_stage_for_the_best_class_the_temperature_divides_what_that_answers(
+    tmp_path: Path, laplace: float
+) -> None:
+    stages = Stages(2.0, laplace=laplace, top=TopLabel(-0.3, (0.6, 1.5, 0.2), (-0.5, 1.2)))
+    old = tmp_path / "1" / "model.onnx"
+    old.parent.mkdir()
+    write(build(stages, 3, Metadata(calibrator=PARAMETERS)), old)
+    before = np.log(answered(old).astype(np.float64))
+    path = publish_tempered(publish_tempered(old, tmp_path, 1.5, {}), tmp_path, 0.8, {})
+    assert answered(path) == pytest.approx(softmax(before / 1.2), rel=1e-5)
+    head = Head(path)
+    assert head.temperature == pytest.approx(2.4)
+    short = head.run({"logits": LOGITS}, graph_bits(("probabilities",), head.signature.family))
+    assert short["probabilities"] == pytest.approx(softmax(before / 1.2), rel=1e-5)
 
 
 def test_a_classifier_is_tempered_whole(tmp_path: Path) -> None:

@@ -138,14 +138,21 @@ def test_history_is_bounded() -> None:
         (None, "the file of the head was not there when its answers were read; expected it in the models folder"),
         ({"family": "sparsemax"}, "the head is of the family sparsemax; expected softmax"),
         ({"classes": None}, "the head serves any number of classes; expected one of a fixed number"),
-        ({"calibrator": {"temperature": 2.0, "laplace": 0.1}}, "the head mixes in the uniform distribution, behind"),
-        ({"calibrator": {"temperature": 2.0, "top": {"a": 1}}}, "the head calibrates its best class apart, behind"),
+        (
+            {"calibrator": {"temperature": 2.0, "laplace": 0.1}},
+            "the head mixes in the uniform distribution behind its temperature; expected one without --laplace",
+        ),
     ],
 )
 def test_heads_that_end_in_something_else_are_told(about: dict[str, Any] | None, sentence: str) -> None:
     head = None if about is None else HEAD.model_copy(update=about)
     assert sentence in str(unfit(head))
     assert why_not(proposed(400), head, CALM, 1.0, sampled=False) == unfit(head)
+
+
+def test_a_stage_for_the_best_class_is_no_hindrance() -> None:
+    calibrator = {"temperature": 2.0, "laplace": 0.1, "top": {"offset": 1.0}}
+    assert unfit(HEAD.model_copy(update={"calibrator": calibrator})) is None
 
 
 def test_what_must_not_be_promoted_is_said_whatever_the_evidence() -> None:
