@@ -150,16 +150,20 @@ def load(url: str) -> None:
 
     Labels come for it, too.
     """
-    command = [sys.executable, str(ROOT / "deploy" / "locust" / "run.py"), "--host", url, "--stage-s", "5"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as locust:
+    command = [sys.executable, "-m", "deploy.locust.run", "--host", url, "--stage-s", "5"]
+    # labels wait some seconds for a live process that is behind
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as locust,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         for n in count():
             if locust.poll() is not None:
                 break
             for i, logits in enumerate(([1.0] + [0.0] * 9, [5.0] * 10)):
                 asked = f"{n}-{i}"
-                httpx.post(f"{url}/v1/models/digits/predict", json={"logits": logits, "id": asked})
+                client.post("/v1/models/digits/predict", json={"logits": logits, "id": asked})
                 label = n % (5, 10)[i]  # about as often right as they are sure: no alarm
-                httpx.post(f"{url}/v1/labels", json={"labels": [{"id": asked, "label": label}]})
+                client.post("/v1/labels", json={"labels": [{"id": asked, "label": label}]})
             try:
                 locust.wait(0.1)
             except subprocess.TimeoutExpired:
