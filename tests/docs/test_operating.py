@@ -1,0 +1,88 @@
+"""docs/operating.md: each fault is injected by a test, and what the page quotes is what the service says."""
+
+import ast
+import re
+from typing import Final
+
+import pytest
+
+from service.telemetry.tally import TABLE
+from tests.conftest import ROOT
+
+PAGE: Final = (ROOT / "docs" / "operating.md").read_text()
+ROWS: Final = [
+    [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in PAGE.splitlines() if line.startswith("|")
+][2:]
+SOURCE: Final = "\n".join(path.read_text() for path in sorted((ROOT / "service").rglob("*.py")))
+RUNS, FAULTS, SURROUNDINGS = (f"tests/resilience/test_{name}.py" for name in ("runs", "faults", "surroundings"))
+WORKERS: Final = "tests/process/test_workers.py"
+TESTS: Final = {
+    "a run raises": (FAULTS, "test_a_run_that_raises"),
+    "a run answers another number of rows": (FAULTS, "test_a_run_that_answers_another_number_of_rows"),
+    "no memory for a run, of the machine or the GPU": (FAULTS, "test_a_machine_without_memory"),
+    "a run never returns": (RUNS, "test_a_run_that_never_returns_takes_its_head_out_until_it_is_loaded_again"),
+    "a run holds the event loop, and does not stop when it is told to": (
+        RUNS,
+        "test_a_worker_whose_loop_is_held_for_ever_is_replaced",
+    ),
+    "a thread never returns, and SIGTERM comes": (
+        RUNS,
+        "test_sigterm_ends_the_process_though_a_thread_never_returns",
+    ),
+    "a worker is killed": (SURROUNDINGS, "test_a_worker_that_is_killed_costs_what_it_was_answering_and_no_more"),
+    "a worker stands still": (WORKERS, "test_a_worker_that_stands_still_is_replaced"),
+    "a worker stands still, and SIGTERM comes": (
+        WORKERS,
+        "test_a_worker_that_stands_still_does_not_keep_the_service_from_its_end",
+    ),
+    "the disk of the journal is full": (
+        SURROUNDINGS,
+        "test_a_disk_that_is_full_costs_rows_of_the_journal_and_no_answer",
+    ),
+    "the disk of the counts is full (`/dev/shm`, with `--workers`)": (
+        "tests/telemetry/test_counts.py",
+        "test_counts_that_find_no_disk_are_told_once_and_come_later",
+    ),
+    "the clock jumps": (SURROUNDINGS, "test_a_clock_that_jumps_moves_no_deadline"),
+    "no descriptors are left": (
+        SURROUNDINGS,
+        "test_without_descriptors_who_is_connected_is_answered_and_later_everybody",
+    ),
+    "the collector's name has no answer (`--traces`)": (
+        SURROUNDINGS,
+        "test_a_collector_whose_name_has_no_answer_costs_its_traces_and_no_answer",
+    ),
+    "a model file does not load, or not within its limits": (
+        "tests/resilience/test_hostile_files.py",
+        "test_hostile_files_are_named_and_what_is_served_is_served_on",
+    ),
+}
+METRICS: Final = {
+    "calibrant_ready",
+    "calibrant_draining",
+    "calibrant_stopped_heads",
+    "calibrant_failed_versions",
+    "process_open_fds",
+    "process_max_fds",
+    *(f"calibrant_{count.metric}_total" for count in TABLE.values()),
+}
+
+
+def test_each_fault_of_the_page_has_a_test_and_each_test_its_line() -> None:
+    assert [row[0] for row in ROWS] == list(TESTS)
+    for path, name in TESTS.values():
+        tree = ast.parse((ROOT / path).read_text())
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row[0]))
+def test_what_the_page_quotes_is_what_the_service_says(row: list[str]) -> None:
+    assert len(row) == 6
+    _, fails, _, _, log, metric = row
+    for code in re.findall(r"\d{3} (?:`(\w+)`)", fails):
+        assert f'"{code}"' in SOURCE
+    for sentence in re.findall(r"`([^`]+)`", log):
+        pieces = re.split(r"\bN\b|-9", sentence)
+        assert all(piece in SOURCE for piece in pieces), sentence
+    for name in re.findall(r"`(\w+)", metric):
+        assert name in METRICS
