@@ -19,6 +19,9 @@ WORKDIR /build
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils tini && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/calibrant
+# beside what is served, not in it
+COPY requirements/sbom.txt .
+RUN pip install --require-hashes -r sbom.txt
 
 FROM environment AS environment-cpu
 COPY requirements/image.txt .
@@ -29,13 +32,15 @@ RUN rm -r onnxruntime/quantization onnxruntime/tools onnxruntime/transformers on
     && find . -type d -name tests -prune -exec rm -r {} + \
     && strip csimdjson*.so httptools/parser/*.so uvloop/*.so
 COPY --from=build /wheel /wheel
-RUN pip --python /opt/calibrant install --no-deps --no-index /wheel/*.whl
+RUN pip --python /opt/calibrant install --no-deps --no-index /wheel/*.whl \
+    && cyclonedx-py environment --output-reproducible --output-file /opt/calibrant/sbom.json /opt/calibrant/bin/python
 
 FROM environment AS environment-cuda
 COPY requirements/cuda.txt .
 RUN pip --python /opt/calibrant install --require-hashes -r cuda.txt
 COPY --from=build /wheel /wheel
-RUN pip --python /opt/calibrant install --no-deps --no-index /wheel/*.whl
+RUN pip --python /opt/calibrant install --no-deps --no-index /wheel/*.whl \
+    && cyclonedx-py environment --output-reproducible --output-file /opt/calibrant/sbom.json /opt/calibrant/bin/python
 
 FROM python:3.13-slim-bookworm AS runtime
 ARG VERSION=0.1.0

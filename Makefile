@@ -117,6 +117,7 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
 	$(LOCK) --upgrade --extra grpc --extra otel --extra postgres --constraint requirements/dev.txt -o requirements/image.txt
 	echo onnxruntime | $(LOCK) --upgrade --extra grpc --extra otel --extra postgres --group cuda --excludes - --constraint requirements/image.txt -o requirements/cuda.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group sbom --constraint requirements/dev.txt -o requirements/sbom.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group kserve -o requirements/kserve.txt
 	echo torch | $(subst pyproject.toml,,$(LOCK)) --upgrade --group exporters --excludes - -o requirements/exporters.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt

@@ -1,7 +1,11 @@
 """The Dockerfile and what it installs, without building it."""
 
+import json
 import re
 import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
 
 from service import __version__
 from tests.conftest import ROOT
@@ -43,3 +47,15 @@ def test_every_file_that_is_copied_from_the_context_is_let_in() -> None:
     for path in (path for paths in copied for path in paths):
         assert (ROOT / path).exists(), path
         assert path.split("/")[0] in let_in, path
+
+
+def test_the_bill_of_materials_lists_what_is_installed(tool: Tool, tmp_path: Path) -> None:
+    [options] = set(re.findall(r"&& cyclonedx-py (environment .*) --output-file /opt/calibrant/sbom.json", DOCKERFILE))
+    out = tmp_path / "sbom.json"
+    command = [tool("cyclonedx-py"), *options.split(), "--output-file", str(out), sys.executable]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    bill = json.loads(out.read_text())
+    listed = {one["name"]: one["version"] for one in bill["components"]}
+    assert bill["bomFormat"] == "CycloneDX"
+    for name in ("calibrant", "onnxruntime", "numpy", "uvicorn"):
+        assert listed[name] == version(name)

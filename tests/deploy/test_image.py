@@ -1,5 +1,6 @@
 """The image, built and run as hardened as it gets: nothing writable, no capabilities, no root."""
 
+import json
 import os
 import threading
 import time
@@ -118,6 +119,12 @@ def test_what_its_options_need_is_in_it(start: Start) -> None:
     expected = np.array([[0.6590011, 0.24243297, 0.09856589]], np.float32)
     assert arrays(answer.message)["probabilities"].tolist() == expected.tolist()
     assert "traceparent" in httpx.post(container.url + "/v1/predict", json=BODY).headers
+
+
+@pytest.mark.usefixtures("network")
+def test_its_bill_of_materials_lists_what_is_in_it(engine: Engine) -> None:
+    bill = json.loads(engine("run", "--rm", "--entrypoint", "cat", TAG, "/opt/calibrant/sbom.json"))
+    assert {"calibrant", "onnxruntime", "grpcio"} <= {one["name"] for one in bill["components"]}
 
 
 def test_other_commands_run_too(start: Start) -> None:

@@ -25,6 +25,7 @@ HANG_S: Final = 30.0  # for a hundred inputs, on a busy machine
 WARM: Final = 0.2  # of the time, in which memory may still grow
 GROWTH_MB: Final = 20
 MOST_KEPT: Final = 5000
+MOST_BYTES: Final = 400  # of an input in the corpus
 
 
 class Pool:
@@ -48,7 +49,7 @@ class Pool:
     def keep(self) -> None:
         """Write the shortest of each way."""
         CORPUS.mkdir(exist_ok=True)
-        texts = sorted({data.decode("latin-1") for data in self.ways.values()})
+        texts = sorted({data.decode("latin-1") for data in self.ways.values() if len(data) <= MOST_BYTES})
         (CORPUS / f"{self.name}.json").write_text(json.dumps(texts, indent=0) + "\n")
 
 
