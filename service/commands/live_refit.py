@@ -6,7 +6,6 @@ Promoting writes the new version from here: where the service cannot write its m
 import asyncio
 import base64
 import getpass
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,7 +63,7 @@ def tell(place: Place, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def promote(place: Place, key: Key, message: dict[str, Any]) -> Path:
-    """Write the version that the live process plans, unless it is there already, and say that it is done."""
+    """Write the version that the live process plans, and say that it is done."""
     if find_spec("onnx") is None:
         raise CannotStart("the package onnx is not installed: pip install 'calibrant[calibration]'")
     plan = tell(place, {"do": "plan", **message})
@@ -73,23 +72,9 @@ def promote(place: Place, key: Key, message: dict[str, Any]) -> Path:
     source = files.get((key[0], int(plan["story"]["copy_of"])) if back else key)
     if source is None or key not in files:
         raise CannotStart(f"{key[0]}/{key[1]} is not in {place.models}; expected the models folder of the service")
-    path = find_written(files, key, plan["story"]) or write(source, versions_folder(files[key], place.models), plan)
+    path = write(source, versions_folder(files[key], place.models), plan)
     tell(place, {"do": "promoted", "version": path.parent.name, **message})
     return path
-
-
-def find_written(files: dict[Key, Path], key: Key, story: dict[str, Any]) -> Path | None:
-    """The version of this very refit, if it was written before the live process heard of it."""
-    from service.heads.temper import read
-
-    same = ("from", "because", "proposed", "factor", "copy_of")
-    for (name, version), path in files.items():
-        if name == key[0] and version > key[1]:
-            with suppress(CannotStart):  # of a file that is not a head
-                found = read(path)[1].refit or {}
-                if found and all(found.get(one) == story.get(one) for one in same):
-                    return path
-    return None
 
 
 def write(source: Path, folder: Path, plan: dict[str, Any]) -> Path:

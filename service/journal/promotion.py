@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.journal.ledger import Ledger
-from service.journal.publication import Place, Refused, unwritable, write
+from service.journal.publication import Place, Refused, superseded, unwritable, write
 from service.journal.refits import Refits
 from service.journal.rows import row_of
 from service.live.monitor import Monitor
@@ -140,6 +140,8 @@ class Promotions:
             if not (back.has_earned or is_forced):
                 e = 1.0 if back.guard is None else back.guard.max_e
                 raise Refused("refit_refused", f"e of the version before was at most {e:.3g}; expected 100, or force")
+            if reason := superseded(self.place, name):
+                raise Refused("refit_refused", reason)
             return one
         one = self.running(name, message.get("etag"))
         if reason := self.refusal(one, remembered=False):
@@ -155,7 +157,8 @@ class Promotions:
         if not one.refit.is_running:
             return None
         labelled = self.labelled(one, remembered=remembered)
-        return why_not(one.refit, one.about, one.monitor, labelled, sampled=self.place.sampled)
+        reason = why_not(one.refit, one.about, one.monitor, labelled, sampled=self.place.sampled)
+        return reason or superseded(self.place, one.name)
 
     def labelled(self, one: Subject, *, remembered: bool) -> float:
         """The share of the answers old enough for a label that have one, since the first that the shadow has seen."""
@@ -241,7 +244,8 @@ class Promotions:
         can_wait = one.refit.is_running and unwritable(self.place, name)
         if told["state"] == "earned" and refusal is None and self.refits.policy == "promote":
             self.start(one, {"by": "the policy promote"})
-        if one.refit.back is not None and one.refit.wants_back and one.refit.back.has_earned:
+        back = one.refit.back if one.refit.wants_back else None
+        if back is not None and back.has_earned and not superseded(self.place, name):
             self.start(one, {"by": "the guard", "back": True})
         return told | {"refusal": refusal, "command": self.command(name) if can_wait else None}
 

@@ -47,6 +47,15 @@ def unwritable(place: Place, name: str) -> str | None:
     return None if os.access(folder, os.W_OK | os.X_OK) else "the models folder cannot be written from here"
 
 
+def superseded(place: Place, name: str) -> str | None:
+    """Why a version's refit would replace a newer one; none where there is no newer one."""
+    model, _, version = name.rpartition("/")
+    newest = max((one for known, one in model_files(place.models, place.default_model) if known == model), default=0)
+    if newest <= int(version):
+        return None
+    return f"{model}/{newest} has taken the place of {name}; expected the newest version"
+
+
 def versions_folder(path: Path, models: Path) -> Path:
     """The folder of the versions of the head at `path`: that of its version's, but where it lies in `models` itself."""
     return models if path.parent == models else path.parent.parent

@@ -60,6 +60,11 @@ class Refit:
         return self.phase == "running"
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether another version has taken the place of this one."""
+        return self.phase == "promoted" or self.is_back
+
+    @property
     def wants_labels(self) -> bool:
         """Whether labels change anything."""
         return self.is_running or self.wants_back
@@ -77,10 +82,10 @@ class Refit:
         self._tell("proposed", at_ns, by)
 
     def see_alarm(self, monitor: Monitor) -> None:
-        """Propose at the alarm of an epoch, once."""
+        """Propose at the alarm of an epoch, once; labels of a version that was replaced may come for long."""
         alarms = [watch for watch in (monitor.evidence, monitor.absolute) if watch is not None]
         found = [(one.latch.alarm_at, one.latch.alarm_ns or 0) for one in alarms if one.latch.alarm_at is not None]
-        if found and not self.is_running and self.epoch != monitor.epoch_start:
+        if found and not self.is_running and not self.is_replaced and self.epoch != monitor.epoch_start:
             label, at_ns = min(found)
             self.propose("alarm", None, monitor.epoch_start, label + 1, at_ns)
 

@@ -13,11 +13,8 @@ import numpy as np
 import pytest
 
 from service.cli import main
-from service.commands.live_refit import find_written, write
 from service.datasets import files
 from service.datasets.dataset import Floats, Ints
-from service.model_files import model_files
-from tests import heads_made
 from tests.calibration.conftest import PUBLISHED
 from tests.process.test_live import until
 from tests.processes import Process, serve
@@ -216,15 +213,3 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     story = new["metadata"]["refit"]
     assert (story["from"], story["copy_of"], story["by"]) == ("2", "1", "the guard")
     until(lambda: client.get("refit", 2)["history"][-1]["what"] == "put back")
-
-
-def test_a_version_that_was_written_before_anybody_heard_of_it_is_found_again(tmp_path: Path) -> None:
-    heads_made.head(tmp_path / "m" / "1" / "model.onnx", 2.0, classes=10)
-    story = {"from": "1", "because": "alarm", "proposed": 5.0, "factor": 1.5, "labels": {"fitted": 400}}
-    written = write(tmp_path / "m" / "1" / "model.onnx", tmp_path / "m", {"factor": 1.5, "rows": None, "story": story})
-    (tmp_path / "m" / "3").mkdir()
-    (tmp_path / "m" / "3" / "model.onnx").write_text("broken")
-    files = model_files(tmp_path, "m")
-    assert find_written(files, ("m", 1), story) == written
-    assert find_written(files, ("m", 1), story | {"factor": 1.6}) is None
-    assert find_written(files, ("m", 2), story) is None

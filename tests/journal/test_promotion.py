@@ -115,6 +115,17 @@ def test_fewer_than_half_of_the_answers_with_a_label_are_refused_unless_that_is_
     assert "story" in one.do("plan")
 
 
+def test_a_newer_version_is_not_replaced(desk: Callable[..., Desk], tmp_path: Path) -> None:
+    one = desk(head=HEAD.model_copy(update={"refit": {"from": "1", "factor": 1 / 1.7}}))
+    one.do("propose")
+    one.books.see(1500, 1.7, 100)
+    assert "story" in one.do("plan", back=True)
+    heads_made.head(tmp_path / "m" / "2" / "model.onnx", 2.0, classes=10)
+    sentence = "m/2 has taken the place of m/1; expected the newest version"
+    assert one.do("plan") == one.do("plan", back=True) == refused("refit_refused", sentence)
+    assert one.report()["refusal"] == sentence  # type: ignore[index] # there is one
+
+
 def test_rows_that_are_labelled_by_default_are_not_planned_with(desk: Callable[..., Desk]) -> None:
     one = desk()
     one.do("propose")

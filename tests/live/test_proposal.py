@@ -53,6 +53,17 @@ def test_it_is_proposed_at_the_alarm_of_an_epoch_once() -> None:
     assert state_of(refit, "propose") == "collecting"
 
 
+@pytest.mark.parametrize("end", ["promote", "put back"])
+def test_a_version_that_was_replaced_proposes_nothing_by_itself(end: str) -> None:
+    monitor, refit = Monitor(FITTED), Refit(back=0.7)
+    refit.propose("request", "ann", 0, 0, 5)
+    refit.put_back("3", 9) if end == "put back" else refit.promote("2", "ann", 9)
+    monitor.acknowledge("ann", 9)
+    monitor.update(drawn(1000, 0, sharper=1.8))
+    refit.see_alarm(monitor)
+    assert not refit.is_running
+
+
 def test_it_collects_shadows_and_earns_its_place() -> None:
     assert [state_of(proposed(n), "propose") for n in (0, 99, 100, 2000)] == [
         "collecting", "collecting", "shadowing", "earned",
