@@ -111,6 +111,7 @@ class Demo:
     def read_until_earned(self, scanner: Scanner) -> None:
         """A shadow of the head at another temperature is judged by the labels that follow."""
         self.tell("a refit is proposed: beside the head a shadow learns from the labels that follow")
+        self.tell(f"watch it at {self.url}/console/#/refits/digits/1")
         fitted = 0
         for _ in range(0, MOST_LABELS, self.client.n_scans):
             self.client.step(scanner)
