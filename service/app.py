@@ -15,6 +15,7 @@ from service.api.metrics import metrics
 from service.api.openapi import describe
 from service.api.operations import operations
 from service.api.protocol.routes import protocol
+from service.codec.depth import BOUND
 from service.engine.batcher import Batcher, measure_hand_over
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
@@ -126,6 +127,7 @@ class Service(Dispatcher):
     ) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
+        BOUND.most = settings.max_json_depth
         self.readiness = readiness
         self.default_model = settings.default_model
         self.loader = make_loader(settings)

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     max_requests_per_connection: int = Field(
         0, ge=0, description="requests after which a connection is closed; 0 is any number"
     )
+    max_json_depth: int = Field(128, ge=8, le=512, description="levels of arrays and objects within each other in JSON")
     max_unpacked_ratio: int = Field(200, ge=1, description="bytes that one byte of a compressed body may unpack to")
     max_request_memory_mb: int = Field(
         0,

@@ -5,6 +5,7 @@ import math
 from typing import Any, Final
 
 from service.codec import arrays
+from service.codec.depth import check_depth
 from service.errors import InvalidValue, NotJSON
 
 CONSTANTS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": arrays.MinusInfinity("-inf")}
@@ -17,6 +18,7 @@ def parse_object(body: bytes, of: str = "an object with logits") -> dict[str, An
     """The JSON object of a body; NaN and Infinity are read as what they name, for the error's sake."""
     if not body.strip():
         raise NotJSON("the body is empty; expected a JSON object")
+    check_depth(body)
     try:
         document = json.loads(
             body.decode("utf-8-sig"),
@@ -24,8 +26,6 @@ def parse_object(body: bytes, of: str = "an object with logits") -> dict[str, An
             parse_constant=CONSTANTS.get,
             parse_int=parse_integer,
         )
-    except RecursionError:
-        raise NotJSON("the body is nested too deeply; expected a flat JSON object") from None
     except UnicodeDecodeError as error:
         raise NotJSON(f"the body is not UTF-8 at byte {error.start}; expected JSON in UTF-8") from None
     except json.JSONDecodeError as error:

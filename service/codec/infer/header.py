@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from service.codec.arrays import json_type
+from service.codec.depth import check_depth
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
 from service.codec.priors import parse_prior
 from service.errors import InvalidValue, Malformed, NotJSON
@@ -67,6 +68,7 @@ def read_header(header: bytes) -> InferHeader:
 
 def parse_header(header: bytes) -> InferHeader:
     """As `read_header`, without remembering."""
+    check_depth(header)
     try:
         document = orjson.loads(header)
     except orjson.JSONDecodeError as error:
@@ -83,12 +85,8 @@ def check_header(document: Any) -> InferHeader:
     """
     given = check_type(document, dict, "the inference request", "an object with inputs")
     parameters = parameters_of(given, "the request")
-    inputs = tuple(
-        [
-            read_tensor(item, i)
-            for i, item in enumerate(check_type(given.get("inputs"), list, "inputs", "a list of tensors"))
-        ]
-    )
+    items = check_type(given.get("inputs"), list, "inputs", "a list of tensors")
+    inputs = tuple([read_tensor(item, i) for i, item in enumerate(items)])
     refuse_duplicates(inputs, "input")
     wanted = read_outputs(given.get("outputs"), read_flag(parameters, "binary_data_output", "the request"))
     return InferHeader(

@@ -175,7 +175,12 @@ INDEX = "/v2/repository/index"
     [
         (b"{", 400, "not_json", "the body is not JSON"),
         (b"\xff", 400, "not_json", "the body is not UTF-8 at byte 0; expected JSON in UTF-8"),
-        (b"[" * 100_000, 400, "not_json", "the body is nested too deeply; expected a flat JSON object"),
+        (
+            b"[" * 100_000,
+            400,
+            "not_json",
+            "the body is nested too deeply; expected at most 128 levels (--max-json-depth)",
+        ),
         (b"[]", 422, "invalid_value", "the body is a list; expected an object"),
         (b"null", 422, "invalid_value", "the body is null; expected an object"),
         (b'{"a":1,"a":1}', 422, "duplicate_key", "the key 'a' is repeated; it may appear once"),

@@ -1,0 +1,80 @@
+"""How deep JSON may be nested: counted right, whatever stands between the brackets, and before anything is parsed."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.codec.depth import BOUND, check_depth
+from service.errors import NotJSON
+from tests.conftest import Running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eight_levels() -> Iterator[None]:
+    """A bound that examples reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BOUND, "most", 8)
+        yield
+
+
+def depth(value: Any) -> int:
+    """Levels of a parsed value."""
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if within is None else 1 + max(map(depth, within), default=0)
+
+
+def nested(n: int) -> bytes:
+    """Arrays, n levels."""
+    return b"[" * n + b"]" * n
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(alphabet='[]{}"\\a'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(alphabet='[{"\\'), inner, max_size=3),
+    max_leaves=60,
+)
+
+
+@given(VALUES, st.integers(0, 9))
+def test_what_passes_is_what_is_no_deeper(value: Any, around: int) -> None:
+    for _ in range(around):
+        value = [value]
+    body = json.dumps(value).encode()
+    if depth(value) > BOUND.most:
+        with pytest.raises(NotJSON, match=r"expected at most 8 levels \(--max-json-depth\)"):
+            check_depth(body)
+    else:
+        check_depth(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"]]]]]]]]]]", b"[]" * 100, b'"[[[[[[[[[[[[', b"[1" * 9 + b"]" * 8, b"][" * 20])
+def test_what_is_no_json_is_left_to_the_parser_or_too_deep(body: bytes) -> None:
+    try:
+        check_depth(body)
+    except NotJSON:
+        assert body.count(b"[") > 8
+
+
+@pytest.mark.parametrize("body", [b"[" * 2**22, b"[[]" * 2**21, nested(2**21), b"[{}" * 2**20 + b"]" * 2**20])
+def test_millions_of_brackets_are_refused(body: bytes) -> None:
+    with pytest.raises(NotJSON):
+        check_depth(body)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("/v1/predict", "predict"), ("/v2/models/softmax/infer", "infer"), ("/v2/repository/index", "")],
+)
+def test_every_path_refuses_it_with_the_sentence(run: Callable[..., Running], path: str, method: str) -> None:
+    running = run(max_json_depth=8)
+    for n in (9, 5000):
+        answer = running.client.post(path, content=b'{"x":%s}' % nested(n))
+        assert answer.status_code == 400
+        said = answer.json()["error"]
+        assert re.search(r"nested too deeply; expected at most 8 levels \(--max-json-depth\)", said), (n, said)
+    assert running.client.post(path, content=b'{"x":%s}' % nested(7)).status_code in (200, 422)
