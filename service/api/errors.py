@@ -5,6 +5,7 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import AnsweredError, MethodNotAllowed, NotFound, RunFailed
 from service.transports.response import error_response
@@ -12,6 +13,7 @@ from service.transports.response import error_response
 logger = logging.getLogger(__name__)
 
 INTERNAL: Final = "internal_error"
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 def translate(app: FastAPI) -> None:
@@ -37,13 +39,21 @@ async def from_http(request: Request, error: Exception) -> Response:
     """Starlette's 404 and 405, and whatever else it raises."""
     status = getattr(error, "status_code", 500)
     if status == MethodNotAllowed.status:
-        allow = (getattr(error, "headers", None) or {}).get("Allow", "")
-        return respond(MethodNotAllowed(f"{request.method} is not what this path takes; {allow} is", allow=allow))
+        allowed = allowed_methods(request)
+        sentence = f"{request.method} is not what this path takes; expected {' or '.join(allowed)}"
+        return respond(MethodNotAllowed(sentence, allow=", ".join(allowed)))
     if status == NotFound.status:
         return respond(NotFound("there is nothing at this path; see /docs"))
     answer = respond(RunFailed("the request could not be handled", code="http_error"))
     answer.status_code = status
     return answer
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """What the path takes, of all its routes; Starlette tells the methods of the first."""
+    routes = request.app.routes
+    scopes = [{**request.scope, "method": method} for method in METHODS]
+    return [scope["method"] for scope in scopes if any(one.matches(scope)[0] is Match.FULL for one in routes)]
 
 
 async def from_fault(_: Request, error: Exception) -> Response:

@@ -152,3 +152,9 @@ def test_what_could_not_be_done_is_said(
     answers.append(answer)
     found = run(journal=tmp_path).client.post(PROMOTE, json={"by": "ann"}, headers={"If-Match": "x"})
     assert (found.status_code, found.json()) == (status, {"error": sentence, "code": code})
+
+
+def test_a_wrong_method_is_told_all_that_the_path_takes(run: Run, tmp_path: Path) -> None:
+    answer = run(journal=tmp_path).client.request("PUT", PAGE)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert "expected GET or POST" in answer.json()["error"]
