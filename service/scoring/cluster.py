@@ -6,6 +6,7 @@ store, which would copy them twice: an actor reads its span and writes the parts
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from service.scoring.parts import Folder
 from service.scoring.scorer import Scorer
 
 CONNECT_S: Final = 5.0
+CAUSE: Final = re.compile(r"^\w*Error: .*", re.MULTILINE)  # the last line of each traceback that Ray quotes
 
 
 def run_actors(plan: Plan, options: Options, folder: Folder, jobs: int, report: Report) -> list[Outcome]:
@@ -28,7 +30,7 @@ def run_actors(plan: Plan, options: Options, folder: Folder, jobs: int, report: 
     Raises:
         DataError: rows that cannot be scored.
         CannotStart: no cluster answers, or a node does not see the files.
-        CommandError: a node wrote its parts somewhere else.
+        CommandError: an actor failed, or a node wrote its parts somewhere else.
     """
     # another node has another working folder
     plan = plan._replace(files=tuple(file.absolute() for file in plan.files))
@@ -80,6 +82,7 @@ def connect() -> Iterator[Any]:
 
     Raises:
         CannotStart: it names none, or none that answers.
+        CommandError: what Ray raises later.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     check_address(address)
@@ -94,8 +97,11 @@ def connect() -> Iterator[Any]:
         raise CannotStart(f"RAY_ADDRESS is {address}: {str(error).splitlines()[0]}") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         yield ray.data
+    except ray.exceptions.RayError as error:
+        what = [type(error).__name__, *CAUSE.findall(str(error))][-1]
+        raise CommandError(f"an actor failed: {what}; expected calibrant[ray] as it is here on every node") from error
     finally:
         ray.shutdown()
 
@@ -107,8 +113,10 @@ def check_address(address: str) -> None:
         CannotStart: with what was expected.
     """
     if not address:
-        raise CannotStart("RAY_ADDRESS is not set; expected HOST:PORT of a Ray cluster, or `local` for a new one here")
+        raise CannotStart("RAY_ADDRESS is not set; expected HOST:PORT of a Ray cluster")
     host, _, port = address.rpartition(":")
+    if "://" in address:  # of Ray's dashboard, or of its client, which knows no Ray Data
+        raise CannotStart(f"RAY_ADDRESS is {address}; expected HOST:PORT of a Ray cluster")
     if not port.isdecimal():  # `auto`, `local`
         return
     try:

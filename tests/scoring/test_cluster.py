@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,12 @@ class Ray:
         self.environment["RAY_ADDRESS"] = self.process.stdout.readline().strip()
         self.started = family(self.process.pid)
 
-    def score(self, data: Path, output: Path, *options: str, model: str = "digits") -> subprocess.CompletedProcess[str]:
+    def score(
+        self, data: Path, output: Path, *options: str, model: str = "digits", start: Sequence[str] = ("-m", "service")
+    ) -> subprocess.CompletedProcess[str]:
         arguments = ["--engine", "ray", "--jobs", "2", "--model", model, "--data", str(data), "--output", str(output)]
         return subprocess.run(
-            [PYTHON, "-m", "service", "score", *arguments, *MODELS, *options],
+            [PYTHON, *start, "score", *arguments, *MODELS, *options],
             env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
@@ -177,6 +179,28 @@ def test_a_number_that_is_none_ends_the_score_with_its_place(ray: Ray, tmp_path:
     assert "Traceback" not in done.stderr
 
 
+BROKEN = """
+import sys
+from service.cli import main
+from service.scoring import cluster
+class Broken:
+    def __init__(self, *_):
+        pass
+    def __call__(self, row):
+        raise ModuleNotFoundError("No module named 'onnxruntime'")
+cluster.Worker = Broken
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_actor_that_cannot_work_ends_the_score_with_a_sentence(ray: Ray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", logits=logits(10, 10))
+    done = ray.score(tmp_path / "rows.npz", tmp_path / "out", start=("-c", BROKEN))
+    assert done.returncode == 1
+    assert "an actor failed: ModuleNotFoundError: No module named 'onnxruntime'; expected calibrant[ray]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def make_worker(tmp_path: Path, values: NDArray[Any]) -> cluster.Worker:
     np.savez(tmp_path / "rows.npz", logits=values)
     options = Options(heads_made.head(tmp_path / "model.onnx", classes=3))
@@ -210,6 +234,7 @@ def test_parts_that_lie_somewhere_else_are_missed(tmp_path: Path) -> None:
     ("address", "sentence"),
     [
         ("", "RAY_ADDRESS is not set; expected HOST:PORT of a Ray cluster"),
+        ("http://127.0.0.1:{port}", "RAY_ADDRESS is http://.*; expected HOST:PORT"),
         ("127.0.0.1:{port}", "where nothing answers"),
     ],
 )
