@@ -8,15 +8,16 @@ import json
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import service
 from service.codec.infer.decode import read_header_fast
 from service.codec.infer.header import REMEMBERED_BYTES, remembered_header
-from service.codec.predict.decode import decode_fast, decode_predict
-from service.codec.predict.small import MAX_BODY, decode_small
+from service.codec.predict.decode import MAX_BODY, decode_fast, decode_predict, decode_usual
 from service.engine.feed import build_feed
 from service.engine.rows import Rows
 from service.engine.single import Row, all_single
@@ -24,13 +25,14 @@ from service.engine.warm_up import JUST_BITS
 from service.transports.fast_known import KnownProtocol
 from service.transports.known import Known
 from tests.codec.served import ANY, LATE_MASK
-from tests.conftest import ROOT, Running, serving
+from tests.conftest import Running, serving
 from tests.transports.infer import tensor
 from tests.transports.wire import wire
 
 SEEN = {  # each of the README's table, and the test that sees it taken
     "transports/fast_known.py": "test_headers_that_come_again_are_known",
-    "codec/predict/small.py": "test_a_short_body_takes_the_shortest_way",
+    "codec/predict/usual.py": "test_a_short_body_takes_the_shortest_way",
+    "codec/predict/speedups.c": "test_a_usual_body_of_any_size_takes_the_shortest_way_where_it_is_built",
     "codec/predict/fast.py": "test_a_long_body_takes_the_fast_way",
     "codec/infer/fast.py": "test_a_long_header_of_infer_takes_the_fast_way",
     "engine/single.py": "test_one_row_stays_bytes_until_its_batch_is_joined",
@@ -68,7 +70,21 @@ def test_a_short_body_takes_the_shortest_way(k: int, masked: bool, options: str,
             body["mask"] = [mask] if lead else mask
         text = WRITERS[write](body).encode()
         assert len(text) <= MAX_BODY
-        assert decode_small(text, ANY) is not None
+        assert decode_usual(text, ANY) is not None
+
+
+@pytest.mark.skipif(importlib.util.find_spec("service.codec.predict.speedups") is None, reason="not built")
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("options", T)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("n", "k"), [(1, 2), (1, 10), (1, 1000), (1, 50_000), (2, 3), (64, 10), (64, 1000)])
+def test_a_usual_body_of_any_size_takes_the_shortest_way_where_it_is_built(
+    n: int, k: int, masked: bool, options: str, write: str
+) -> None:
+    body: dict[str, Any] = {"logits": numbers(n, k), **T[options]}
+    if masked:
+        body["mask"] = [[True, *row[1:]] for row in masks(n, k)]
+    assert decode_usual(WRITERS[write](body).encode(), ANY) is not None
 
 
 @needs_simdjson
@@ -164,7 +180,9 @@ def test_a_batch_that_wants_probabilities_alone_runs_the_short_graph(running: Ru
 
 
 def test_every_fast_way_of_the_readme_is_seen_here() -> None:
-    table = (ROOT / "service" / "README.md").read_text().partition("| fast | plain |")[2].partition("\n\n")[0]
+    table = (
+        (Path(service.__file__).parent / "README.md").read_text().partition("| fast | plain |")[2].partition("\n\n")[0]
+    )
     named = {path for line in table.splitlines()[2:] for path in re.findall(r"`([^`]+)`", line.split("|")[1])}
     assert named == set(SEEN)
     assert set(SEEN.values()) <= globals().keys()

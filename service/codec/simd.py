@@ -6,11 +6,10 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
+from service.engine.single import WIDE_ROW
+
 # A parser keeps the memory of the largest body that it has read; large ones get one of their own.
 OWN_PARSER_FROM: Final = 2**21
-
-
-WIDE_ROW: Final = 4096  # classes; arrays of their own are cheaper than bytes that are joined
 
 
 SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte

@@ -3,7 +3,7 @@
 Half the time of an ordinary run of one row goes into arrays that come and go.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from service.engine.binding import bind
 from service.engine.rows import with_minus_infinity
 from service.engine.single import Row
-
-NEGATIVE_INFINITY: Final = float("-inf")
-FEW: Final = 50  # classes; numpy is faster from here on
 
 
 class Bound:
@@ -31,23 +28,17 @@ class Bound:
         bind(self.binding.bind_output, "probabilities", probabilities)
         self.session = session
         self.options = options
-        self.logits: Any = logits[0, :k].data
+        self.logits = logits[0, :k]
+        self.bytes: Any = self.logits.data.cast("B")
         self.temperature: Any = temperature[0].data
         self.answers: dict[str, NDArray[Any]] = {"probabilities": probabilities[:, :k]}
         self.held = logits, temperature, probabilities  # ONNX Runtime knows but their addresses
 
     def run(self, row: Row, temperature: float) -> dict[str, NDArray[Any]]:
         """The probabilities, float32 `[1, K]`, until the next run."""
-        logits, allowed = self.logits, row.allowed
-        logits[:] = row.numbers
-        if allowed is not None and len(allowed) >= FEW:
-            values = np.frombuffer(logits, np.float32)
-            values[:] = with_minus_infinity(values, np.frombuffer(allowed, np.bool_))
-        elif allowed is not None:
-            i = allowed.find(0)
-            while i >= 0:
-                logits[i] = NEGATIVE_INFINITY
-                i = allowed.find(0, i + 1)
+        self.bytes[:] = row.numbers
+        if row.allowed is not None:
+            self.logits[:] = with_minus_infinity(self.logits, np.frombuffer(row.allowed, np.bool_))
         self.temperature[0] = temperature if row.temperature is None else row.temperature
         self.session.run_with_iobinding(self.binding, self.options)
         return self.answers

@@ -3,24 +3,23 @@
 Its plain twin is `rows.Rows`, which the same tests run on.
 """
 
-from array import array
 from collections.abc import Sequence
-from typing import Any, Self, TypeGuard, Union
+from typing import Final, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.rows import SAFE_POWER, SUM_TOLERANCE, Arrays, Runnable, Temperature, with_minus_infinity
 
-Numbers = Union["array[float]", NDArray[np.float32]]  # read as buffers
+WIDE_ROW: Final = 4096  # classes; wider rows are cheaper as arrays than as bytes that are joined
 
 
 class Row:
     """One row of logits for a head that masks first: those of a batch become one array, and are masked, at once.
 
     Attributes:
-        numbers: float32, K of them; what is not allowed is finite, too.
-        allowed: the mask, a byte 0 or 1 each; none allows all.
+        numbers: float32 `[K]` as bytes; -inf is not allowed.
+        allowed: a mask that is not in the numbers yet, a byte 0 or 1 each, or none.
     """
 
     __slots__ = (
@@ -35,10 +34,8 @@ class Row:
         "temperature",
     )
 
-    def __init__(
-        self, numbers: Numbers, allowed: bytes | None, temperature: float | None, empty: Sequence[int]
-    ) -> None:
-        k = len(numbers)
+    def __init__(self, numbers: bytes, allowed: bytes | None, temperature: float | None, empty: Sequence[int]) -> None:
+        k = len(numbers) // 4
         self.numbers = numbers
         self.allowed = allowed
         self.mask: NDArray[np.bool_] | None = None
@@ -56,7 +53,7 @@ class Row:
         if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
             return None
         empty = () if allowed is None or 1 in allowed else (0,)
-        return cls(logits.astype(np.float32), allowed, temperature, empty)
+        return cls(logits.astype(np.float32).tobytes(), allowed, temperature, empty)
 
     @property
     def inputs(self) -> Arrays:
@@ -72,8 +69,7 @@ class Row:
 def join_logits(many: Sequence[Row]) -> NDArray[np.float32]:
     """float32 `[N, K]` of rows of the same K, -inf where a class is not allowed."""
     k = many[0].n_numbers
-    numbers: list[Any] = [row.numbers for row in many]
-    logits = np.frombuffer(b"".join(numbers), np.float32)
+    logits = np.frombuffer(b"".join([row.numbers for row in many]), np.float32)
     masks = [row.allowed for row in many]
     if masks.count(None) < len(masks):
         allowed = b"".join([mask or b"\1" * k for mask in masks])

@@ -127,7 +127,7 @@ class Journal(Nobody):
         self.ids, self.rows = [], []
         if not model.signature.family.chooses_one:
             return
-        widths = {*map(len, [row.numbers for row in rows])}
+        widths = {row.n_numbers for row in rows}
         for k in widths:
             if len(widths) > 1:
                 some = [i for i, row in enumerate(rows) if row.n_numbers == k]

@@ -95,8 +95,7 @@ def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> 
         own = np.array(temperatures, np.float64)  # none becomes NaN
         column = own.tobytes()
         apart = (np.frombuffer(apart, np.bool_) | ~np.isnan(own)).tobytes()
-    numbers: list[Any] = [row.numbers for row in rows]
-    joined = b"".join(numbers)
+    joined = b"".join([row.numbers for row in rows])
     return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, [joined], temperatures=column, mask=mask)
 
 
@@ -110,8 +109,6 @@ def logits_of(rows: Any) -> tuple[list[Any], bytes, int]:
 
 def is_masked(rows: Any) -> bool:
     """Whether a class is left out in any of the rows."""
-    if type(rows) is Row:
-        return rows.allowed is not None
     return rows.mask is not None or ("logits" in rows.inputs and bool(rows.inputs["logits"].min() == -np.inf))
 
 

@@ -272,7 +272,7 @@ def test_a_head_that_fails_gets_500_and_keeps_its_reasons(
 
 
 @pytest.mark.service_fault
-@pytest.mark.parametrize("place", ["decode.decode_small", "encode.encode_plain"])
+@pytest.mark.parametrize("place", ["decode.read_usual", "encode.encode_plain"])
 def test_a_fault_of_our_own_gets_500_and_a_log(
     running: Running, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

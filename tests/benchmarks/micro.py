@@ -12,9 +12,8 @@ import numpy as np
 from rich.table import Table
 
 from service.codec.predict.careful import decode_careful
-from service.codec.predict.decode import decode_fast, decode_predict
+from service.codec.predict.decode import decode_fast, decode_predict, decode_usual
 from service.codec.predict.encode import encode_predict
-from service.codec.predict.small import decode_small
 from service.codec.query import Query
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
@@ -152,10 +151,10 @@ def measured(n: int, k: int, model: Model, budget_s: float) -> Stages:
     feed = build_feed([query.rows], model.signature.temperature)
     answer = model.head.run(feed, WANTED)
     signature = model.signature
-    fast, small = (way(body, signature) is not None for way in (decode_fast, decode_small))
+    fast, usual = (way(body, signature) is not None for way in (decode_fast, decode_usual))
     time_of = partial(cost_us, budget_s=budget_s)
     return {
-        "decode, small": time_of(lambda: decode_small(body, signature)) if small else None,
+        "decode, usual": time_of(lambda: decode_usual(body, signature)) if usual else None,
         "decode, fast": time_of(lambda: decode_fast(body, signature)) if fast else None,
         "decode, careful": time_of(lambda: decode_careful(body, signature)),
         "of which rows check": time_of(lambda: Rows.from_logits(logits, given.mask, temperature)),

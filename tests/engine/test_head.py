@@ -177,7 +177,7 @@ def test_a_wide_row_that_is_run_alone_gets_the_bits_of_any_batch(k: int) -> None
     random = np.random.default_rng(k)
     for allowed in (None, random.random(k) < 0.8, random.random(k) < 0.1, np.zeros(k, bool)):
         logits = (4 * random.standard_normal(k)).astype(np.float32)
-        row = Row(logits, None if allowed is None else allowed.tobytes(), 1.7, ())
+        row = Row(logits.tobytes(), None if allowed is None else allowed.tobytes(), 1.7, ())
         batch = GENERIC.run(build_feed([row, row], 1.0), PROBABILITIES)["probabilities"]
         assert GENERIC.run_alone(row, PROBABILITIES)["probabilities"].tobytes() == batch[:1].tobytes()
         assert batch[0].any() == (allowed is None or allowed.any())
@@ -190,8 +190,16 @@ def test_a_row_that_is_run_alone_gets_the_bits_of_any_batch(head: Head | None, k
     finite = st.floats(-(2.0**120), 2.0**120, width=32)
     numbers = data.draw(st.lists(finite, min_size=k, max_size=k))
     allowed = data.draw(st.none() | st.lists(st.booleans(), min_size=k, max_size=k))
-    row = Row(array("f", numbers), None if allowed is None else bytes(allowed), data.draw(st.none() | temperature), ())
-    others = [Row(array("f", [1.0] * k), None, 2.0, ()), Row(array("f", [0.5] * k), bytes(k), None, ())]
+    row = Row(
+        array("f", numbers).tobytes(),
+        None if allowed is None else bytes(allowed),
+        data.draw(st.none() | temperature),
+        (),
+    )
+    others = [
+        Row(array("f", [1.0] * k).tobytes(), None, 2.0, ()),
+        Row(array("f", [0.5] * k).tobytes(), bytes(k), None, ()),
+    ]
     batch = head.run(build_feed([row, *others], head.temperature), PROBABILITIES)["probabilities"]
     alone = head.run_alone(row, PROBABILITIES)["probabilities"]
     assert alone.shape == (1, k)
@@ -223,7 +231,7 @@ def test_a_row_of_any_kind_of_head_gets_the_same_bits_alone(kind: str, tmp_path:
     assert mine.short is not mine.session
     random = np.random.default_rng(0)
     rows = [
-        Row(array("f", random.standard_normal(5).tolist()), allowed, t, ())
+        Row(array("f", random.standard_normal(5).tolist()).tobytes(), allowed, t, ())
         for allowed in (None, b"\1\0\1\1\0", bytes(5), b"\0\1\0\0\0")
         for t in (None, 0.3)
     ]
@@ -241,7 +249,7 @@ def test_probabilities_take_the_short_graph_but_for_a_temperature_that_it_does_n
     mine = Head(write(build(KINDS[kind], 5, Metadata(classes=5)), tmp_path / "model.onnx"))
     takes = "top" not in kind.split()
     for t, short in ((0.3, takes), (None, True)):
-        row = Row(array("f", np.arange(5.0).tolist()), None, t, ())
+        row = Row(array("f", np.arange(5.0).tolist()).tobytes(), None, t, ())
         assert mine.is_for_short(build_feed([row, row], mine.temperature)) == short
         mine.run_alone(row, PROBABILITIES)
         assert bool(mine.bound) == short
@@ -282,7 +290,7 @@ def test_a_head_without_a_short_graph_answers_the_same_bits(kind: str | None, tm
     random = np.random.default_rng(0)
     for allowed in (None, random.random(k) < 0.6, np.zeros(k, bool)):
         mask = None if allowed is None else allowed.tobytes()
-        row = Row(array("f", random.standard_normal(k).tolist()), mask, 0.4, ())
+        row = Row(array("f", random.standard_normal(k).tolist()).tobytes(), mask, 0.4, ())
         many = Rows.from_logits(random.standard_normal((9, k)), None if allowed is None else np.tile(allowed, (9, 1)))
         for rows, bits in ((row, PROBABILITIES), (many, PROBABILITIES), (row, ALL_OUTPUTS), (many, ALL_OUTPUTS)):
             answers = [
@@ -347,7 +355,7 @@ def test_bound_inputs_and_outputs_get_the_same_bits(names: tuple[str, ...], with
 def test_buffers_are_kept_for_so_many_widths_and_no_more() -> None:
     fresh = Head(SHIPPED)
     for k in [*range(1, MAX_BOUND + 3), 1]:
-        row = Row(array("f", [0.0] * k), None, None, ())
+        row = Row(array("f", [0.0] * k).tobytes(), None, None, ())
         assert fresh.run_alone(row, PROBABILITIES)["probabilities"].tolist() == [[np.float32(1 / k)] * k]
         assert k in fresh.bound
         assert len(fresh.bound) <= MAX_BOUND
@@ -355,7 +363,7 @@ def test_buffers_are_kept_for_so_many_widths_and_no_more() -> None:
 
 def test_a_row_of_another_width_than_the_heads_is_a_failed_run() -> None:
     with pytest.raises(RunFailed, match="the head could not run"):
-        DIGITS.run_alone(Row(array("f", [0.0] * 3), None, None, ()), PROBABILITIES)
+        DIGITS.run_alone(Row(array("f", [0.0] * 3).tobytes(), None, None, ()), PROBABILITIES)
 
 
 def test_the_cost_of_a_run_is_measured() -> None:

@@ -116,7 +116,7 @@ def test_a_part_has_its_own_rows_of_everything() -> None:
 
 
 def test_a_single_row_has_no_smaller_part_than_itself() -> None:
-    row = Row(array("f", [1, 2]), None, None, ())
+    row = Row(array("f", [1, 2]).tobytes(), None, None, ())
     assert row.part(0, 1) is row
     for start, stop in ((0, 0), (1, 1), (0, 2)):
         with pytest.raises(AssertionError):
@@ -155,7 +155,7 @@ def test_rows_that_are_still_bytes_join_to_the_same_feed_as_checked_ones(
     for i, (numbers, noise) in enumerate(drawn):
         mask = None if noise is None else [bool(byte & 1) for byte in (noise + bytes(4))[:4]]
         temperature = None if i % 2 else 0.5 + i
-        as_bytes.append(Row(array("f", numbers), None if mask is None else bytes(mask), temperature, ()))
+        as_bytes.append(Row(array("f", numbers).tobytes(), None if mask is None else bytes(mask), temperature, ()))
         plain.append(checked([numbers], None if mask is None else [mask], temperature=temperature))
     if mixed:
         as_bytes.append(plain[0])

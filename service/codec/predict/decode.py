@@ -1,9 +1,20 @@
 """A body of /predict to a `Query`."""
 
+import sys
+
 from service.codec.predict.careful import decode_careful
-from service.codec.predict.small import MAX_BODY, decode_small
+from service.codec.predict.usual import usual_query
 from service.codec.query import Query
 from service.engine.signature import Signature
+
+try:
+    from service.codec.predict.speedups import read_usual
+
+    MAX_BODY = sys.maxsize
+except ImportError:  # it was not built with them
+    from service.codec.predict.usual import read_usual
+
+    MAX_BODY = 900  # bytes; measured: from about 50 classes on, the buffers of `fast.py` win
 
 try:
     from service.codec.predict.fast import decode_fast as decode_fast  # also for the benchmarks, which time it
@@ -21,6 +32,11 @@ def decode_predict(body: bytes, _: bytes | None, model: Signature) -> Query:
         NotJSON: the body is not JSON.
         InvalidValue: it is JSON, but not a request that can be answered.
     """
-    if len(body) <= MAX_BODY and (query := decode_small(body, model)):
-        return query
-    return decode_fast(body, model) or decode_careful(body, model)
+    return decode_usual(body, model) or decode_fast(body, model) or decode_careful(body, model)
+
+
+def decode_usual(body: bytes, model: Signature) -> Query | None:
+    """The query of a usual body, or None where another way must look."""
+    if len(body) > MAX_BODY or (found := read_usual(body)) is None:
+        return None
+    return usual_query(found, model)

@@ -11,10 +11,10 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.query import DEFAULT_OUTPUTS, Query
-from service.codec.simd import PARSERS, WIDE_ROW, booleans_fast, count_lists, row_fast
+from service.codec.simd import PARSERS, booleans_fast, count_lists, row_fast
 from service.engine.rows import Rows, Runnable
 from service.engine.signature import Signature
-from service.engine.single import Row
+from service.engine.single import WIDE_ROW, Row
 from service.families.outputs import OUTPUTS
 
 KEYS: Final = frozenset({"logits", "mask", "temperature", "outputs", "top_k", "timeout_ms", "id"})

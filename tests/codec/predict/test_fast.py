@@ -3,17 +3,18 @@
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.codec.errors import encode_error
 from service.codec.predict.careful import decode_careful
-from service.codec.predict.small import decode_small
-from service.codec.query import Query
+from service.codec.predict.usual import usual_query
 from service.engine.signature import Signature
+from service.engine.single import WIDE_ROW
 from service.errors import AnsweredError
+from tests.codec.predict.bodies import same
+from tests.codec.predict.test_usual import FORMS
 from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, THREE
 
 pytest.importorskip("simdjson", reason="it has no wheel for this Python")
@@ -133,37 +134,11 @@ def spoil(parts: dict[str, Any], draw: Any) -> None:
     )
 
 
-def same(a: Query, b: Query) -> None:
-    """Assert that two queries are the same to the bit."""
-    assert a.rows.inputs.keys() == b.rows.inputs.keys()
-    for name, values in a.rows.inputs.items():
-        assert same_array(values, b.rows.inputs[name])
-    assert same_array(a.rows.mask, b.rows.mask)
-    assert column(a).tobytes() == column(b).tobytes()
-    assert list(a.rows.empty) == list(b.rows.empty)
-    assert a.rows.looks_like_probabilities == b.rows.looks_like_probabilities
-    assert list(a.outputs) == list(b.outputs)
-    for name in ("lead", "classes", "lists_temperature", "top_k", "timeout_s", "id"):
-        assert getattr(a, name) == getattr(b, name), name
-
-
-def column(query: Query) -> Any:
-    """The temperature of every row; -1 where the head has it."""
-    given = query.rows.temperature
-    return np.array(np.broadcast_to(-1.0 if given is None else given, (query.rows.n, 1)), np.float64)
-
-
-def same_array(a: Any, b: Any) -> bool:
-    """Same type, shape and bytes."""
-    if a is None or b is None:
-        return a is b
-    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
-
-
 def agree(body: bytes, model: Signature) -> bool:
     """Assert that both ways agree on a body; whether the fast one took it."""
-    if (shortest := decode_small(body, model)) is not None:
-        same(shortest, decode_careful(body, model))
+    for read in FORMS.values():
+        if (found := read(body)) and (shortest := usual_query(found, model)):
+            same(shortest, decode_careful(body, model))
     try:
         quick = fast.decode_fast(body, model)
     except AnsweredError as error:
@@ -225,7 +200,7 @@ def test_the_usual_body_goes_the_fast_way(body: Any) -> None:
 
 
 @pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize("k", [1, 1000, simd.WIDE_ROW, simd.WIDE_ROW + 1])
+@pytest.mark.parametrize("k", [1, 1000, WIDE_ROW, WIDE_ROW + 1])
 def test_a_row_goes_the_fast_way_however_wide(k: int, flat: bool) -> None:
     logits = [2.0 - i for i in range(k)]
     for mask in ([True] * k, [False] * k, [i % 3 == 0 for i in range(k)]):
