@@ -5,12 +5,17 @@ ARG PROVIDER=cpu
 FROM python:3.13-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements/build.txt .
-RUN pip install --require-hashes -r build.txt
-COPY pyproject.toml README.md ./
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+# mypyc reads the types of what the compiled modules import
+COPY requirements/build.txt requirements/image.txt ./
+RUN pip install --require-hashes -r build.txt -r image.txt
+COPY pyproject.toml hatch_build.py README.md ./
 COPY service service
 COPY models models
 # anybody may read the models, whatever the umask of the checkout was
+# 0 builds the wheel of the source alone
+ENV HATCH_BUILD_HOOK_ENABLE_CUSTOM=1
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . && chmod -R a+rX models
 
 FROM python:3.13-slim-bookworm AS environment

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel check check-deploy bench load drift pictures lock kserve exporters manifests ray rpc clean
+.PHONY: install help serve test test-wheel test-compiled check-native fuzz check check-deploy bench load drift pictures lock kserve exporters manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -73,6 +73,15 @@ endif
 test-wheel: .venv/developing     ## Build the wheel and run the main tests against what it installs.
 	tests/wheel.sh
 
+test-compiled: .venv/developing  ## Build the compiled wheel, and run the tests of what is compiled on it.
+	tests/wheel.sh compiled
+
+check-native: .venv/developing   ## Run the tests of the C code with AddressSanitizer and UBSan.
+	tests/native.sh
+
+fuzz: .venv/developing           ## Compare 10 million fuzzed bodies with the careful way, in an hour; FUZZ=1 is 100,000.
+	tests/native.sh fuzz
+
 check: .venv/developing          ## Check style, types and the imports between rooms.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -114,7 +123,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: .venv/developing           ## Renew the pins in requirements/.
 	$(LOCK) --upgrade --extra calibration --group build -o requirements/calibration.txt
 	$(LOCK) --upgrade --extra calibration --extra grpc --extra otel --extra postgres --group dev -o requirements/dev.txt
-	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build -o requirements/build.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build --group compile --constraint requirements/dev.txt -o requirements/build.txt
 	$(LOCK) --upgrade --extra grpc --extra otel --extra postgres --constraint requirements/dev.txt -o requirements/image.txt
 	echo onnxruntime | $(LOCK) --upgrade --extra grpc --extra otel --extra postgres --group cuda --excludes - --constraint requirements/image.txt -o requirements/cuda.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group sbom --constraint requirements/dev.txt -o requirements/sbom.txt
