@@ -35,9 +35,8 @@ typedef struct {
 } Decimal;
 
 typedef struct {
-    float *values;
-    size_t n, capacity, k; /* numbers, and how many of them are a row; 0 until the first row is read */
-    size_t n_rows;
+    float *values; /* room for one in two bytes of the body: each number has a comma or a bracket behind it */
+    size_t room, n, n_rows, k; /* numbers, rows, numbers of each row */
     int nested, negative; /* rows in a list; a number below 0 */
     double squares;       /* their sum, about */
 } Logits;
@@ -141,19 +140,6 @@ static inline float to_float(const Decimal *number, double *about) {
     return (float)value;
 }
 
-static int append(Logits *logits, float value) {
-    if (logits->n == logits->capacity) {
-        size_t capacity = 2 * logits->capacity;
-        float *grown = PyMem_Realloc(logits->values, capacity * sizeof(float));
-        if (grown == NULL)
-            return 0;
-        logits->values = grown;
-        logits->capacity = capacity;
-    }
-    logits->values[logits->n++] = value;
-    return 1;
-}
-
 /* A row of numbers from behind its bracket to behind its other one. */
 static const char *read_row(const char *at, Logits *logits) {
     size_t before = logits->n;
@@ -164,8 +150,9 @@ static const char *read_row(const char *at, Logits *logits) {
         if (at == NULL)
             return NULL;
         float value = to_float(&number, &about);
-        if (!(fabs(about) < LARGEST) || !append(logits, value))
+        if (!(fabs(about) < LARGEST) || logits->n == logits->room)
             return NULL;
+        logits->values[logits->n++] = value;
         logits->negative |= about < 0;
         logits->squares += about * about;
         at = skip_space(at);
@@ -294,8 +281,8 @@ static PyObject *read_usual(PyObject *module, PyObject *body) {
         Py_RETURN_NONE;
     if (PyBytes_AsStringAndSize(body, &start, &n_bytes) < 0)
         return NULL;
-    Logits logits = {.capacity = (size_t)n_bytes / 8 + 16};
-    logits.values = PyMem_Malloc(logits.capacity * sizeof(float));
+    Logits logits = {.room = (size_t)n_bytes / 2};
+    logits.values = PyMem_Malloc(logits.room * sizeof(float));
     if (logits.values == NULL)
         return PyErr_NoMemory();
     double temperature = 0;
