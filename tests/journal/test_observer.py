@@ -256,13 +256,8 @@ def request(number: int, k: int = 10) -> Any:
     """An answered request of one row."""
     family = SimpleNamespace(chooses_one=True)
     model = SimpleNamespace(name="m", version="1", signature=SimpleNamespace(family=family))
-<<<<<<< HEAD
-    row = Row(np.zeros(k, np.float32), None, None, ())
-    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None)
-=======
     row = Row(np.zeros(k, np.float32).tobytes(), None, None, ())
-    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None)
->>>>>>> d1625dc (Read a usual body by one function of two forms, in Python and in C)
+    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None)
     return SimpleNamespace(request_id=b"%d" % number, model=model, query=query)
 
 
