@@ -2,6 +2,7 @@
 /** The service's own HTTP API, which is all that the console knows. */
 
 import { h } from "./elements.js";
+import { clock } from "./words.js";
 
 const ROOT = new URL("../", document.baseURI);
 const KEY = "calibrant-key";
@@ -21,6 +22,14 @@ export class Refused extends Error {
 		this.classIndex = body?.class;
 	}
 }
+
+/**
+ * Why there are no newer numbers: the service's sentence, or since when it says nothing.
+ * @param {unknown} error
+ * @param {Date | number} at when it was heard last
+ */
+export const reason = (error, at) =>
+	error instanceof Refused && error.status ? error.message : `No answer since ${clock(new Date(at))}; asking again`;
 
 /** @param {string} path */
 export const address = (path) => new URL(path, ROOT).href;

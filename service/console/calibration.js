@@ -1,7 +1,7 @@
 // @ts-check
 /** What labels say of a version that serves: is its confidence still worth what it was when it was fitted. */
 
-import { ask, pathOf, readReport, Refused, repeat, versionPath } from "./api.js";
+import { ask, pathOf, readReport, reason, Refused, repeat, versionPath } from "./api.js";
 import { comparison } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
@@ -87,14 +87,19 @@ async function showAll(main, signal) {
 				: "–",
 		]);
 		list.replaceChildren(
-			table("Versions and what their labels say", [
-				"Version",
-				"state",
-				"answers",
-				"labels",
-				"right",
-				"ECE, 95 % interval",
-			], rows),
+			table(
+				"Versions and what their labels say",
+				[
+					"Version",
+					"state",
+					"answers",
+					"labels",
+					"right",
+					"ECE, 95 % interval",
+				],
+				rows,
+				2,
+			),
 		);
 	};
 	await look();
@@ -160,8 +165,8 @@ async function showVersion(main, [model, version], query, signal) {
 		draw(found);
 	};
 	await look();
-	repeat(look, 2000, signal, () => {
-		state.textContent = `No answer since ${clock(new Date(evidence[evidence.length - 1].at))}`;
+	repeat(look, 2000, signal, (error) => {
+		state.textContent = reason(error, evidence[evidence.length - 1].at);
 	});
 }
 
@@ -188,7 +193,9 @@ function headline(found) {
 			"Coverage of the sets",
 			percent(found.coverage?.value),
 			found.coverage
-				? `asked ${percent(found.coverage.asked)}, ${counted(found.coverage.rows, "row")}`
+				? `${between(found.coverage)}; promised ${percent(found.coverage.asked)}, ${
+					counted(found.coverage.rows, "row")
+				}`
 				: "no set was asked for",
 		],
 	]);
@@ -238,7 +245,12 @@ function watched(found, evidence, acknowledge) {
 	]);
 	const now = evidence[evidence.length - 1].at;
 	const log = (/** @type {number} */ e) => Math.log10(Math.max(e, 0.01)) + 2;
-	const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), () => "", 1);
+	const alarm = log(ALARM);
+	const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), (at) => powerOfTen(at - 2), 1);
+	const top = ends[ends.length - 1][0];
+	const yTicks = ends.filter(([at]) => Math.abs(at - alarm) > top / 10).concat([[alarm, "alarm"]]).sort(([a], [b]) =>
+		a - b
+	);
 	const alarmed = found.monitors.some((/** @type {any} */ each) => each.alarm);
 	return panel(
 		"Evidence",
@@ -256,14 +268,14 @@ function watched(found, evidence, acknowledge) {
 			series: [{ name: "evidence", y: evidence.map(({ e }) => log(e)) }],
 			range: [-5, 0],
 			xTicks: [-5, -4, -3, -2, -1, 0].map((minute) => [minute, minute ? `−${-minute}` : "now"]),
-			yTicks: ends.map(([at]) => [at, at === 4 ? "alarm" : powerOfTen(at - 2)]),
-			xName: "minutes since this page was opened",
+			yTicks,
+			xName: "minutes, as far as this page was open",
 			asX: (minutes) => clock(new Date(now + minutes * 60_000)),
 			asY: (y) => number(10 ** (y - 2), 3),
 			points: evidence.length < 3,
 			height: 170,
 		}),
-		table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows),
+		table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows, 2),
 		found.unarmed?.length
 			? h("p", { className: "soft" }, `Not armed, as the fit had too few rows of them: ${found.unarmed.join(", ")}.`)
 			: "",
@@ -309,6 +321,6 @@ function acknowledge(model, version, signal) {
 		title: `Acknowledge the alarm of ${model}, version ${version}`,
 		text: "All evidence begins again at 1 with the next label; what it was is kept with your name.",
 		verb: "Acknowledge",
-		send: (by) => ask(`${pathTo(model, version)}/acknowledge`, { body: { by }, signal }),
+		send: (body) => ask(`${pathTo(model, version)}/acknowledge`, { body, signal }),
 	});
 }

@@ -99,11 +99,13 @@ export function choice(label, pairs, chosen, choose) {
  * @param {string} caption for who does not see it
  * @param {string[]} names of the columns
  * @param {Child[][]} rows
+ * @param {number} [texts] how many columns are text; the others are numbers
  */
-export function table(caption, names, rows) {
-	const head = names.map((name, i) => h("th", { scope: "col", className: i ? "number" : "" }, name));
+export function table(caption, names, rows, texts = 1) {
+	const kind = (/** @type {number} */ i) => i < texts ? "" : "number";
+	const head = names.map((name, i) => h("th", { scope: "col", className: kind(i) }, name));
 	const body = rows.map(([first, ...rest]) =>
-		h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((cell) => h("td", { className: "number" }, cell)))
+		h("tr", {}, h("th", { scope: "row" }, first), ...rest.map((cell, i) => h("td", { className: kind(i + 1) }, cell)))
 	);
 	return h(
 		"div",

@@ -69,6 +69,7 @@ async function show() {
 		await (await load(page.module(rest))).show(next, rest, new URLSearchParams(query), signal);
 	} catch (error) {
 		if (!(error instanceof Refused)) throw error;
+		next.className = "stack";
 		next.replaceChildren(
 			h("h1", {}, page.title),
 			h("p", { className: "note bad", role: "alert" }, error.message),

@@ -7,7 +7,7 @@ import { pairs } from "./charts/pairs.js";
 import { comparison } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { empty, facts, figures, h, heading, panel, select, table } from "./elements.js";
-import { day, method, METRICS, number, percent, seconds, whole } from "./words.js";
+import { day, method, METRICS, moment, number, percent, seconds, whole } from "./words.js";
 
 const COMPARED = 20; // versions whose metrics are drawn side by side
 const SHARES = new Set(["accuracy", "ece"]);
@@ -43,6 +43,7 @@ export async function show(main, path, _query, signal) {
 			"div",
 			{ className: "stack" },
 			news,
+			model.metadata.refit ? refitted(model) : "",
 			model.metadata.metrics?.after ? headline(model.metadata, report) : unproven(model),
 			report?.reliability ? diagrams(report) : "",
 			h(
@@ -76,8 +77,29 @@ export async function show(main, path, _query, signal) {
 	repeat(look, 5000, signal, () => {});
 }
 
+/**
+ * How a version came about that labels asked for.
+ * @param {any} model
+ */
+function refitted({ model, metadata: { refit } }) {
+	const { from, copy_of, by, promoted, labels, nll } = refit;
+	const how = copy_of
+		? `A copy of version ${copy_of}, which labels said was better than version ${from}`
+		: `Version ${from} at the temperature that ${whole(labels.fitted)} labels asked for`;
+	const change = nll
+		? ` NLL ${number(nll.served, 3)} → ${number(nll.proposed, 3)} on ${whole(nll.rows)} live rows.`
+		: "";
+	return h(
+		"p",
+		{ className: "note" },
+		`${how}; decided by ${by}, ${moment(promoted)}.${change} `,
+		h("a", { href: `#/refits/${pathOf(model, from)}` }, "The refit"),
+	);
+}
+
 /** @param {any} model */
 function unproven(model) {
+	if (model.metadata.refit) return "";
 	return empty(
 		"Nothing is known of this head's calibration: it was exported, not fitted. What its confidence is worth would be here.",
 		`calibrant fit --data validation.npz --name ${model.model}`,

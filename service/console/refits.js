@@ -1,12 +1,12 @@
 // @ts-check
 /** Another temperature that labels ask for, beside the one that serves: what it would change, and who lets it serve. */
 
-import { ask, pathOf, Refused, repeat, versionPath } from "./api.js";
+import { ask, pathOf, reason, Refused, repeat, versionPath } from "./api.js";
 import { noJournal } from "./calibration.js";
 import { comparison } from "./charts/reliability.js";
 import { decide } from "./decision.js";
 import { empty, figures, h, heading, panel, stateMark, table } from "./elements.js";
-import { clock, counted, number, percent, whole } from "./words.js";
+import { clock, counted, moment, number, percent, whole } from "./words.js";
 
 const EACH = 3; // versions of a model that are listed: a refit belongs to the version that it was fitted on
 const FIRST = 100; // labels of the first fit
@@ -24,16 +24,13 @@ const STATES = /** @type {Record<string, [string, string, string]>} */ ({
 const BECAUSE = /** @type {Record<string, string>} */ ({ alarm: "after an alarm", request: "on request" });
 
 /** @param {any} refit */
-const isRefused = (refit) => refit.refusal && RUNNING.has(refit.state);
+const isRefused = (refit) => refit.refusal && refit.state === "earned";
 
 /** @param {any} refit */
 function badge(refit) {
 	const [sign, kind, word] = STATES[isRefused(refit) ? "refused" : refit.state] ?? ["○", "", refit.state];
 	return stateMark(sign, kind, word);
 }
-
-/** @param {number | null} at seconds since 1970 */
-const moment = (at) => at === null ? "–" : new Date(1000 * at).toLocaleString("sv").slice(0, 16);
 
 /** @param {any} nll */
 const difference = (nll) =>
@@ -82,7 +79,7 @@ async function showAll(main, signal) {
 			difference(each.nll),
 		]);
 		const names = ["Version", "state", "proposed", "judged by labels", "evidence", "NLL, 95 % interval"];
-		list.replaceChildren(table("Versions and their refits", names, rows));
+		list.replaceChildren(table("Versions and their refits", names, rows, 3));
 	};
 	await look();
 	repeat(look, 5000, signal, () => {});
@@ -117,8 +114,8 @@ async function showVersion(main, model, version, signal) {
 		body.replaceChildren(...parts(refit));
 	};
 	await look();
-	repeat(look, 2000, signal, () => {
-		state.textContent = `No answer since ${clock(at)}`;
+	repeat(look, 2000, signal, (error) => {
+		state.textContent = reason(error, at);
 	});
 }
 
@@ -128,15 +125,18 @@ const mayServe = (refit) => refit.state === "earned" && !refit.refusal;
 /** @param {any} refit */
 function parts(refit) {
 	const { state, nll, command, policy, evidence } = refit;
-	const known = RUNNING.has(state) || state === "promoted";
+	const known = ["shadowing", "earned", "promoted"].includes(state);
 	return [
-		isRefused(refit) ? h("p", { className: "note bad" }, `It must not be promoted: ${refit.refusal}`) : "",
+		refit.refusal && RUNNING.has(state)
+			? h("p", { className: `note ${isRefused(refit) ? "bad" : ""}` }, `It may not serve yet: ${refit.refusal}`)
+			: "",
 		mayServe(refit) && command
 			? h("div", {}, h("p", {}, "The service cannot write its models folder. Who can, runs:"), h("pre", {}, command))
 			: "",
 		state === "promoted" ? promoted(refit) : "",
 		known ? headline(refit) : "",
 		known && nll ? compared(refit) : waiting(refit),
+		refit.back ? before(refit) : "",
 		state === "shadowing"
 			? h(
 				"p",
@@ -146,7 +146,6 @@ function parts(refit) {
 				} once its evidence is ${evidence.needed}.`,
 			)
 			: "",
-		refit.back ? before(refit.back) : "",
 		refit.history.length ? history(refit) : "",
 	];
 }
@@ -169,16 +168,16 @@ function headline({ temperature, nll, ece, evidence, labels, since, because }) {
 }
 
 /** @param {any} refit */
-const compared = ({ temperature, nll, reliability: { served, proposed } }) =>
+const compared = ({ state, temperature, nll, reliability: { served, proposed } }) =>
 	comparison(`${counted(nll.rows, "row")} unseen by both; 95 % intervals`, [
 		{
-			title: "Serves now",
+			title: state === "promoted" ? "Served before" : "Serves now",
 			more: `temperature ${number(temperature.served, 3)}`,
 			reliability: served,
 			ours: false,
 		},
 		{
-			title: "Proposed",
+			title: state === "promoted" ? "Promoted" : "Proposed",
 			more: `temperature ${number(temperature.proposed, 3)}`,
 			reliability: proposed,
 			ours: true,
@@ -189,11 +188,13 @@ const compared = ({ temperature, nll, reliability: { served, proposed } }) =>
  * What would be here, and what brings it.
  * @param {any} refit
  */
-function waiting({ state, labels, model, version }) {
+function waiting({ state, labels, model, version, since, because }) {
 	const [sentence, command] = /** @type {Record<string, string[]>} */ ({
 		off: ["Refits are off.", "calibrant serve --journal journal/ --refit propose"],
 		collecting: [
-			`${labels.seen} of ${FIRST} labels. A temperature is fitted on them, and judged by those that come after.`,
+			`Proposed ${moment(since)}, ${
+				BECAUSE[because]
+			}. ${labels.seen} of ${FIRST} labels: a temperature is fitted on them, and judged by those that come after.`,
 			"",
 		],
 		shadowing: ["A temperature is fitted. It is judged by the labels that come now.", ""],
@@ -221,8 +222,7 @@ function decisions(refit, { tag, signal, again }) {
 					title: `${verb} ${verb === "Propose" ? "a" : "the"} refit of ${model}, version ${version}`,
 					text,
 					verb,
-					send: (by) =>
-						ask(`${versionPath(model, version)}/${path}`, { body: { by }, headers: { "If-Match": tag }, signal }),
+					send: (body) => ask(`${versionPath(model, version)}/${path}`, { body, headers: { "If-Match": tag }, signal }),
 					done: again,
 				}),
 		}, `${verb}…`);
@@ -249,14 +249,14 @@ function promoted({ model, history }) {
 	);
 }
 
-/** @param {any} back */
-const before = ({ labels, e, max_e, needed }) =>
+/** @param {any} refit */
+const before = ({ back: { labels, e, max_e, needed } }) =>
 	h(
 		"p",
-		{ className: "soft" },
-		`This version took the place of another. That the other was better has the evidence ${number(e, 3)} (largest ${
+		{ className: "note" },
+		`The version before is put back once the evidence that it was better is ${needed}. It is ${number(e, 3)}, ${
 			number(max_e, 3)
-		}) after ${counted(labels, "label")}; at ${needed} it is put back.`,
+		} at most, after ${counted(labels, "label")}.`,
 	);
 
 /** @param {any} refit */
@@ -271,5 +271,5 @@ function history({ history }) {
 		number(each.difference, 2),
 	]);
 	const names = ["When", "what", "who", "version", "labels", "evidence", "change of the NLL"];
-	return panel("History", "", table("What was decided", names, rows));
+	return panel("History", "", table("What was decided", names, rows, 4));
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Whether the service is well: the difference of two looks at /metrics, every 2 s, five minutes of them. */
 
-import { ask, repeat } from "./api.js";
+import { ask, reason, repeat } from "./api.js";
 import { bars } from "./charts/bars.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
@@ -138,9 +138,8 @@ class Traffic {
 			if (samples.has("calibrant_requests_total")) this.take({ at: Date.now(), samples });
 			else this.off();
 		};
-		repeat(look, EVERY, signal, () => {
-			const last = this.points[this.points.length - 1];
-			this.state.textContent = `No answer since ${clock(new Date(last?.at ?? Date.now()))}; asking again`;
+		repeat(look, EVERY, signal, (error) => {
+			this.state.textContent = reason(error, this.points[this.points.length - 1]?.at ?? Date.now());
 			this.body.classList.add("stale");
 		});
 	}

@@ -66,6 +66,9 @@ export function seconds(value) {
 /** @param {Date} moment */
 export const clock = (moment) => moment.toTimeString().slice(0, 8);
 
+/** @param {number | null} at seconds since 1970 */
+export const moment = (at) => at === null ? "–" : new Date(1000 * at).toLocaleString("sv").slice(0, 16);
+
 /** @param {string} moment as ISO 8601 has it */
 export const day = (moment) => moment.replace("T", " ").slice(0, 16);
 

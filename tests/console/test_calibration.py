@@ -58,6 +58,7 @@ def test_from_no_label_to_the_alarm(browser: Browser, journal: Running) -> None:
         tell(journal, 1000, sharper=1.8)
         expect(state).to_contain_text("alarm")
         expect(page.get_by_role("region", name="Monitors").get_by_text("■ alarm").first).to_be_visible()
+        expect(page.get_by_role("img", name="The largest evidence now")).to_contain_text("alarm")
 
 
 def test_all_versions_are_listed_with_their_state(browser: Browser, journal: Running) -> None:

@@ -83,7 +83,7 @@ def test_from_no_proposal_to_one_that_waits_for_approval(browser: Browser, journ
         expect(page.get_by_text("calibrant live propose digits/1")).to_be_visible()
         tell(journal, proposed(83))
         state(page).to_contain_text("collecting")
-        expect(page.get_by_text("83 of 100 labels.")).to_be_visible()
+        expect(page.get_by_text("83 of 100 labels")).to_be_visible()
         tell(journal, proposed(130, sharper=1.0))
         state(page).to_contain_text("shadowing")
         expect(page.get_by_text("It may be approved once its evidence is 100.")).to_be_visible()
@@ -138,6 +138,7 @@ def test_it_is_approved_by_name_as_it_was_looked_at_and_not_by_accident(
         assert decisions == [{"do": "promote", "by": "Ada", "force": False, "etag": tag, "model": "digits/1"}]
         state(page).to_contain_text("promoted")
         expect(page.get_by_text("Version 2 was written with it.")).to_be_visible()
+        expect(page.get_by_role("img", name="Reliability diagram, Served before")).to_be_visible()
         expect(page.get_by_role("row", name="Ada")).to_contain_text("1 → 2")
 
 
@@ -155,6 +156,20 @@ def test_what_became_stale_meanwhile_is_not_approved(browser: Browser, journal: 
         state(page).to_contain_text("earned")
 
 
+def test_who_has_a_key_needs_no_name(browser: Browser, tmp_path: Path, decisions: list[Any]) -> None:
+    with serving(journal=tmp_path, api_keys="right") as running, opened(browser, running.url, DIGITS) as page:
+        page.get_by_role("dialog").get_by_label("Key").fill("right")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Propose…").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("The name of your API key counts")
+        decisions.append({})
+        dialog.get_by_label("Your name").fill("Ada")
+        dialog.get_by_role("button", name="Propose").click()
+        expect(dialog).to_have_count(0)
+        assert decisions.pop()["do"] == "propose"
+
+
 def test_it_is_proposed_and_dismissed_by_name(browser: Browser, journal: Running, decisions: list[Any]) -> None:
     with opened(browser, journal.url, DIGITS) as page:
         for name, do, then in (("Propose", "propose", proposed(10)), ("Dismiss", "dismiss", Refit())):
@@ -167,6 +182,13 @@ def test_it_is_proposed_and_dismissed_by_name(browser: Browser, journal: Running
             expect(dialog).to_have_count(0)
             assert decisions.pop()["do"] == do
         state(page).to_contain_text("none")
+
+
+def test_what_only_lacks_labels_is_not_called_refused(browser: Browser, journal: Running) -> None:
+    tell(journal, proposed(83), refusal="there are 0 labels; expected at least 200 for the method temperature")
+    with opened(browser, journal.url, DIGITS) as page:
+        state(page).to_contain_text("collecting")
+        expect(page.get_by_text("It may not serve yet: there are 0 labels")).to_be_visible()
 
 
 def test_what_must_not_be_promoted_says_why(browser: Browser, journal: Running) -> None:
