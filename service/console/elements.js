@@ -155,7 +155,7 @@ export function heading({ up, title, about }, ...controls) {
 			h("h1", {}, title),
 			about && h("p", { className: "soft" }, about),
 		),
-		h("div", { className: "controls" }, ...controls),
+		controls.length > 0 && h("div", { className: "controls" }, ...controls),
 	);
 }
 

@@ -32,7 +32,7 @@ export function share(p) {
  * A share that was measured, to a tenth of a percent.
  * @param {number | null | undefined} p
  */
-export const percent = (p) => p === null || p === undefined ? "–" : `${(100 * p).toFixed(1)} %`;
+export const percent = (p) => p === null || p === undefined ? "–" : `${(100 * p).toFixed(1)} %`.replace("-", "−");
 
 /**
  * A number to some digits, without zeros at its end.

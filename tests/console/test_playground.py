@@ -250,3 +250,19 @@ def test_what_is_answered_after_another_row_was_chosen_is_left_aside(visit: Open
     held[0].continue_()
     expect(cell(page, "zero")).to_have_text("10.00 %")
     expect(page.get_by_role("img", name="Probability against temperature")).to_be_visible()
+
+
+@pytest.mark.parametrize("address", [DIGITS, "#/playground/ensemble-logits"])
+def test_on_a_phone_a_class_has_its_logits_beside_it_and_all_bars_have_one_scale(visit: Open, address: str) -> None:
+    page = visit(address, viewport={"width": 320, "height": 640})
+    expect(page.locator("tr.best")).to_be_visible()
+    rows = page.locator(".classes tbody tr").evaluate_all(
+        """(rows) => rows.map((row) => {
+          const at = (selector) => row.querySelector(selector).getBoundingClientRect();
+          const [name, field, bar, answer] = [".class", "input[type=number]", ".track", ".answer"].map(at);
+          return [field.top < name.bottom && name.top < field.bottom, answer.left >= bar.right, bar.width];
+        })"""
+    )
+    assert len(rows) > 3
+    assert all(beside and behind for beside, behind, _ in rows), rows
+    assert len({width for _, _, width in rows}) == 1, rows

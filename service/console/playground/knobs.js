@@ -46,6 +46,7 @@ export function knobs(state, model, changed, rebuild) {
  */
 function temperatureKnob(state, model, changed) {
 	const fitted = model.temperature;
+	const own = model.method === "none" ? "exported" : "fitted";
 	const slider = h("input", {
 		type: "range",
 		className: "wide",
@@ -55,11 +56,11 @@ function temperatureKnob(state, model, changed) {
 		"aria-label": "Temperature",
 	});
 	const field = h("input", { type: "number", step: "any", min: "0", "aria-label": "Temperature as a number" });
-	const back = h("button", { type: "button" }, "As fitted");
+	const back = h("button", { type: "button" }, `As ${own}`);
 	const show = (/** @type {boolean} */ typed) => {
 		const now = state.temperature ?? fitted;
 		slider.value = String(Math.log2(now));
-		slider.setAttribute("aria-valuetext", `${number(now, 3)}${state.temperature === null ? ", as fitted" : ""}`);
+		slider.setAttribute("aria-valuetext", `${number(now, 3)}${state.temperature === null ? `, as ${own}` : ""}`);
 		if (!typed) field.value = String(Number(now.toPrecision(4)));
 		back.hidden = state.temperature === null;
 	};
@@ -92,7 +93,7 @@ function temperatureKnob(state, model, changed) {
 			"div",
 			{ className: "wide notches" },
 			near ? "" : notch(1, "1", ""),
-			notch(fitted, `fitted ${number(fitted, 3)}`, "fitted"),
+			notch(fitted, `${own} ${number(fitted, 3)}`, "fitted"),
 		),
 	);
 }

@@ -125,7 +125,7 @@ class Playground {
 		const { state, model, served } = this;
 		const models = served.models.map((/** @type {any} */ each) => each.model);
 		/** @type {[string, string][]} */
-		const compare = [["", "nothing"], ["t1", "T = 1, uncalibrated"]];
+		const compare = [["", "nothing"], ["t1", model.method === "temperature" ? "T = 1, uncalibrated" : "T = 1"]];
 		for (const each of served.models) {
 			if (each.takes !== model.takes || (each.classes && each.classes !== state.allowed.length)) continue;
 			for (const version of each.versions.slice(-20)) {

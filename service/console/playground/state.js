@@ -11,7 +11,7 @@
  * rows are [row][member][class]; one member where the head averages none
  */
 
-/** @typedef {{model: string, version: string, versions: string[], family: string, takes: string, classes: number | null,
+/** @typedef {{model: string, version: string, versions: string[], family: string, takes: string, method: string, classes: number | null,
  *   temperature: number, inputs: string[], metadata: any}} Model */
 
 /** @param {Model} model */

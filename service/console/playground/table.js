@@ -146,7 +146,7 @@ class ClassRow {
 		}
 		this.answer = h("td", { className: "number answer" });
 		this.compared = h("td", { className: "number soft compared" });
-		this.chosen = h("td", {});
+		this.chosen = h("td", { className: "chosen" });
 		const may = h("input", {
 			type: "checkbox",
 			checked: state.allowed[k],
