@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,8 @@ from service.transports.gate import Gate
 from service.transports.handler import Handler
 from service.transports.keys import Keys
 from service.transports.limits import Limits
+from service.transports.renewal import follow
+from service.transports.tls import Certificate
 
 if TYPE_CHECKING:
     from service.journal.observer import Journal
@@ -150,6 +153,7 @@ class Service(Dispatcher):
         self.journal = open_journal(settings, telemetry, observer)
         if self.journal is not None:
             observer = self.journal
+        self.certificate = Certificate.of(settings)
         self.over_grpc = over_grpc(settings)
         keys = Keys.of(settings, counts)
         gate = Gate(keys, settings.max_body_bytes)
@@ -201,7 +205,9 @@ class Service(Dispatcher):
         if self.settings.watch:
             yield self.repository.watch
         if self.settings.api_keys_file is not None:
-            yield self.gate.keys.watch
+            yield partial(follow, self.gate.keys.read, "the API keys")
+        if self.certificate is not None:
+            yield partial(follow, self.certificate.read, "certificate and key")
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:

@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, title="FILE", description="keys that calibrant keys add made; read again when it changes"
     )
+    tls_cert: Path | None = Field(
+        None, title="FILE", description="certificate chain for TLS, as PEM; read again when it is renewed"
+    )
+    tls_key: Path | None = Field(None, title="FILE", description="private key of the certificate, as PEM")
     insecure: bool = Field(False, description="answer without keys on addresses that others reach")
     run_timeout_s: float = Field(
         60.0,

@@ -83,7 +83,7 @@ def serving(*, protocol: type[OrdinaryProtocol] | None = None, **options: Any) -
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         try:
-            while not server.started:
+            while not (server.started and server.servers):  # what listens comes last
                 assert thread.is_alive(), "the server did not start"
                 time.sleep(0.005)
             running = Running(service, server, listening.getsockname()[1])

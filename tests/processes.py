@@ -45,7 +45,7 @@ class Process:
             self.printed += line
             if "curl" in line:
                 break
-        match = re.search(r"http://127\.0\.0\.1:\d+", self.printed)
+        match = re.search(r"https?://127\.0\.0\.1:\d+", self.printed)
         assert match, self.printed
         self.url = match[0]
         self.client = httpx.Client(base_url=self.url, timeout=30, transport=httpx.HTTPTransport(retries=8))

@@ -72,7 +72,8 @@ def announce(service: Service, host: str, port: int) -> None:
     for row in rows:
         print_line("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     place = f"[{host}]" if ":" in host else host
-    url = f"http://{place}:{port}"
+    scheme = "http" if service.certificate is None else "https"
+    url = f"{scheme}://{place}:{port}"
     rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
     pages = f"{url}/console/" if service.settings.console else f"{url}/docs"
     print_line(f"\nCalibrant answers on {url}, to be seen on {pages}{rpc}. Try:\n  curl -s {url}{example(service)}\n")

@@ -1,5 +1,6 @@
 """uvicorn's server as this service runs it, in one process or in a worker of several."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -8,8 +9,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -71,10 +73,21 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then freeze the long-lived objects out of garbage collection."""
         return_large_blocks()
-        await super().startup(sockets)
+        await super().startup([])
+        self.servers = [await self.listen(each) for each in sockets or ()]
         gc.collect()
         gc.freeze()
         logger.info("process %d serves", os.getpid())
+
+    async def listen(self, listening: socket.socket) -> asyncio.Server:
+        """Take the connections of a socket; who is slow with the handshake of TLS is ended as who is with headers."""
+        protocol: Any = self.config.http_protocol_class
+        make = partial(protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        tls: dict[str, Any] = {}
+        if self.service.certificate is not None:
+            timeout_s = self.service.settings.header_timeout_s
+            tls = {"ssl": self.service.certificate.context, "ssl_handshake_timeout": timeout_s}
+        return await asyncio.get_running_loop().create_server(make, sock=listening, backlog=BACKLOG, **tls)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and say when that is done."""

@@ -12,7 +12,6 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,6 @@ import uvicorn
 from service.app import Service, create_app
 from service.errors import CommandError
 from service.process.server import Server
-from service.process.sockets import BACKLOG
 from service.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
@@ -74,14 +72,8 @@ class WorkerServer(Server):
                 if slot in self.taken_over:
                     self.taken_over.pop(slot).close()
             elif slot not in self.taken_over:
-                self.taken_over[slot] = await self.take_over(self.listening[slot])
+                self.taken_over[slot] = await self.listen(self.listening[slot].dup())
         return await super().on_tick(counter)
-
-    async def take_over(self, listening: socket.socket) -> asyncio.Server:
-        """Take the connections of another worker's socket, too."""
-        protocol: Any = self.config.http_protocol_class  # as uvicorn makes it, whose own sockets are for good
-        make = partial(protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        return await asyncio.get_running_loop().create_server(make, sock=listening.dup(), backlog=BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, so that the others take over; then answer what was taken, and end."""

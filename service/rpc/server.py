@@ -19,7 +19,7 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from service.api.protocol.answers import Serving
-from service.errors import AnsweredError, CannotStart, Malformed, NotReady, RunFailed
+from service.errors import AnsweredError, Malformed, NotReady, RunFailed
 from service.rpc.infer import INFER
 from service.rpc.messages import (
     INFERENCE,
@@ -29,20 +29,19 @@ from service.rpc.messages import (
     method_types,
 )
 from service.rpc.operations import OPERATIONS, Operation
-from service.settings import Settings
+from service.rpc.port import add_port, channel_options
 from service.telemetry.logs import log_access, request_extra
 from service.transports.endpoints import Target
 from service.transports.gate import Gate, key_error
 from service.transports.handler import Begun, Handles
 from service.transports.response import Response, error_response
 from service.transports.scopes import PREDICT_SCOPE, find_scope
+from service.transports.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
-MAX_STREAMS: Final = 1024  # calls at once on one connection
-KEEPALIVE_MS: Final = 30_000  # how long a connection may be silent before it is asked whether it lives
 METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
 CODES: Final = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -64,6 +63,7 @@ class State(Serving, Protocol):
     """What of the running service is asked here."""
 
     gate: Gate
+    certificate: Certificate | None
     handler: Handles
     access_log: bool
 
@@ -239,25 +239,6 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
     return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def channel_options(settings: Settings) -> tuple[tuple[str, int], ...]:
-    """What the C core holds its clients to; it knows neither a least rate nor a time for one message."""
-    header_timeout_ms = int(1e3 * settings.header_timeout_s)
-    connections = (("grpc.max_allowed_incoming_connections", settings.max_connections),)
-    return (
-        ("grpc.max_receive_message_length", settings.max_body_bytes),  # packed and unpacked
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 1),  # several workers listen on one port
-        ("grpc.max_metadata_size", settings.max_header_bytes),
-        ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
-        ("grpc.max_concurrent_streams", MAX_STREAMS),
-        ("grpc.server_handshake_timeout_ms", header_timeout_ms),
-        ("grpc.http2.settings_timeout", header_timeout_ms),
-        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", header_timeout_ms),
-        *(connections if settings.max_connections else ()),
-    )
-
-
 @asynccontextmanager
 async def serve_rpc(state: State) -> AsyncIterator[None]:
     """Response RPCs on the settings' port as long as this lasts; at its end what is under way is answered.
@@ -276,11 +257,7 @@ async def serve_rpc(state: State) -> AsyncIterator[None]:
         more = {method: unary(state, service, method, operation) for method, operation in operations.items()}
         handlers_of = {**handlers, **more} if service == INFERENCE else more
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers_of),))
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    try:
-        server.add_insecure_port(f"{host}:{settings.grpc}")
-    except RuntimeError as error:
-        raise CannotStart(f"cannot listen on {host}:{settings.grpc}: take another port with --grpc") from error
+    add_port(server, settings, state.certificate)
     await server.start()
     try:
         yield

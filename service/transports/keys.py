@@ -5,8 +5,6 @@ at will the most rows a second. A key is 256 random bits, which nobody finds by 
 would cost time at every request and add nothing.
 """
 
-import asyncio
-import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -18,12 +16,9 @@ from service.errors import InvalidKeys
 from service.settings import Settings
 from service.transports.rate import Buckets, Rate
 
-logger = logging.getLogger(__name__)
-
 SCOPES: Final = ("predict", "label", "observe", "admin")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 DIGEST: Final = re.compile(r"[0-9a-f]{64}").fullmatch
-LOOK_S: Final = 0.25  # between two looks at the file; events of the kernel miss network file systems and links
 
 
 class Key:
@@ -117,20 +112,6 @@ class Keys:
         for key in before.values():
             key.revoked = key.digest not in kept
         return True
-
-    async def watch(self) -> None:
-        """Follow the file until cancelled; while it is broken, the keys that were read last are accepted."""
-        complaint = ""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                if await asyncio.to_thread(self.read):
-                    logger.info("the API keys were read again, %d are accepted", len(self.by_digest))
-                complaint = ""
-            except InvalidKeys as error:
-                if str(error) != complaint:
-                    complaint = str(error)
-                    logger.error("%s; those read before are still accepted", complaint)  # noqa: TRY400 - it says it all
 
 
 def parse_keys(content: bytes) -> list[Key]:

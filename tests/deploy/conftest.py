@@ -21,7 +21,19 @@ Tool = Callable[..., str]
 Manifests = Callable[..., dict[str, Any]]
 CHART = ROOT / "deploy" / "helm" / "calibrant"
 # settings that the chart gives itself
-OWN = {"host", "port", "grpc", "models", "api_keys", "api_keys_file", "insecure", "journal", "journal_store"}
+OWN = {
+    "host",
+    "port",
+    "grpc",
+    "models",
+    "api_keys",
+    "api_keys_file",
+    "insecure",
+    "tls_cert",
+    "tls_key",
+    "journal",
+    "journal_store",
+}
 METRICS_KEY = {"credentials": {"name": "keys", "key": "metrics-key"}}
 PLAIN = {"autoscaling": {"enabled": False}, "podDisruptionBudget": {"enabled": False}}
 VALUES: dict[str, dict[str, Any]] = {

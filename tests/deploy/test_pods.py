@@ -114,10 +114,10 @@ def test_a_server_started_as_the_pod_starts_it_passes_the_probes_and_drains(mani
 
 
 def test_a_pod_with_a_file_of_keys_accepts_those_alone(manifests: Manifests, tmp_path: Path) -> None:
-    objects = manifests("everything")
-    assert objects["ServiceMonitor"]["spec"]["endpoints"][0]["authorization"] == METRICS_KEY
-    volume = next(volume for volume in pod(objects)["volumes"] if volume["name"] == "keys")
-    assert volume["secret"] == {"secretName": "key-file"}
+    monitor = manifests("everything")["ServiceMonitor"]["spec"]
+    assert monitor["endpoints"][0]["authorization"] == METRICS_KEY
+    objects = manifests(apiKeys={"fileSecretName": "key-file"})
+    assert pod(objects)["volumes"] == [{"name": "keys", "secret": {"secretName": "key-file"}}]
     project(tmp_path, {"api-keys": line("ci", "secret").encode()})
     container = pod(objects)["containers"][0]
     assert {"name": "keys", "mountPath": "/keys", "readOnly": True} in container["volumeMounts"]

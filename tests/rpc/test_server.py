@@ -16,11 +16,12 @@ from service.errors import CannotStart, UsedWrongly
 from service.rpc.messages import INFERENCE, method_types
 from service.rpc.server import Pending, serve_rpc
 from service.settings import Settings
-from service.transports import keys
+from service.transports import renewal
 from service.transports.response import Response
 from tests.api.bodies import until
+from tests.certificates import Authority
 from tests.conftest import ROOT
-from tests.rpc.calls import calling, request
+from tests.rpc.calls import OPTIONS, calling, request
 from tests.transports.test_keys import line
 
 ONE = request(("logits", "FP32", [[1, 2]]))
@@ -110,7 +111,7 @@ def test_a_key_opens_its_own_scope(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_revoked_stops_within_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LOOK_S", 0.01)
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
     path = tmp_path / "keys"
     path.write_text(line("ci", "secret"))
     messages: Queue[Any] = Queue()
@@ -126,3 +127,34 @@ def test_a_key_that_is_revoked_stops_within_a_stream(tmp_path: Path, monkeypatch
         assert next(answers).error_message.startswith("the key is missing or wrong")
         messages.put(None)
         assert list(answers) == []
+
+
+# --- TLS
+
+
+def test_over_tls_calls_are_answered_and_a_renewed_certificate_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
+    first, second = Authority(), Authority()
+
+    def shown(authority: Authority) -> bool:
+        """Whether a call is answered over a new connection that trusts this authority alone."""
+        trust = grpc.ssl_channel_credentials(authority.ca.cert_pem.bytes())
+        with grpc.secure_channel(f"127.0.0.1:{caller.port}", trust, options=OPTIONS) as channel:
+            caller.channel = channel
+            try:
+                return bool(caller.infer(ONE).message.model_name == "softmax")
+            except grpc.RpcError:
+                return False
+
+    with calling(**first.write(tmp_path)) as caller:
+        plain = caller.channel
+        assert shown(first)
+        assert not shown(second)
+        second.write(tmp_path)
+        until(lambda: shown(second))
+        assert not shown(first)
+        caller.channel = plain
+        with pytest.raises(grpc.RpcError):
+            caller.infer(ONE)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidKeys
-from service.transports import keys as module
+from service.transports import renewal
 from service.transports.keys import Key, Keys, parse_keys
 from service.transports.ordinary import OrdinaryProtocol
 from tests.api.bodies import until
@@ -36,7 +36,7 @@ def bearer(key: str) -> bytes:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with the keys `one` and `two`, which is looked at every few milliseconds."""
-    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
     path = tmp_path / "keys"
     path.write_text(line("first", "one") + line("second", "two", "predict,observe"))
     return path
@@ -124,9 +124,9 @@ def test_a_broken_file_keeps_the_keys_and_says_so_once(run: Run, path: Path, cap
     path.write_text(line("third", "three"))
     until(lambda: keys.find(b"Bearer three") is not None)
     assert keys.find(b"Bearer one") is None
-    messages = [r.getMessage() for r in caplog.records if r.name == module.__name__ and r.levelname == "ERROR"]
+    messages = [r.getMessage() for r in caplog.records if r.name == renewal.__name__ and r.levelname == "ERROR"]
     assert len(messages) == 2
-    assert all(message.endswith("; those read before are still accepted") for message in messages)
+    assert all(message.endswith("; what was read before still holds") for message in messages)
 
 
 def test_a_revoked_key_stops_at_once_where_it_is_remembered_and_a_new_one_is_accepted(run: Run, path: Path) -> None:

@@ -1,0 +1,70 @@
+"""TLS: a certificate and its key in files, which are read again when the certificate is renewed."""
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+from service.errors import CannotStart, UsedWrongly
+from service.settings import Settings
+
+
+class Pair(NamedTuple):
+    """A certificate chain and its private key, as PEM."""
+
+    chain: bytes
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "<Pair>"  # a key stays out of logs
+
+
+class Certificate:
+    """What a server shows to its clients."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        """Read it; raises as `read`."""
+        self.paths = chain, key
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.pair = Pair(b"", b"")
+        self.read()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Certificate | None":
+        """That of the settings, if there is one.
+
+        Raises:
+            UsedWrongly: one of the two files is not given.
+            CannotStart: as `read`.
+        """
+        chain, key = settings.tls_cert, settings.tls_key
+        if chain is not None and key is not None:
+            return cls(chain, key)
+        if chain is None and key is None:
+            return None
+        raise UsedWrongly("a certificate and its key belong together; expected --tls-cert FILE and --tls-key FILE")
+
+    def __repr__(self) -> str:
+        return f"<Certificate {self.paths[0]}>"
+
+    def read(self) -> bool:
+        """Read both files; whether they have changed. New connections get what is there from then on.
+
+        Raises:
+            CannotStart: they cannot be read, or do not belong together; the certificate is what it was.
+        """
+        try:
+            pair = Pair(*(path.read_bytes() for path in self.paths))
+            if pair == self.pair:
+                return False
+            # not yet the context that serves, of which half would be changed by a key that belongs to another
+            for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
+                context.load_cert_chain(*self.paths, password=lambda: b"")  # OpenSSL would ask at the terminal
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CannotStart(
+                f"the certificate in {self.paths[0]} and the key in {self.paths[1]} cannot be used: {why}; expected a "
+                "chain and its key, as PEM without a password"
+            ) from error
+        self.pair = pair
+        return True

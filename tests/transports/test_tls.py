@@ -1,0 +1,117 @@
+"""TLS on every HTTP transport: requests as ever, a certificate that is renewed, one that is broken, slow handshakes."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from service.errors import CannotStart, UsedWrongly
+from service.settings import Settings
+from service.transports import renewal
+from service.transports.tls import Certificate, Pair
+from tests.api.bodies import until
+from tests.certificates import Authority
+from tests.conftest import Running
+from tests.processes import serve
+
+Run = Callable[..., Running]
+ONE = {"logits": [1.0, 2.0]}
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files are looked at every few milliseconds."""
+    monkeypatch.setattr(renewal, "LOOK_S", 0.01)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+def test_requests_are_answered_small_large_and_wrong_ones(run: Run, tmp_path: Path, authority: Authority) -> None:
+    running = run(**authority.write(tmp_path), max_body_bytes=2**20)
+    with authority.client(running.port) as client:
+        for _ in range(3):
+            answer = client.post("/v1/predict", json=ONE)
+            assert answer.json()["probabilities"] == pytest.approx([0.268941, 0.731059], abs=1e-6)
+        assert len(client.post("/v1/predict", json={"logits": [0.5] * 100_000}).json()["probabilities"]) == 100_000
+        assert client.get("/v1/models").status_code == 200
+        assert client.post("/v1/predict", content=b"x" * (2**20 + 1)).status_code == 413
+        assert client.post("/v1/predict", content=b"{").status_code == 400
+        assert client.post("/v1/predict", headers={"x": "x" * 20_000}, json=ONE).status_code == 431
+    assert running.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n") == b""  # not without TLS
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections_and_old_ones_go_on(
+    run: Run, tmp_path: Path, authority: Authority
+) -> None:
+    running, next_one = run(**authority.write(tmp_path)), Authority()
+    with authority.client(running.port) as old:
+        assert old.post("/v1/predict", json=ONE).status_code == 200
+        next_one.write(tmp_path)
+        until(lambda: next_one.is_shown(running.port))
+        assert not authority.is_shown(running.port)
+        assert old.post("/v1/predict", json=ONE).status_code == 200
+
+
+def test_a_broken_certificate_leaves_the_one_before(
+    run: Run, tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = authority.write(tmp_path)
+    running, next_one = run(**options), Authority()
+    options["tls_cert"].write_text("no certificate")
+    until(lambda: "cannot be used" in caplog.text)
+    assert authority.is_shown(running.port)
+    next_one.write(tmp_path)
+    until(lambda: next_one.is_shown(running.port))
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage().endswith("; what was read before still holds")
+
+
+def test_who_never_ends_the_handshake_is_cut_off(run: Run, tmp_path: Path, authority: Authority) -> None:
+    running = run(**authority.write(tmp_path), header_timeout_s=0.2)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as silent:
+        silent.sendall(b"\x16")
+        assert silent.recv(1) == b""
+    assert authority.is_shown(running.port)
+
+
+def test_both_files_are_wanted(tmp_path: Path) -> None:
+    assert Certificate.of(Settings()) is None
+    for given in (Settings(tls_cert=tmp_path), Settings(tls_key=tmp_path)):
+        with pytest.raises(UsedWrongly, match="expected --tls-cert FILE and --tls-key FILE"):
+            Certificate.of(given)
+
+
+def test_what_cannot_be_used_is_told_at_the_start_without_the_key(tmp_path: Path, authority: Authority) -> None:
+    options = authority.write(tmp_path)
+    chain, key = options["tls_cert"], options["tls_key"]
+    secret = key.read_bytes()
+    private = serialization.load_pem_private_key(secret, None)
+    kinds = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    encrypted = private.private_bytes(*kinds, serialization.BestAvailableEncryption(b"password"))
+    for content in (b"", b"nothing", encrypted, Authority().write(tmp_path)["tls_key"].read_bytes(), None):
+        authority.write(tmp_path)
+        key.write_bytes(content) if content is not None else key.unlink()
+        with pytest.raises(CannotStart, match=r"cannot be used: .*; expected a chain and its key, as PEM") as error:
+            Certificate(chain, key)
+        assert "PRIVATE" not in str(error.value)
+    assert repr(Pair(b"chain", b"key")) == "<Pair>"
+
+
+def test_several_workers_show_it_and_the_renewed_one(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    options, next_one = authority.write(tmp_path), Authority()
+    given = [f"--{name.replace('_', '-')}={path}" for name, path in options.items()]
+    with serve("--workers", "2", *given) as process:
+        assert process.url.startswith("https://")
+        assert process.client.post("/v1/predict", json=ONE).status_code == 200
+        next_one.write(tmp_path)
+        port = int(process.url.rpartition(":")[2])
+        until(lambda: all(next_one.is_shown(port) for _ in range(8)))
