@@ -19,7 +19,7 @@ PREFIX: Final = "CALIBRANT_"
 
 
 class Settings(BaseSettings):
-    """How to serve. Bounds of the batcher and the queue count rows."""
+    """How to serve. Bounds of the batcher and the queue count rows. Without `repr` are those that may be secret."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -84,7 +84,9 @@ class Settings(BaseSettings):
         ge=0,
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
-    api_keys: str = Field("", description="comma-separated keys, one of which a request must carry as a bearer token")
+    api_keys: str = Field(
+        "", repr=False, description="comma-separated keys, one of which a request must carry as a bearer token"
+    )
     api_keys_file: Path | None = Field(
         None, title="FILE", description="keys that calibrant keys add made; read again when it changes"
     )
@@ -130,6 +132,7 @@ class Settings(BaseSettings):
     )
     journal_store: str = Field(
         "",
+        repr=False,
         pattern=r"^(postgres(ql)?://.*)?$",
         title="postgresql://...",
         description="a database that several hosts share, in place of SQLite in the folder; needs the extra postgres",
@@ -145,6 +148,7 @@ class Settings(BaseSettings):
     )
     journal_hash_ids: str = Field(
         "",
+        repr=False,
         title="KEY",
         description="keep of the ids their hashes alone, made with this key; none keeps them as they came",
     )
@@ -216,6 +220,8 @@ def load(**options: Any) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
+        if not Settings.model_fields[name].repr:
+            raise UsedWrongly(f"{where} is not what it can be: {first['msg'].lower()}") from None
         raise UsedWrongly(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error
 
 

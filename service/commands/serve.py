@@ -1,11 +1,12 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
+import logging
 import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 # numpy's BLAS would start a thread a core for products that are never large here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -20,8 +21,12 @@ from service.process.server import Server
 from service.process.sockets import listen_each, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
-from service.settings import Settings, load
+from service.settings import PREFIX, Settings, load
 from service.telemetry import logs
+
+logger = logging.getLogger(__name__)
+
+KEYS: Final = frozenset({"api_keys", "journal_hash_ids"})  # better in the environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,13 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
     settings.check_reach()
+    for option in KEYS.intersection(vars(arguments)):
+        logger.warning(
+            "--%s is on the command line, which everybody on this machine can read; expected it in %s%s",
+            option.replace("_", "-"),
+            PREFIX,
+            option.upper(),
+        )
     raise_limit(settings.max_connections, settings.workers)
     listening = listen_each(settings.host, settings.port, settings.workers)
     if settings.grpc is not None:
