@@ -39,10 +39,10 @@ REQUESTS = {
         ("GET", REFIT, 200),
     ],
     "admin": [
-        ("POST", f"{PAGE}/acknowledge", 422),
-        ("POST", REFIT, 422),
-        ("POST", REFIT.replace("refit", "promote"), 422),
-        ("POST", REFIT.replace("refit", "dismiss"), 422),
+        ("POST", f"{PAGE}/acknowledge", 400),
+        ("POST", REFIT, 400),
+        ("POST", REFIT.replace("refit", "promote"), 400),
+        ("POST", REFIT.replace("refit", "dismiss"), 400),
         ("DELETE", "/v1/labels/a", 503),
         ("POST", "/v2/repository/models/softmax/load", 200),
         ("GET", "/v3/what/is/to/come", 404),
@@ -84,6 +84,7 @@ def test_a_key_opens_its_own_scope_and_nothing_else(run: Run, tmp_path: Path, sc
     path = tmp_path / "keys"
     path.write_text(line("ci", "secret", scope))
     client = run(api_keys_file=path, journal=tmp_path / "journal").client
+    client.headers["content-type"] = "application/json"
     for needed, requests in REQUESTS.items():
         for method, url, status in requests:
             content = b"{" if method == "POST" and "/load" not in url and "/index" not in url else None
