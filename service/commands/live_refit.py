@@ -9,7 +9,7 @@ import getpass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from service.model_files import Key, model_files
 
 if TYPE_CHECKING:
     from service.live.refit import Labelled
+
+
+PATIENCE_S: Final = 60.0
 
 
 class RefusedRefit(CommandError):
@@ -52,7 +55,7 @@ def decide(action: str, name: str | None, place: Place, by: str, options: dict[s
 def tell(place: Place, message: dict[str, Any]) -> dict[str, Any]:
     """What the live process answers."""
     try:
-        found = asyncio.run(ask(place.journal, message))
+        found = asyncio.run(ask(place.journal, message, PATIENCE_S))
     except Unreachable as error:
         raise CannotStart(f"{error}; expected a service that runs with --journal {place.journal}") from error
     if "message" in found:
