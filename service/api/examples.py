@@ -144,3 +144,33 @@ EVALUATE: Final = {
         {"logits": [[[2.0, 1.0, 0.0], [1.0, 3.0, 0.0]]], "labels": [1], "outputs": ["loss", "mutual_information"]},
     ),
 }
+REFIT: Final[dict[str, Any]] = {
+    "model": "digits",
+    "version": "1",
+    "policy": "propose",
+    "state": "earned",
+    "since": 1790000000.0,
+    "because": "alarm",
+    "method": "temperature",
+    "temperature": {"served": 2.437, "proposed": 3.6},
+    "labels": {"seen": 613, "fitted": 400, "judged": 513, "needed": 200},
+    "evidence": {"e": 341.2, "max_e": 355.0, "log_ratio": 27.3, "needed": 100.0},
+    "nll": {"served": 0.41, "proposed": 0.36, "difference": -0.05, "low": -0.08, "high": -0.02, "rows": 513},
+    "ece": {"served": 0.051, "proposed": 0.012},
+    "reliability": {"served": {"bins": []}, "proposed": {"bins": []}},
+    "refusal": None,
+    "command": None,
+    "back": None,
+    "history": [
+        {
+            "from_version": "1",
+            "at": 1790000000.0,
+            "by": None,
+            "what": "proposed",
+            "to_version": None,
+            "labels": 0,
+            "e": None,
+            "difference": None,
+        }
+    ],
+}

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import changes
 from service.api.bodies import KeyName, body_schema, name_of, reader
+from service.api.examples import REFIT
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import Conflict, NotReady, PreconditionRequired, RunFailed, StaleTag
 from service.journal.channel import TIMEOUT_S, Unreachable, ask
@@ -68,7 +69,7 @@ class Promoted(BaseModel):
 class RefitPage(BaseModel):
     """A temperature that was fitted on labels, beside the one that serves."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [REFIT]})
 
     model: str
     version: str

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.api import refit
+from service.api.examples import REFIT
 from service.journal import channel
 from service.journal.state import write_state
 from service.live.proposal import Refit, describe
@@ -56,6 +57,18 @@ def test_it_tells_what_the_live_process_told(run: Run, tmp_path: Path) -> None:
     assert "etag" not in page
     summary = running.client.get(PAGE.replace("refit", "calibration")).json()["refit"]
     assert summary == {"state": "earned", "e": page["evidence"]["e"], "refusal": "no"}
+
+
+def test_the_page_of_the_api_shows_one(run: Run, tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    write_state(tmp_path, told())
+    schema = running.client.get("/openapi.json").json()["components"]["schemas"]["RefitPage"]
+    page = running.client.get(PAGE).json()
+    assert schema["examples"][0]["evidence"] == REFIT["evidence"]
+    assert REFIT.keys() == page.keys()
+    for name in ("temperature", "labels", "evidence", "nll", "ece", "reliability"):
+        assert REFIT[name].keys() == page[name].keys()
+    assert REFIT["history"][0].keys() == page["history"][0].keys()
 
 
 def test_the_tag_changes_with_the_temperature_that_could_be_approved(run: Run, tmp_path: Path) -> None:
