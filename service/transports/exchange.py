@@ -106,11 +106,11 @@ class Exchange:
         if self.entry is not None:
             self.entry.abandon()
 
-    def begin(self, n_connections: int = MANY) -> None:
-        """Decode, and run the rows, or queue them."""
+    def begin(self, n_connections: int = MANY, came_at: float = 0.0) -> None:
+        """Decode, and run the rows, or queue them; the time since `came_at`, if it had to wait, is its own."""
         if self.reply is None:
             return
-        started = clock()
+        started = came_at or clock()
         handler = self.handler
         try:
             batcher = handler.batcher
@@ -133,7 +133,7 @@ class Exchange:
                 self.reserve(NUMBER_COST * rows.n_numbers)
             if rows.n:
                 bits = model.signature.bits(query.needs)
-                timeout_s = query.timeout_s or handler.default_timeout_s
+                timeout_s = (query.timeout_s or handler.default_timeout_s) - self.decode_s
                 ran = batcher.run_now(model.head, rows, bits, timeout_s, self.mark, n_connections, query.binary)
                 if ran is None:
                     self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.mark)

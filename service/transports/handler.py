@@ -1,9 +1,11 @@
 """The handler: what every transport calls with a request that came whole. Callbacks only; knows no transport."""
 
+import time
+from functools import partial
 from typing import Protocol
 
 from service.engine.batcher import MANY, Batcher
-from service.errors import NotReady
+from service.errors import NotReady, QueueFull
 from service.repository import Repository
 from service.telemetry.observer import Observer
 from service.transports.budget import METERED_FROM, Budget
@@ -13,6 +15,7 @@ from service.transports.keys import Key
 from service.transports.response import Reply, error_response
 from service.transports.turns import Turns
 
+clock = time.perf_counter
 # Decoding a larger body takes about half a millisecond, and waits for a turn of its own.
 OWN_TURN_FROM = 2**18
 
@@ -92,8 +95,15 @@ class Handler:
             exchange.n_bytes = n_bytes
         if n_bytes < OWN_TURN_FROM:
             exchange.begin(n_connections)
+        elif (wait_s := self.turns.expected_wait_s) > self.default_timeout_s:
+            error = QueueFull(
+                f"large bodies wait for about {wait_s:.3g} s, a request may take {self.default_timeout_s:.3g} s; try "
+                "again in a moment, or allow more (--default-timeout-ms)",
+                code="deadline_too_close",
+            )
+            exchange.settle(exchange.refuse(error))
         else:
-            self.turns.take(exchange.begin)
+            self.turns.take(partial(exchange.begin, came_at=clock()))
         return exchange
 
 

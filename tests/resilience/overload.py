@@ -34,7 +34,7 @@ def build_requests() -> list[bytes]:
     built = []
     for _, n, k in MIX:
         logits = random_numbers.standard_normal((n, k)).round(4).tolist()
-        body = json.dumps({"logits": logits, "timeout_ms": TIMEOUT_MS}).encode()
+        body = json.dumps({"logits": logits}).encode()
         built.append(PREDICT + b"content-length: %d\r\n\r\n%s" % (len(body), body))
     return built
 
@@ -167,7 +167,7 @@ async def measure(process: Process, seconds: float) -> dict[str, object]:
 
 def main(seconds: float, transport: str, options: list[str]) -> int:
     """Print it; 1 where the service did not end well."""
-    with serve("--no-watch", transport, *options) as process:
+    with serve("--no-watch", transport, "--default-timeout-ms", TIMEOUT_MS, *options) as process:
         seen = asyncio.run(measure(process, seconds))
         code, logged = process.end(signal.SIGTERM)
     sys.stdout.write(json.dumps({"transport": transport} | seen | {"exit code": code, "logged": logged}) + "\n")

@@ -2,13 +2,14 @@
 
 import asyncio
 import gzip
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from service.app import Service
-from service.transports import exchange
+from service.transports import exchange, handler
 from service.transports.endpoints import INFER, Headers, Target
 from service.transports.exchange import OWN_TURN_FROM as ANSWER_OWN_TURN_FROM
 from service.transports.exchange import Exchange
@@ -71,6 +72,34 @@ def test_a_client_that_leaves_before_its_turn_is_not_decoded() -> None:
         await turns()
         assert requests.replies.keys() == {"first"}
         assert [first.decode_s > 0, second.decode_s > 0] == [True, False]
+
+    with_app(test)
+
+
+def test_the_wait_for_a_turn_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasty = LOGITS.replace(b'{"inputs"', b'{"parameters":{"timeout":30000000},"inputs"').ljust(OWN_TURN_FROM)
+
+    async def test(app: Any) -> None:
+        requests = Requests(app)
+        requests.begin("soon", hasty)
+        monkeypatch.setattr(handler, "clock", lambda: time.perf_counter() - 60)
+        requests.begin("late", hasty)
+        await requests.wait("soon", "late")
+        assert [requests.replies[name].status for name in ("soon", "late")] == [200, 504]
+
+    with_app(test)
+
+
+def test_a_large_body_whose_turn_would_come_too_late_is_refused_at_once() -> None:
+    async def test(app: Any) -> None:
+        requests, large = Requests(app), LOGITS.ljust(OWN_TURN_FROM)
+        requests.begin("first", large)
+        app.handler.turns.piece_s = 1e6
+        requests.begin("second", large)
+        assert requests.replies["second"].status == 429
+        assert b'"code":"deadline_too_close"' in requests.replies["second"].body
+        await requests.wait("first")
+        assert requests.replies["first"].status == 200
 
     with_app(test)
 
