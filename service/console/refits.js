@@ -99,8 +99,11 @@ async function showVersion(main, model, version, signal) {
 	let shown = "";
 	let decisive = "";
 	let at = new Date();
+	let looks = 0;
 	const look = async () => {
+		const mine = ++looks;
 		const { body: refit, headers } = await ask(`${versionPath(model, version)}/refit`, { signal });
+		if (mine !== looks) return; // after a decision it was asked anew
 		const text = JSON.stringify(refit);
 		const tag = headers.get("etag") ?? "";
 		const changed = tag + refit.state;

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from service.api import refit
 from service.journal.state import read_state, write_state
@@ -154,6 +154,39 @@ def test_what_became_stale_meanwhile_is_not_approved(browser: Browser, journal: 
         expect(dialog.get_by_role("alert")).to_have_text(sentence)
         dialog.get_by_role("button", name="Cancel").click()
         state(page).to_contain_text("earned")
+
+
+def test_what_was_asked_before_a_decision_is_not_shown_after_it(
+    browser: Browser, journal: Running, decisions: list[Any]
+) -> None:
+    waiting = proposed(2000)
+    tell(journal, waiting)
+    with opened(browser, journal.url, DIGITS) as page:
+        state(page).to_contain_text("earned")
+        held: list[Route] = []
+        page.route("**/refit", lambda route: route.continue_() if held else held.append(route))
+        while not held:
+            page.wait_for_timeout(10)
+        before = held[0].fetch()
+        page.get_by_role("button", name="Dismiss…").click()
+        decisions.append({})
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Your name").fill("Ada")
+        waiting.dismiss("Ada", AT_NS)
+        tell(journal, waiting)
+        dialog.get_by_role("button", name="Dismiss").click()
+        state(page).to_contain_text("dismissed")
+        page.evaluate(
+            """() => {
+              window.seen = [];
+              const note = () => window.seen.push(document.querySelector(".head").textContent);
+              new MutationObserver(note).observe(document.querySelector(".head"), { childList: true, subtree: true });
+            }"""
+        )
+        held[0].fulfill(response=before)
+        while not page.evaluate("window.seen.length"):  # until the next look
+            page.wait_for_timeout(10)
+        assert all("dismissed" in text for text in page.evaluate("window.seen"))
 
 
 def test_who_has_a_key_needs_no_name(browser: Browser, tmp_path: Path, decisions: list[Any]) -> None:
