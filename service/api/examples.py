@@ -40,6 +40,12 @@ PREDICT_DIGITS: Final = {
         {"logits": DIGITS, "alpha": 0.05, "outputs": ["prediction", "confidence"]},
     ),
 }
+PREDICT_JOURNALED: Final = {
+    "digits-group": Example(
+        "digits: whose rows they are, so that labels are told by group",
+        {"logits": DIGITS, "group": ["north", "south"], "outputs": ["prediction"]},
+    ),
+}
 PREDICT: Final = {
     "softmax": Example("softmax: one row", {"logits": [2.0, 1.0, 0.1]}),
     "softmax-rows": Example(

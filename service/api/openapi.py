@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.api.docs import docs
-from service.api.examples import EVALUATE, EVALUATE_DIGITS, PREDICT, PREDICT_DIGITS, Example
+from service.api.examples import EVALUATE, EVALUATE_DIGITS, PREDICT, PREDICT_DIGITS, PREDICT_JOURNALED, Example
 from service.codec.evaluate.contract import EvaluateAnswer, EvaluateRequest
 from service.codec.infer.contract import InferAnswer, InferRequest
 from service.codec.predict.contract import ErrorAnswer, PredictAnswer, PredictRequest
@@ -56,6 +56,7 @@ class EndpointPage(NamedTuple):
     binary: bool = False
     examples: Mapping[str, Example] = {}  # that any model of their family answers
     named: Mapping[str, Example] = {}  # that a model of this name answers: for paths that name one
+    journaled: Mapping[str, Example] = {}  # that it answers as well where a journal is kept
 
 
 ENDPOINT_PAGES: Final = (
@@ -71,6 +72,7 @@ ENDPOINT_PAGES: Final = (
         ERRORS,
         examples=PREDICT,
         named=PREDICT_DIGITS,
+        journaled=PREDICT_JOURNALED,
     ),
     EndpointPage(
         "evaluate",
@@ -164,8 +166,9 @@ def add_endpoints(schema: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI document with the transports' paths added."""
     _, definitions = models_json_schema(MODELS, ref_template=COMPONENT)
     schema.setdefault("components", {}).setdefault("schemas", {}).update(definitions["$defs"])
+    journal = "/v1/labels" in schema["paths"]
     added = {
-        path: {"post": operation(page, path, summary)}
+        path: {"post": operation(page, path, summary, journal=journal)}
         for page in ENDPOINT_PAGES
         for path, summary in page.paths.items()
     }
@@ -207,12 +210,13 @@ def add_keys(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def operation(page: EndpointPage, path: str, summary: str) -> dict[str, Any]:
+def operation(page: EndpointPage, path: str, summary: str, *, journal: bool) -> dict[str, Any]:
     names = [name for name in ("model", "version") if f"{{{name}}}" in path]
     parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
     body = content(page.request, binary=page.binary)
     if page.examples:
-        examples = {**(page.named if "model" in names else {}), **page.examples}
+        named = {**page.named, **(page.journaled if journal else {})}
+        examples = {**(named if "model" in names else {}), **page.examples}
         body["application/json"]["examples"] = {name: example._asdict() for name, example in examples.items()}
     errors = {str(code): {"description": why, "content": content("ErrorAnswer")} for code, why in page.errors.items()}
     return {

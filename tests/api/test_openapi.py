@@ -137,6 +137,12 @@ def test_the_first_examples_work_with_the_model_that_stands_in_the_path(
             assert {*body["outputs"]} <= response.json().keys(), name
 
 
+def test_with_a_journal_an_example_of_digits_shows_groups(run: Callable[..., Running], tmp_path: Path) -> None:
+    running = run(journal=tmp_path)
+    examples = bodies(running.client.get("/openapi.json").json(), PREDICT[1])
+    assert running.predict(examples["digits-group"], "digits").status_code == 200
+
+
 def test_the_examples_of_digits_show_a_mask_and_sets(running: Running, openapi: Any) -> None:
     def answer(name: str) -> Any:
         return running.predict(bodies(openapi, PREDICT[1])[name], "digits").json()
