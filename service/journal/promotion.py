@@ -131,25 +131,20 @@ class Promotions:
         Raises:
             Refused: it may not.
         """
-        name, is_forced = message["model"], bool(message.get("force"))
+        name = message["model"]
         if message.get("back"):
-            one, back = self.subject(name), None
-            back = one.refit.back
-            if back is None or one.refit.is_back:
+            one, what, reason = self.subject(name), "the version before", superseded(self.place, name)
+            shadow = None if one.refit.is_back else one.refit.back
+            if shadow is None:
                 raise Refused("refit_refused", f"{name} has replaced no version; expected one that was promoted")
-            if not (back.has_earned or is_forced):
-                e = 1.0 if back.guard is None else back.guard.max_e
-                raise Refused("refit_refused", f"e of the version before was at most {e:.3g}; expected 100, or force")
-            if reason := superseded(self.place, name):
-                raise Refused("refit_refused", reason)
-            return one
-        one = self.running(name, message.get("etag"))
-        if reason := self.refusal(one, remembered=False):
+        else:
+            one, what = self.running(name, message.get("etag")), "the refit"
+            reason, shadow = self.refusal(one, remembered=False), one.refit.shadow
+        if reason:
             raise Refused("refit_refused", reason)
-        shadow = one.refit.shadow
-        if shadow is not None and not (shadow.has_earned or is_forced):
+        if shadow is not None and not (shadow.has_earned or message.get("force")):
             e = 1.0 if shadow.guard is None else shadow.guard.max_e
-            raise Refused("refit_refused", f"e of the refit was at most {e:.3g}; expected 100, or force")
+            raise Refused("refit_refused", f"e of {what} was at most {e:.3g}; expected 100, or force")
         return one
 
     def refusal(self, one: Subject, *, remembered: bool = True) -> str | None:
