@@ -58,7 +58,7 @@ def test_a_worker_that_is_killed_costs_what_it_was_answering_and_no_more(tmp_pat
     stop = threading.Event()
 
     def ask() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.005):
             try:
                 with asking(command.port) as connection:
                     answers.append(received(connection)[9:12])
