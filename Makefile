@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel test-compiled check-native fuzz check check-deploy bench load drift pictures lock kserve exporters manifests ray rpc clean
+.PHONY: install help serve test test-wheel test-compiled check-native fuzz check check-deploy bench load soak drift pictures lock kserve exporters manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -132,6 +132,9 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --extra ray --group ray --constraint requirements/dev.txt -o requirements/ray.txt
+
+soak: .venv/developing          ## Fuzz, ask and load for long; SOAK="--minutes 10" says for how long.
+	$(BIN)/python -m tests.resilience.soak $(SOAK)
 
 drift: install                   ## See a head drift, the alarm and what follows, in two minutes.
 	$(BIN)/python -m deploy.drift.run $(DRIFT)
