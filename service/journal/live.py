@@ -42,6 +42,7 @@ SEGMENTS_S: Final = 5.0  # a segment that is finished says nothing, nor does a h
 RESTING_S: Final = 60.0
 AWAY_S: Final = 1.0  # until a store that was away is tried again
 PUBLISH_S: Final = 1.0
+BEFORE_LABELS_S: Final = 0.25  # for which answers are read before labels are looked at
 DAY_NS: Final = 86_400 * 10**9
 
 
@@ -196,7 +197,7 @@ class Live:
             if do == "labels":
                 return self.add_labels(message)
             if do == "forget":
-                return {"requests": self.forget(message["id"].encode())}
+                return {"requests": await self.forget(message["id"].encode())}
             if do == "acknowledge":
                 return self.acknowledge(message["model"], message["by"])
         except self.store.db.errors as error:
@@ -205,9 +206,14 @@ class Live:
         return {"error": f"{do} is not something to do"}
 
     def add_labels(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep labels; those of answers that were just written are no longer unknown."""
+        """Keep labels; those of answers that were just written are no longer unknown.
+
+        Where more answers come than can be read, those that were not read by then find their labels when they are.
+        """
+        end = time.monotonic() + BEFORE_LABELS_S
         for _ in self.ingest.read():
-            pass
+            if time.monotonic() > end:
+                break
         labels = [from_json(values) for values in message["labels"]]
         with self.ledger.transaction():
             outcome = self.ledger.add(labels, time.time_ns())
@@ -220,10 +226,10 @@ class Live:
             "conflicts": list(outcome.conflicts.items()),
         }
 
-    def forget(self, key: bytes) -> int:
-        """Delete what came under an id."""
+    async def forget(self, key: bytes) -> int:
+        """Delete what came under an id, once all that was written is read."""
         for _ in self.ingest.read():
-            pass
+            await asyncio.sleep(0)
         with self.ledger.transaction():
             return self.store.forget(digest(key))
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -332,6 +332,28 @@ def test_a_store_that_is_away_is_told_and_tried_again(
             assert await ask(folder, message) == {"away": "disk I/O error"}
         await soon(lambda: digits(folder).get("predictions") == 1)
         assert (await ask(folder, message))["accepted"] == 1
+
+    running(live, work)
+
+
+def test_labels_are_taken_where_answers_come_faster_than_they_are_read(
+    folder: Path, running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = open_live(folder)
+    monkeypatch.setattr("service.journal.live.BEFORE_LABELS_S", 0.0)
+
+    def read_for_ever() -> Iterator[None]:
+        for _ in range(10**6):
+            yield
+        raise AssertionError("it is read on and on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.ingest, "read", read_for_ever)
+        assert live.add_labels({"labels": [["a", 0, 3, None, False]]})["pending"] == 1
+
+    async def work() -> None:
+        Appender(folder / SEGMENTS, 2**20).append([block("a")], AT_NS)
+        await soon(lambda: digits(folder).get("counted") == 1)
 
     running(live, work)
 
