@@ -206,10 +206,7 @@ class Live:
         return {"error": f"{do} is not something to do"}
 
     def add_labels(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep labels; those of answers that were just written are no longer unknown.
-
-        Where more answers come than can be read, those that were not read by then find their labels when they are.
-        """
+        """Keep labels; those of answers that were just written are no longer unknown, if there are not too many."""
         end = time.monotonic() + BEFORE_LABELS_S
         for _ in self.ingest.read():
             if time.monotonic() > end:

@@ -9,6 +9,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -125,14 +126,14 @@ def send_labels(client: httpx.Client, n_before: int) -> None:
     assert answer.json()["accepted"] + answer.json()["pending"] == N_LABELS, answer.text
 
 
-def soak(folder: Path, seconds: float, swap_s: float = SWAP_S) -> dict[str, Any]:
-    """Half of what a service can answer, for so long, while its head is swapped and labels come."""
+def soak(folder: Path, seconds: float, *, share: float = 0.5, swap_s: float = SWAP_S) -> dict[str, Any]:
+    """A share of what a service can answer, for so long, while its head is swapped and labels come."""
     models = folder / "models"
     shutil.copytree(ROOT / "models", models)
     heads = [head(folder / f"{i}.onnx", temperature, classes=10) for i, temperature in enumerate((1.0, 2.0))]
     with serve("--models", models, "--journal", folder / "journal") as process, ExitStack() as stack:
         capacity = measured(load(process, folder, min(10.0, seconds / 4)))
-        per_second = capacity["requests"] / capacity["seconds"] / 2
+        per_second = share * capacity["requests"] / capacity["seconds"]
         watched = [process.popen.pid, *children(process.popen.pid)]
         samples: list[list[float]] = []
         began = time.monotonic()
@@ -149,9 +150,12 @@ def soak(folder: Path, seconds: float, swap_s: float = SWAP_S) -> dict[str, Any]
         try:
             found = measured(load(process, folder, seconds, per_second))
         finally:
-            n_swaps, n_rounds, _ = [one.stop() for one in doing]
+            for one in doing:
+                one.stopped.set()
+        n_swaps, n_rounds, _ = [one.stop() for one in doing]
         ready = process.client.get("/readyz").status_code
         failures = process.client.get("/v1/models").json()["failures"]
+        code = process.end(signal.SIGTERM)[0]
     times, *memory = np.array([sample for sample in samples if sample[0] > WARM * seconds]).T
     return {
         **{key: found[key] for key in ("requests", "errors", "p99_us", "max_us")},
@@ -159,6 +163,7 @@ def soak(folder: Path, seconds: float, swap_s: float = SWAP_S) -> dict[str, Any]
         "swaps": n_swaps,
         "labels": N_LABELS * n_rounds,
         "ready": ready,
+        "exit_code": code,
         "failures": failures,
         "memory_mb": [round(float(one[-1]) / 2**20) for one in memory],
         "mb_per_hour": [f"{gradient:.1f} +- {error:.1f}" for gradient, error in (slope(times, one) for one in memory)],
@@ -180,7 +185,9 @@ def main() -> int:
     """All of it, and whether it went well."""
     parser = argparse.ArgumentParser(prog="tests.resilience.soak")
     parser.add_argument("--minutes", type=float, default=50)
-    seconds = 60 * parser.parse_args().minutes
+    parser.add_argument("--share", type=float, default=0.5, help="of the capacity that is measured at first")
+    given = parser.parse_args()
+    seconds = 60 * given.minutes
 
     def tell(what: str) -> None:
         sys.stdout.write(what + "\n")
@@ -198,7 +205,7 @@ def main() -> int:
                 report = ask_all(process.url, folder, *how, known=known, timeout_s=seconds)
                 tell(f"schemathesis, {'models that are there' if known else 'any models'}: {n_passed(report)} passed")
         (folder / "soak").mkdir()
-        found = soak(folder / "soak", seconds * 3 / 5)
+        found = soak(folder / "soak", seconds * 3 / 5, share=given.share)
         tell(json.dumps(found))
     fuzzing = [sys.executable, "-m", "tests.resilience.fuzz", "--seconds", str(seconds / 5)]
     return subprocess.run(fuzzing, check=False, cwd=ROOT).returncode or int(found["errors"] > 0)

@@ -23,7 +23,7 @@ def test_nothing_fails_while_heads_are_swapped_and_labels_come(tmp_path: Path) -
     assert found["requests"] > 100
     assert found["swaps"] >= 2
     assert found["labels"] >= N_LABELS
-    assert (found["ready"], found["failures"]) == (200, {})
+    assert (found["ready"], found["failures"], found["exit_code"]) == (200, {}, 0)
 
 
 def test_memory_that_grows_by_a_megabyte_a_minute_grows_by_60_an_hour() -> None:
