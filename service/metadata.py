@@ -13,7 +13,9 @@ from service.errors import HeadError
 
 KEY: Final = "calibrant"
 SHORT_KEY: Final = "calibrant.probabilities"
-"""Beside it, where the head is small: its graph cut to the probabilities alone, in base64; see `heads.softmax`."""
+"""Beside it, where the head is small: its graph cut to the probabilities alone, in base64; see `heads.build`."""
+NO_LOGSUMEXP_KEY: Final = "calibrant.no_logsumexp"
+"""The same for all outputs but logsumexp, of a family that takes an exponential of every class for that alone."""
 
 
 class Metadata(BaseModel):

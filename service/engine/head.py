@@ -18,10 +18,10 @@ from service.engine.rows import PACKET, Runnable
 from service.engine.runner import RUN_TIMEOUT
 from service.engine.session import PROVIDERS, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
-from service.engine.warm_up import JUST_BITS, warm_up
+from service.engine.warm_up import JUST_BITS, LOGSUMEXP_BIT, warm_up
 from service.errors import HeadError, InvalidValue, RunFailed
 from service.families.outputs import graph_outputs
-from service.metadata import SHORT_KEY, Metadata
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY, Metadata
 from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,14 @@ class Head:
         self.warm = False
         if provider == "auto":
             logger.info("provider auto: %s runs on %s", path, self.provider)
-        # most requests want probabilities alone, and every node would run for them
-        self.short = self.session
+        # most requests want probabilities alone or no logsumexp, and every node would run for them
+        self.short = self.without_logsumexp = self.session
         self.widens = False
         if self.signature.takes == "logits" and self.provider == "cpu" and SHORT_KEY in props:
             self.widens = self.signature.inputs.get("logits", (np.float32, (0,)))[1][-1] is None
             self.short = open_short(path, props[SHORT_KEY], intra_op_threads)
+        if self.signature.takes == "logits" and self.provider == "cpu" and NO_LOGSUMEXP_KEY in props:
+            self.without_logsumexp = open_short(path, props[NO_LOGSUMEXP_KEY], intra_op_threads)
         # a short graph without the input answers at the fitted temperature alone
         given = (entry.name for entry in self.short.get_overridable_initializers())
         self.takes_temperature = self.short is self.session or "temperature" in given
@@ -99,7 +101,8 @@ class Head:
             if names == JUST and self.is_for_short(feed):
                 return {"probabilities": self.run_short(feed)}
             if self.provider == "cpu" or self.has_strings:
-                outputs = self.session.run(names, feed, self.options_for(feed))
+                session = self.session if bits & LOGSUMEXP_BIT else self.without_logsumexp
+                outputs = session.run(names, feed, self.options_for(feed))
             else:
                 outputs = run_with_binding(self.session, names, feed, self.run_options)
         except Exception as error:  # onnxruntime's exceptions share no root

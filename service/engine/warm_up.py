@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from service.engine.head import Head
 
 JUST_BITS: Final = graph_bits(("probabilities",))
+LOGSUMEXP_BIT: Final = graph_bits(("logsumexp",))
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
 ALL_OUTPUTS: Final = sum(1 << i for i, name in enumerate(GRAPH_OUTPUTS) if name in NEEDED)
@@ -36,7 +37,7 @@ def warm_up(head: "Head") -> tuple[float, float]:
     find_open_size(head)
     for n in (1, 2):
         check_run(head, n)
-    if head.short is not head.session:
+    if {head.short, head.without_logsumexp} != {head.session}:
         check_short(head)
     small, large = probe(head, 1, N_PROBE_CLASSES), probe(head, N_PROBE_ROWS, N_PROBE_CLASSES**2)
     seconds = [fastest_s(partial(head.run, feed, 1)) for feed in (small, large)]
@@ -76,12 +77,13 @@ def check_run(head: "Head", n: int) -> None:
 
 
 def check_short(head: "Head") -> None:
-    """A run by the short graph that must answer what the whole one does."""
+    """Runs by the short graphs that must answer what the whole one does."""
     feed = probe(head, 2, N_PROBE_CLASSES) | ({"temperature": np.full((2, 1), 2.0)} if head.takes_temperature else {})
-    whole = head.run(feed, ALL_OUTPUTS)["probabilities"]
+    whole = head.run(feed, ALL_OUTPUTS)
     try:
-        found = head.run(feed, JUST_BITS)["probabilities"]
+        found = [*head.run(feed, JUST_BITS).items(), *head.run(feed, ALL_OUTPUTS & ~LOGSUMEXP_BIT).items()]
     except RunFailed as error:
         raise HeadError(f"{head.path} has a short graph that cannot run: {AGAIN}") from error
-    if found.shape != whole.shape or not np.allclose(found, whole, rtol=0, atol=1e-6):
-        raise HeadError(f"{head.path} has a short graph with other probabilities than its whole one: {AGAIN}")
+    for name, values in found:
+        if values.shape != whole[name].shape or not np.allclose(values, whole[name], rtol=0, atol=1e-6):
+            raise HeadError(f"{head.path} has a short graph with other {name} than its whole one: {AGAIN}")

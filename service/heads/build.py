@@ -115,12 +115,25 @@ def short_graph(model: ModelProto) -> ModelProto:
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")
     fixed = logits.type.tensor_type.shape.dim[-1].HasField("dim_value")
-    short = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    short.graph.CopyFrom(model.graph)
+    short = copy_graph(model)
     passing = (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING)
     surgery.bypass(short.graph, passing | (FITTED if is_as_fitted(model) else {}))
     surgery.keep_outputs(short.graph, ("probabilities",))
     return short
+
+
+def graph_without_logsumexp(model: ModelProto) -> ModelProto:
+    """A head on its own with the same inputs, and all outputs but `logsumexp`, the same to the bit."""
+    short = copy_graph(model)
+    surgery.keep_outputs(short.graph, {entry.name for entry in model.graph.output} - {"logsumexp"})
+    return short
+
+
+def copy_graph(model: ModelProto) -> ModelProto:
+    """A model of the same graph that says nothing of itself."""
+    copy = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    copy.graph.CopyFrom(model.graph)
+    return copy
 
 
 def check_metadata(metadata: Metadata, stages: Stages, classes: int | None) -> Metadata:

@@ -13,10 +13,10 @@ from onnx import ModelProto, helper
 
 from service.engine.head import Head
 from service.errors import CannotStart, HeadError, UsedWrongly
-from service.heads.build import short_graph
+from service.heads.build import graph_without_logsumexp, short_graph
 from service.heads.reference import check
 from service.heads.surgery import first_line
-from service.metadata import SHORT_KEY, Metadata
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY, Metadata
 
 FILE: Final = "model.onnx"
 NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -98,24 +98,29 @@ def serialize(model: ModelProto) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise HeadError(f"the model is not valid ONNX: {first_line(error)}") from error
     check(model)
-    add_short_graph(model)
+    add_short_graphs(model)
     content: bytes = model.SerializeToString(deterministic=True)
     Head(Path("the head"), content=content)  # what serving would refuse is refused here, before anything is written
     return content
 
 
-def add_short_graph(model: ModelProto) -> None:
-    """Put the short graph into the metadata, in the place of an earlier one.
+def add_short_graphs(model: ModelProto) -> None:
+    """Put the short graphs into the metadata, in the place of earlier ones.
 
-    None where it is large, and none behind a classifier: it would hold the classifier a second time.
+    None where they are large, and none behind a classifier: they would hold the classifier once more. A softmax needs
+    its exponentials anyway, and is as quick with its logsumexp.
     """
-    props = {prop.key: prop.value for prop in model.metadata_props if prop.key != SHORT_KEY}
-    if Metadata.from_props(props).takes == "logits":
-        short = short_graph(model)
+    props = {prop.key: prop.value for prop in model.metadata_props if prop.key not in (SHORT_KEY, NO_LOGSUMEXP_KEY)}
+    metadata = Metadata.from_props(props)
+    shorts = {SHORT_KEY: short_graph} if metadata.takes == "logits" else {}
+    if shorts and metadata.family != "softmax":
+        shorts[NO_LOGSUMEXP_KEY] = graph_without_logsumexp
+    for key, cut in shorts.items():
+        short = cut(model)
         onnx.checker.check_model(short, full_check=True)
         text = base64.b64encode(short.SerializeToString(deterministic=True)).decode()
         if len(text) <= MOST_SHORT:
-            props[SHORT_KEY] = text
+            props[key] = text
     helper.set_model_props(model, props)
 
 

@@ -132,7 +132,7 @@ def table(lines: list[dict[str, Any]]) -> Table:
         drawn.add_row(family if head else "", line["by"], *cells)
     drawn.caption = (
         f"medians; logits of scale 1 unless another is named; an ensemble has {N_MEMBERS} members\n"
-        "for more than its probabilities a head runs its whole graph, with all other outputs"
+        "for more than its probabilities a head computes all other outputs; logsumexp only where it is a softmax"
     )
     return drawn
 

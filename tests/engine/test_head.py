@@ -4,6 +4,7 @@ import os
 import sys
 from array import array
 from base64 import b64encode
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ from service.engine.warm_up import ALL_OUTPUTS
 from service.errors import CannotStart, HeadError, RunFailed
 from service.families import SOFTMAX
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits
-from service.heads.build import build, short_graph
+from service.heads.build import build, graph_without_logsumexp, short_graph
 from service.heads.entropy import EntropyTemperature
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.heads.top import TopLabel
-from service.metadata import SHORT_KEY, Metadata
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY, Metadata
 from tests.conftest import ROOT
 from tests.heads_made import foreign, head
 
@@ -270,12 +271,12 @@ def test_probabilities_alone_are_the_probabilities_among_others(k: int) -> None:
         assert alone.tobytes() == among.tobytes()
 
 
-def with_short_graph(source: Path, path: Path, text: str | None) -> Path:
+def with_short_graph(source: Path, path: Path, text: str | None, key: str = SHORT_KEY) -> Path:
     """A copy of a head with another text in the place of its short graph, or with none."""
     model = onnx.load(source)
     props = {prop.key: prop.value for prop in model.metadata_props}
-    assert props.pop(SHORT_KEY)
-    onnx.helper.set_model_props(model, props if text is None else props | {SHORT_KEY: text})
+    assert props.pop(key)
+    onnx.helper.set_model_props(model, props if text is None else props | {key: text})
     onnx.save(model, path)
     return path
 
@@ -299,6 +300,40 @@ def test_a_head_without_a_short_graph_answers_the_same_bits(kind: str | None, tm
             ]
             for one, two in zip(*answers, strict=True):
                 assert [one[name].tobytes() for name in one] == [two[name].tobytes() for name in two]
+
+
+FAMILIES = ["sigmoid", "sparsemax", "entmax15", "entmax"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("k", [None, 7])
+def test_what_needs_no_logsumexp_is_run_without_it_to_the_same_bits(family: str, k: int | None, tmp_path: Path) -> None:
+    stages = Stages(1.3, family=families.find_family(family, 1.25 if family == "entmax" else None))
+    path = write(build(stages, k, Metadata()), tmp_path / "with.onnx")
+    mine = Head(path)
+    plain = Head(with_short_graph(path, tmp_path / "without.onnx", None, NO_LOGSUMEXP_KEY))
+    assert mine.without_logsumexp is not mine.session
+    assert plain.without_logsumexp is plain.session
+    random = np.random.default_rng(0)
+    mask = random.random((9, 7)) < 0.6
+    for allowed, t in ((None, None), (mask, 0.4), (np.zeros((9, 7), bool), None)):
+        rows = Rows.from_logits(3 * random.standard_normal((9, 7)), allowed, t)
+        for bits in range(1, ALL_OUTPUTS + 1):
+            one, two = (head.run(build_feed([rows], head.temperature), bits) for head in (mine, plain))
+            assert [(name, one[name].tobytes()) for name in one] == [(name, two[name].tobytes()) for name in two]
+
+
+def test_a_graph_without_logsumexp_that_is_none_is_refused(tmp_path: Path) -> None:
+    sparsemax = Stages(family=families.find_family("sparsemax"))
+    path = write(build(sparsemax, 5, Metadata()), tmp_path / "model.onnx")
+    biased = build(replace(sparsemax, bias=np.arange(5.0)), 5, Metadata())
+    for cut, sentence in (
+        (short_graph(biased), "that cannot run"),
+        (graph_without_logsumexp(biased), "with other probabilities than its whole one"),
+    ):
+        text = b64encode(cut.SerializeToString()).decode()
+        with pytest.raises(HeadError, match=f"has a short graph {sentence}"):
+            Head(with_short_graph(path, tmp_path / "other.onnx", text, NO_LOGSUMEXP_KEY))
 
 
 def garbled(what: str, tmp_path: Path) -> str:

@@ -11,12 +11,13 @@ from onnx import ModelProto
 
 from service.calibration.select import MOST_MATRIX_CLASSES
 from service.errors import CannotStart, HeadError, UsedWrongly
+from service.families import find_family
 from service.heads.attach import attach
 from service.heads.build import build, short_graph
 from service.heads.entropy import EntropyTemperature
 from service.heads.publish import publish, write
 from service.heads.stages import Stages
-from service.metadata import SHORT_KEY, Metadata
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY, Metadata
 from tests.heads import classifiers
 
 
@@ -61,6 +62,15 @@ def test_a_short_graph_is_stored_where_it_is_small(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("service.heads.publish.MOST_SHORT", len(onnx.load(path).metadata_props[1].value) - 1)
     write(onnx.load(path), path)
     assert [prop.key for prop in onnx.load(path).metadata_props] == ["calibrant"]
+
+
+@pytest.mark.parametrize("family", ["sigmoid", "sparsemax"])
+def test_a_graph_without_logsumexp_is_stored_where_softmax_is_not_computed(tmp_path: Path, family: str) -> None:
+    """It comes in the place of the one that it had."""
+    path = write(model(Stages(family=find_family(family)), 3), tmp_path / "head.onnx")
+    keys = ["calibrant", SHORT_KEY, NO_LOGSUMEXP_KEY]
+    assert [prop.key for prop in onnx.load(path).metadata_props] == keys
+    assert write(onnx.load(path), tmp_path / "again.onnx").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["matrix", "vocabulary"])
