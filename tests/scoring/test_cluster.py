@@ -1,6 +1,7 @@
 """Scores on a Ray cluster: the parts that one process writes, byte for byte, whatever happens in between."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -39,7 +40,7 @@ class Ray:
     def __init__(self, folder: str) -> None:
         # of its own, so that no other Ray on this machine is met, and on the loopback alone
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}
-        own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "PYTHONPATH": str(ROOT)}
         self.environment = environment(**own)
         self.process = subprocess.Popen(
             [PYTHON, "-m", "tests.scoring.ray_cluster"], env=self.environment, cwd=ROOT, text=True,
@@ -177,6 +178,19 @@ def test_a_number_that_is_none_ends_the_score_with_its_place(ray: Ray, tmp_path:
     assert done.returncode == 2
     assert "rows.npz, row 2000, column 3: the number is missing, or NaN; expected a logit" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_command_of_the_page_writes_what_one_process_writes(ray: Ray, tmp_path: Path) -> None:
+    (line,) = re.findall(r"^calibrant (score --engine ray .*)", (ROOT / "docs" / "files.md").read_text(), re.MULTILINE)
+    save(tmp_path / "rows.parquet", table(logits(1000, 10), DIGITS))
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    done = subprocess.run(
+        [PYTHON, "-m", "service", *line.split()], env=ray.environment, cwd=tmp_path,
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert score(tmp_path / "rows.parquet", tmp_path / "out") == 0
+    assert same_parts(tmp_path / "scored", tmp_path / "out")
 
 
 BROKEN = """
