@@ -75,13 +75,14 @@ def test_a_short_body_takes_the_shortest_way(k: int, masked: bool, options: str,
 
 @pytest.mark.skipif(importlib.util.find_spec("service.codec.predict.speedups") is None, reason="not built")
 @pytest.mark.parametrize("write", WRITERS)
-@pytest.mark.parametrize("options", T)
+@pytest.mark.parametrize("options", [*T, "list of T"])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("n", "k"), [(1, 2), (1, 10), (1, 1000), (1, 50_000), (2, 3), (64, 10), (64, 1000)])
 def test_a_usual_body_of_any_size_takes_the_shortest_way_where_it_is_built(
     n: int, k: int, masked: bool, options: str, write: str
 ) -> None:
-    body: dict[str, Any] = {"logits": numbers(n, k), **T[options]}
+    body: dict[str, Any] = {"logits": numbers(n, k)}
+    body |= {"temperature": [1.0 + i for i in range(n)]} if options == "list of T" else T[options]
     if masked:
         body["mask"] = [[True, *row[1:]] for row in masks(n, k)]
     assert decode_usual(WRITERS[write](body).encode(), ANY) is not None

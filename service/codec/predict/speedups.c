@@ -37,9 +37,12 @@ typedef struct {
 typedef struct {
     float *values; /* room for one in two bytes of the body: each number has a comma or a bracket behind it */
     size_t room, n, n_rows, k; /* numbers, rows, numbers of each row */
-    int nested, negative; /* rows in a list; a number below 0 */
-    double squares;       /* their sum, about */
-} Logits;
+    int nested, negative;      /* rows in a list; a number below 0 */
+    double squares;            /* their sum, about */
+    double *temperatures;      /* where some came */
+    size_t n_temperatures;
+    int listed;
+} Usual;
 
 static const char *skip_space(const char *at) {
     while (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')
@@ -141,8 +144,8 @@ static inline float to_float(const Decimal *number, double *about) {
 }
 
 /* A row of numbers from behind its bracket to behind its other one. */
-static const char *read_row(const char *at, Logits *logits) {
-    size_t before = logits->n;
+static const char *read_row(const char *at, Usual *found) {
+    size_t before = found->n;
     for (;; at++) {
         Decimal number;
         double about;
@@ -150,32 +153,32 @@ static const char *read_row(const char *at, Logits *logits) {
         if (at == NULL)
             return NULL;
         float value = to_float(&number, &about);
-        if (!(fabs(about) < LARGEST) || logits->n == logits->room)
+        if (!(fabs(about) < LARGEST) || found->n == found->room)
             return NULL;
-        logits->values[logits->n++] = value;
-        logits->negative |= about < 0;
-        logits->squares += about * about;
+        found->values[found->n++] = value;
+        found->negative |= about < 0;
+        found->squares += about * about;
         at = skip_space(at);
         if (*at != ',')
             break;
     }
-    size_t k = logits->n - before;
-    if (*at != ']' || (logits->n_rows && k != logits->k))
+    size_t k = found->n - before;
+    if (*at != ']' || (found->n_rows && k != found->k))
         return NULL;
-    logits->k = k;
-    logits->n_rows++;
+    found->k = k;
+    found->n_rows++;
     return at + 1;
 }
 
-static const char *read_logits(const char *at, Logits *logits) {
+static const char *read_logits(const char *at, Usual *found) {
     if (*at++ != '[')
         return NULL;
     at = skip_space(at);
     if (*at != '[')
-        return read_row(at, logits);
-    logits->nested = 1;
+        return read_row(at, found);
+    found->nested = 1;
     for (;; at = skip_space(at + 1)) {
-        if (*at != '[' || (at = read_row(at + 1, logits)) == NULL)
+        if (*at != '[' || (at = read_row(at + 1, found)) == NULL)
             return NULL;
         at = skip_space(at);
         if (*at != ',')
@@ -207,71 +210,108 @@ static const char *mask_row(const char *at, const char *end, float *values, size
     return any ? at : NULL; /* a row without a class is not usual */
 }
 
-static const char *read_mask(const char *at, const char *end, Logits *logits) {
-    if (logits->n == 0 || *at++ != '[')
+static const char *read_mask(const char *at, const char *end, Usual *found) {
+    if (found->n == 0 || *at++ != '[')
         return NULL;
-    if (!logits->nested)
-        return mask_row(at, end, logits->values, logits->k);
-    for (size_t row = 0; row < logits->n_rows; row++) {
+    if (!found->nested)
+        return mask_row(at, end, found->values, found->k);
+    for (size_t row = 0; row < found->n_rows; row++) {
         at = skip_space(at);
-        if (*at != '[' || (at = mask_row(at + 1, end, logits->values + row * logits->k, logits->k)) == NULL)
+        if (*at != '[' || (at = mask_row(at + 1, end, found->values + row * found->k, found->k)) == NULL)
             return NULL;
         at = skip_space(at);
-        if (*at++ != (row + 1 < logits->n_rows ? ',' : ']'))
+        if (*at++ != (row + 1 < found->n_rows ? ',' : ']'))
             return NULL;
     }
     return at;
 }
 
-static const char *read_temperature(const char *at, double *temperature, int *listed) {
-    Decimal number;
-    *listed = *at == '[';
-    at = read_decimal(*listed ? skip_space(at + 1) : at, &number);
-    if (at == NULL)
-        return NULL;
-    *temperature = to_double(&number);
-    if (!(0 < *temperature && *temperature < LARGEST))
-        return NULL;
-    if (!*listed)
-        return at;
-    at = skip_space(at);
-    return *at == ']' ? at + 1 : NULL;
+static const char *read_temperatures(const char *at, const char *end, Usual *found) {
+    size_t n = 1;
+    found->listed = *at == '[';
+    if (found->listed) {
+        const char *close = memchr(at, ']', (size_t)(end - at));
+        for (const char *comma = at; close && (comma = memchr(comma + 1, ',', (size_t)(close - comma - 1))) != NULL;)
+            n++;
+        at++;
+    }
+    found->temperatures = PyMem_Malloc(n * sizeof(double));
+    while (found->temperatures && found->n_temperatures < n) {
+        Decimal number;
+        if ((at = read_decimal(found->listed ? skip_space(at) : at, &number)) == NULL)
+            return NULL;
+        double value = to_double(&number);
+        if (!(0 < value && value < LARGEST))
+            return NULL;
+        found->temperatures[found->n_temperatures++] = value;
+        if (!found->listed)
+            return at;
+        at = skip_space(at);
+        if (*at++ != (found->n_temperatures < n ? ',' : ']'))
+            return NULL;
+    }
+    return found->temperatures ? at : NULL;
 }
 
-/* Behind a key and its colon, if it is that key and comes for the first time. */
-static const char *read_key(const char *at, const char *key, int *seen) {
-    size_t n = strlen(key);
-    if (*seen || strncmp(at, key, n) != 0)
-        return NULL;
-    *seen = 1;
-    at = skip_space(at + n);
-    return *at == ':' ? skip_space(at + 1) : NULL;
+static const char *const KEYS[] = {"\"logits\"", "\"mask\"", "\"temperature\""};
+enum { LOGITS, MASK, TEMPERATURE, N_KEYS };
+
+static int key_at(const char *at) {
+    int key = 0;
+    while (key < N_KEYS && strncmp(at, KEYS[key], strlen(KEYS[key])) != 0)
+        key++;
+    return key;
+}
+
+/* Whether there are no other keys, nor strings: seen before the numbers are read, which would be for nothing. */
+static int has_usual_keys(const char *at, const char *end) {
+    while ((at = memchr(at, '"', (size_t)(end - at))) != NULL) {
+        int key = key_at(at);
+        if (key == N_KEYS)
+            return 0;
+        at += strlen(KEYS[key]);
+    }
+    return 1;
 }
 
 /* Whether the body is usual. */
-static int read_body(const char *at, const char *end, Logits *logits, double *temperature, int *listed) {
-    int has_logits = 0, has_mask = 0, has_temperature = 0;
+static int read_body(const char *at, const char *end, Usual *found) {
+    int seen[N_KEYS + 1] = {0};
     at = skip_space(at);
-    if (*at != '{')
+    if (*at != '{' || !has_usual_keys(at, end))
         return 0;
     do {
-        const char *key = skip_space(at + 1);
-        if ((at = read_key(key, "\"logits\"", &has_logits)) != NULL)
-            at = read_logits(at, logits);
-        else if ((at = read_key(key, "\"mask\"", &has_mask)) != NULL)
-            at = read_mask(at, end, logits);
-        else if ((at = read_key(key, "\"temperature\"", &has_temperature)) != NULL)
-            at = read_temperature(at, temperature, listed);
+        at = skip_space(at + 1);
+        int key = key_at(at);
+        if (key == N_KEYS || seen[key]++)
+            return 0;
+        at = skip_space(at + strlen(KEYS[key]));
+        if (*at != ':')
+            return 0;
+        at = skip_space(at + 1);
+        at = key == LOGITS ? read_logits(at, found)
+             : key == MASK ? read_mask(at, end, found)
+                           : read_temperatures(at, end, found);
         if (at == NULL)
             return 0;
         at = skip_space(at);
     } while (*at == ',');
-    if (*at != '}' || skip_space(at + 1) != end || !has_logits)
+    if (*at != '}' || skip_space(at + 1) != end || !seen[LOGITS])
         return 0;
-    if (*listed && logits->n_rows != 1)
+    if (found->listed && found->n_temperatures != found->n_rows)
         return 0;
     /* what may be probabilities wants a closer look */
-    return logits->negative || logits->squares > NO_PROBABILITIES * (double)logits->n_rows;
+    return found->negative || found->squares > NO_PROBABILITIES * (double)found->n_rows;
+}
+
+/* The value of the temperatures: None, a float of all rows, or the bytes of float64, one a row. */
+static PyObject *temperature_value(const Usual *found) {
+    if (found->n_temperatures == 0)
+        return Py_NewRef(Py_None);
+    if (found->n_temperatures == 1)
+        return PyFloat_FromDouble(found->temperatures[0]);
+    size_t size = found->n_temperatures * sizeof(double);
+    return PyBytes_FromStringAndSize((const char *)found->temperatures, (Py_ssize_t)size);
 }
 
 static PyObject *read_usual(PyObject *module, PyObject *body) {
@@ -281,23 +321,20 @@ static PyObject *read_usual(PyObject *module, PyObject *body) {
         Py_RETURN_NONE;
     if (PyBytes_AsStringAndSize(body, &start, &n_bytes) < 0)
         return NULL;
-    Logits logits = {.room = (size_t)n_bytes / 2};
-    logits.values = PyMem_Malloc(logits.room * sizeof(float));
-    if (logits.values == NULL)
-        return PyErr_NoMemory();
-    double temperature = 0;
-    int listed = 0;
-    PyObject *found = NULL;
-    if (read_body(start, start + n_bytes, &logits, &temperature, &listed)) {
-        PyObject *given = temperature > 0 ? PyFloat_FromDouble(temperature) : Py_NewRef(Py_None);
-        found = Py_BuildValue("(y#nNOO)", (char *)logits.values, (Py_ssize_t)(logits.n * sizeof(float)),
-                              (Py_ssize_t)logits.k, given, listed ? Py_True : Py_False,
-                              logits.nested ? Py_True : Py_False);
-    } else {
-        found = Py_NewRef(Py_None);
-    }
-    PyMem_Free(logits.values);
-    return found;
+    Usual found = {.room = (size_t)n_bytes / 2};
+    found.values = PyMem_Malloc(found.room * sizeof(float));
+    PyObject *value = NULL;
+    if (found.values == NULL)
+        PyErr_NoMemory();
+    else if (read_body(start, start + n_bytes, &found))
+        value = Py_BuildValue("(y#nNOO)", (char *)found.values, (Py_ssize_t)(found.n * sizeof(float)),
+                              (Py_ssize_t)found.k, temperature_value(&found), found.listed ? Py_True : Py_False,
+                              found.nested ? Py_True : Py_False);
+    else
+        value = Py_NewRef(Py_None);
+    PyMem_Free(found.values);
+    PyMem_Free(found.temperatures);
+    return value;
 }
 
 static PyMethodDef methods[] = {

@@ -23,9 +23,9 @@ BOOLEANS: Final = frozenset({bool})
 LARGEST: Final = 1e38  # within float32, whatever its last digits are
 MINUS_INFINITY: Final = float("-inf")
 
-# float32 [N, K] as bytes, -inf where a mask says no, at least one class left in each row; K; the temperature of all;
-# whether that came as a list; whether the rows came in a list
-Usual = tuple[bytes, int, float | None, bool, bool]
+# float32 [N, K] as bytes, -inf where a mask says no, at least one class left in each row; K; the temperature of all
+# rows, or float64 [N] as bytes; whether that came as a list; whether the rows came in a list
+Usual = tuple[bytes, int, float | bytes | None, bool, bool]
 
 
 def read_usual(body: Any) -> Usual | None:
@@ -82,7 +82,8 @@ def usual_query(found: Usual, model: Signature) -> Query | None:
         return None
     n = len(numbers) // (4 * k)
     lead = (n,) if nested else ()
-    if n == 1 and k <= WIDE_ROW:
+    if n == 1 and k <= WIDE_ROW and not isinstance(temperature, bytes):
         return Query(Row(numbers, None, temperature, ()), DEFAULT_OUTPUTS, lead, (k,), listed, plain=True)
-    rows = Rows({"logits": np.frombuffer(numbers, np.float32).reshape(n, k)}, None, temperature)
+    each = np.frombuffer(temperature).reshape(n, 1) if isinstance(temperature, bytes) else temperature
+    rows = Rows({"logits": np.frombuffer(numbers, np.float32).reshape(n, k)}, None, each)
     return Query(rows, DEFAULT_OUTPUTS, lead, (k,), listed)

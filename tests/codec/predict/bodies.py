@@ -1,6 +1,5 @@
 """Bodies of predict for a fuzzer, usual ones and such with a few bytes changed; whether two queries are the same."""
 
-import json
 import random
 from typing import Any
 
@@ -45,10 +44,10 @@ def usual_body(random_: random.Random) -> bytes:
     if random_.random() < 0.5:
         parts.append(f'"mask"{gap}:{listed(mask)}')
     if random_.random() < 0.4:
-        t = json.dumps(
-            random_.choice([random_.uniform(0.1, 5), random_.randint(1, 3), 10.0 ** random_.randint(-40, 40)])
-        )
-        parts.insert(random_.randint(0, len(parts)), f'"temperature":{gap}{f"[{t}]" if random_.random() < 0.3 else t}')
+        many = random_.random() < 0.3
+        ts = [random_.choice([random_.uniform(0.1, 5), 2, 10.0 ** random_.randint(-40, 40)]) for _ in range(n)]
+        text = f"[{(gap + ',').join(map(repr, ts))}]" if many else repr(ts[0])
+        parts.insert(random_.randint(0, len(parts)), f'"temperature":{gap}{text}')
     return (gap + "{" + f"{gap},{gap}".join(parts) + "}" + gap).encode()
 
 

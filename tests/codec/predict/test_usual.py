@@ -37,6 +37,8 @@ USUAL = [
 MANY = [
     b'{"logits":[[2,1],[0,3]]}',
     b'{"logits":[[2,-1],[0,0]],"mask":[[true,false],[false,true]],"temperature":0.5}',
+    b'{"logits":[[2,1],[0,3]],"temperature":[ 0.5 , 1.0000000000000000001]}',
+    b'{"temperature":[1,2,3e-5],"logits":[[2],[0],[3]]}',
     b'{ "logits" : [ [ 2, 1 ] , [ 0, -3 ] ], "mask" : [ [ true, false ] , [ false, true ] ] }',
 ]
 OTHER = [
@@ -67,6 +69,12 @@ OTHER = [
     b'{"logits":[1,2],"temperature":null}',
     b'{"logits":[1,2],"temperature":[1,1]}',
     b'{"logits":[1,2],"temperature":[]}',
+    b'{"logits":[1,2],"temperature":[1,',
+    b'{"logits":[1,2],"temperature":[1,}',
+    b'{"logits":[1,2],"temperature":[1 1]}',
+    b'{"logits":[[1,2],[3,4]],"temperature":[1,0]}',
+    b'{"logits":[[1,2],[3,4]],"temperature":[1,2,3]}',
+    b'{"logits":[[1,2],[3,4]],"temperature":[1]}',
     b'{"logits":[01,2]}',
     b'{"logits":[1.,2]}',
     b'{"logits":[.5,2]}',
