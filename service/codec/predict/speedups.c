@@ -101,8 +101,16 @@ static const char *read_decimal(const char *at, Decimal *number) {
     return number->end = at;
 }
 
-/* The nearest float64, by Python; NaN where it cannot say. */
-static double convert_exactly(const Decimal *number) {
+/* The nearest float64, or, if `narrow`, one about that whose float32 is the same; NaN where Python does not know it. */
+static inline double convert(const Decimal *number, int narrow) {
+    uint64_t digits = number->digits;
+    long power = number->power;
+    if (digits == 0 || (-MAX_POWER <= power && power <= MAX_POWER)) {
+        double value = digits == 0 ? 0 : power < 0 ? (double)digits / TENS[-power] : (double)digits * TENS[power];
+        value = number->negative ? -value : value;
+        if (digits <= (uint64_t)1 << 53 || (narrow && (float)(value * (1 - NEAR)) == (float)(value * (1 + NEAR))))
+            return value;
+    }
     char *end;
     double value = PyOS_string_to_double(number->start, &end, NULL);
     if (PyErr_Occurred()) {
@@ -112,56 +120,22 @@ static double convert_exactly(const Decimal *number) {
     return end == number->end ? value : NAN;
 }
 
-/* About the number; whether that is its nearest float64 is `exact`. NaN where only `convert_exactly` knows. */
-static inline double convert(const Decimal *number, int *exact) {
-    double value = (double)number->digits;
-    if (number->power < -MAX_POWER || number->power > MAX_POWER) {
-        if (number->digits)
-            return NAN;
-    } else if (number->power < 0) {
-        value /= TENS[-number->power];
-    } else {
-        value *= TENS[number->power];
-    }
-    *exact = number->digits <= (uint64_t)1 << 53;
-    return number->negative ? -value : value;
-}
-
-static double to_double(const Decimal *number) {
-    int exact = 0;
-    double value = convert(number, &exact);
-    return exact ? value : convert_exactly(number);
-}
-
-/* The float32 of the nearest float64, and that, about; NaN as above. */
-static inline float to_float(const Decimal *number, double *about) {
-    int exact = 0;
-    double value = convert(number, &exact);
-    if (!exact && !((float)(value * (1 - NEAR)) == (float)(value * (1 + NEAR))))
-        value = convert_exactly(number);
-    *about = value;
-    return (float)value;
-}
-
-/* A row of numbers from behind its bracket to behind its other one. */
+/* Behind a row of numbers; `at` is its bracket. */
 static const char *read_row(const char *at, Usual *found) {
     size_t before = found->n;
-    for (;; at++) {
+    do {
         Decimal number;
-        double about;
-        at = read_decimal(skip_space(at), &number);
-        if (at == NULL)
+        at = read_decimal(skip_space(at + 1), &number);
+        if (at == NULL || found->n == found->room)
             return NULL;
-        float value = to_float(&number, &about);
-        if (!(fabs(about) < LARGEST) || found->n == found->room)
+        double value = convert(&number, 1);
+        if (!(fabs(value) < LARGEST))
             return NULL;
-        found->values[found->n++] = value;
-        found->negative |= about < 0;
-        found->squares += about * about;
+        found->values[found->n++] = (float)value;
+        found->negative |= value < 0;
+        found->squares += value * value;
         at = skip_space(at);
-        if (*at != ',')
-            break;
-    }
+    } while (*at == ',');
     size_t k = found->n - before;
     if (*at != ']' || (found->n_rows && k != found->k))
         return NULL;
@@ -171,29 +145,27 @@ static const char *read_row(const char *at, Usual *found) {
 }
 
 static const char *read_logits(const char *at, Usual *found) {
-    if (*at++ != '[')
-        return NULL;
-    at = skip_space(at);
     if (*at != '[')
+        return NULL;
+    if (*skip_space(at + 1) != '[')
         return read_row(at, found);
     found->nested = 1;
-    for (;; at = skip_space(at + 1)) {
-        if (*at != '[' || (at = read_row(at + 1, found)) == NULL)
+    do {
+        at = skip_space(at + 1);
+        if (*at != '[' || (at = read_row(at, found)) == NULL)
             return NULL;
         at = skip_space(at);
-        if (*at != ',')
-            break;
-    }
+    } while (*at == ',');
     return *at == ']' ? at + 1 : NULL;
 }
 
-/* A row of booleans as above: -inf is put where one is false. No branch asks which, as they are hard to predict. */
+/* Behind a row of booleans: -inf is put where one is false. No branch asks which, as they are hard to predict. */
 static const char *mask_row(const char *at, const char *end, float *values, size_t k) {
     static const float minus_infinity = -INFINITY;
     uint32_t masked, any = 0;
     memcpy(&masked, &minus_infinity, sizeof masked);
     for (size_t i = 0; i < k; i++) {
-        at = skip_space(at);
+        at = skip_space(at + 1);
         if (end - at < 6) /* the longer one, and a bracket */
             return NULL;
         uint32_t yes = memcmp(at, "true", 4) == 0, no = memcmp(at, "fals", 4) == 0 && at[4] == 'e', value;
@@ -204,53 +176,48 @@ static const char *mask_row(const char *at, const char *end, float *values, size
         memcpy(values + i, &value, sizeof value);
         any |= yes;
         at = skip_space(at + 4 + no);
-        if (*at++ != (i + 1 < k ? ',' : ']'))
+        if (*at != (i + 1 < k ? ',' : ']'))
             return NULL;
     }
-    return any ? at : NULL; /* a row without a class is not usual */
+    return any ? at + 1 : NULL; /* a row without a class is not usual */
 }
 
+/* Behind the mask of logits that came before it. */
 static const char *read_mask(const char *at, const char *end, Usual *found) {
-    if (found->n == 0 || *at++ != '[')
+    if (found->n == 0 || *at != '[')
         return NULL;
     if (!found->nested)
         return mask_row(at, end, found->values, found->k);
     for (size_t row = 0; row < found->n_rows; row++) {
-        at = skip_space(at);
-        if (*at != '[' || (at = mask_row(at + 1, end, found->values + row * found->k, found->k)) == NULL)
+        at = skip_space(at + 1);
+        if (*at != '[' || (at = mask_row(at, end, found->values + row * found->k, found->k)) == NULL)
             return NULL;
         at = skip_space(at);
-        if (*at++ != (row + 1 < found->n_rows ? ',' : ']'))
+        if (*at != (row + 1 < found->n_rows ? ',' : ']'))
             return NULL;
     }
-    return at;
+    return at + 1;
 }
 
-static const char *read_temperatures(const char *at, const char *end, Usual *found) {
-    size_t n = 1;
+static const char *read_temperatures(const char *at, Usual *found) {
     found->listed = *at == '[';
-    if (found->listed) {
-        const char *close = memchr(at, ']', (size_t)(end - at));
-        for (const char *comma = at; close && (comma = memchr(comma + 1, ',', (size_t)(close - comma - 1))) != NULL;)
-            n++;
-        at++;
-    }
-    found->temperatures = PyMem_Malloc(n * sizeof(double));
-    while (found->temperatures && found->n_temperatures < n) {
+    found->temperatures = PyMem_Malloc(found->room * sizeof(double));
+    if (found->temperatures == NULL)
+        return NULL;
+    do {
         Decimal number;
-        if ((at = read_decimal(found->listed ? skip_space(at) : at, &number)) == NULL)
+        at = read_decimal(found->listed ? skip_space(at + 1) : at, &number);
+        if (at == NULL || found->n_temperatures == found->room)
             return NULL;
-        double value = to_double(&number);
+        double value = convert(&number, 0);
         if (!(0 < value && value < LARGEST))
             return NULL;
         found->temperatures[found->n_temperatures++] = value;
         if (!found->listed)
             return at;
         at = skip_space(at);
-        if (*at++ != (found->n_temperatures < n ? ',' : ']'))
-            return NULL;
-    }
-    return found->temperatures ? at : NULL;
+    } while (*at == ',');
+    return *at == ']' ? at + 1 : NULL;
 }
 
 static const char *const KEYS[] = {"\"logits\"", "\"mask\"", "\"temperature\""};
@@ -291,7 +258,7 @@ static int read_body(const char *at, const char *end, Usual *found) {
         at = skip_space(at + 1);
         at = key == LOGITS ? read_logits(at, found)
              : key == MASK ? read_mask(at, end, found)
-                           : read_temperatures(at, end, found);
+                           : read_temperatures(at, found);
         if (at == NULL)
             return 0;
         at = skip_space(at);
