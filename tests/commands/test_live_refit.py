@@ -206,6 +206,7 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     path = tmp_path / "models" / "m" / "2" / "model.onnx"
     assert calibrant("promote", "m/1", "--by", "ann") == (0, f"m/2: {path}")
     until(partial(client.serves, "2"))
+    until(lambda: client.get("refit")["state"] == "promoted")
     assert [one["what"] for one in client.get("refit")["history"] if one["what"] != "fitted"] == [
         "proposed", "dismissed", "proposed", "promoted",
     ]  # fmt: skip
