@@ -64,6 +64,15 @@ def opened(browser: Browser, url: str, address: str = "", **context: Any) -> Ite
         assert elsewhere == []
 
 
+def wait_until(page: Page, condition: Callable[[], object]) -> None:
+    """Let the page go on until something is so that the browser cannot see."""
+    for _ in range(LONG // 10):
+        if condition():
+            return
+        page.wait_for_timeout(10)
+    pytest.fail("what was waited for did not come")
+
+
 @pytest.fixture
 def visit(browser: Browser, served: Running) -> Iterator[Open]:
     """Open a page of the console of `served`, or of another service by `url`."""

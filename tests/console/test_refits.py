@@ -13,7 +13,7 @@ from service.journal.state import read_state, write_state
 from service.live.proposal import Refit, describe
 from service.live.refit import Shadow
 from tests.conftest import Running, serving
-from tests.console.conftest import Open, opened
+from tests.console.conftest import Open, opened, wait_until
 from tests.live.test_refit import labelled
 
 DIGITS = "#/refits/digits/1"
@@ -128,6 +128,9 @@ def test_it_is_approved_by_name_as_it_was_looked_at_and_not_by_accident(
         page.keyboard.press("Enter")
         expect(dialog).to_have_count(0)
         assert decisions == []
+        failed: list[str] = []
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.on("response", lambda response: failed.extend([] if response.ok else [response.url]))
         approve.click()
         decisions.append({"version": "2"})
         dialog.get_by_label("Your name").fill("Ada")
@@ -140,6 +143,7 @@ def test_it_is_approved_by_name_as_it_was_looked_at_and_not_by_accident(
         expect(page.get_by_text("Version 2 was written with it.")).to_be_visible()
         expect(page.get_by_role("img", name="Reliability diagram, Served before")).to_be_visible()
         expect(page.get_by_role("row", name="Ada")).to_contain_text("1 → 2")
+        assert failed == []
 
 
 def test_what_became_stale_meanwhile_is_not_approved(browser: Browser, journal: Running, decisions: list[Any]) -> None:
@@ -165,8 +169,7 @@ def test_what_was_asked_before_a_decision_is_not_shown_after_it(
         state(page).to_contain_text("earned")
         held: list[Route] = []
         page.route("**/refit", lambda route: route.continue_() if held else held.append(route))
-        while not held:
-            page.wait_for_timeout(10)
+        wait_until(page, lambda: held)
         before = held[0].fetch()
         page.get_by_role("button", name="Dismiss…").click()
         decisions.append({})
@@ -184,8 +187,7 @@ def test_what_was_asked_before_a_decision_is_not_shown_after_it(
             }"""
         )
         held[0].fulfill(response=before)
-        while not page.evaluate("window.seen.length"):  # until the next look
-            page.wait_for_timeout(10)
+        wait_until(page, lambda: page.evaluate("window.seen.length"))  # the next look
         assert all("dismissed" in text for text in page.evaluate("window.seen"))
 
 
