@@ -135,6 +135,11 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 
 soak: .venv/developing          ## Fuzz, ask and load for long; SOAK="--minutes 10" says for how long.
 	$(BIN)/python -m tests.resilience.soak $(SOAK)
+	$(BIN)/python -m tests.resilience.vanish
+	$(BIN)/python -m tests.resilience.vanish --plain
+	$(BIN)/python -m tests.resilience.killed
+	$(BIN)/python -m tests.resilience.overload
+	$(BIN)/python -m tests.resilience.overload --plain
 
 drift: install                   ## See a head drift, the alarm and what follows, in two minutes.
 	$(BIN)/python -m deploy.drift.run $(DRIFT)

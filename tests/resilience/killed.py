@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tests.processes import Process, serve
 from tests.transports.wire import PREDICT
@@ -59,14 +59,16 @@ class Clients:
             self.heard.append((now, found))
             self.longest_s = max(self.longest_s, now - began)
 
-    def during(self, began: float) -> dict[str, object]:
+    def during(self, began: float) -> dict[str, Any]:
         """What came back from then on, and the longest time without an answer."""
         since = [(at, found) for at, found in self.heard if at >= began]
         times = [began, *(at for at, found in since if found == "200"), time.monotonic()]
         gap_s = max(later - earlier for earlier, later in pairwise(times))
         longest_s, self.longest_s = self.longest_s, 0.0
+        counts = Counter(found for _, found in since)
         return {
-            **Counter(found for _, found in since),
+            **counts,
+            "lost": counts.total() - counts["200"],
             "longest without an answer, s": round(gap_s, 2),
             "longest request, s": round(longest_s, 2),
         }
@@ -92,8 +94,9 @@ def say(what: str, **seen: object) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Print what was seen, a line a fault."""
+def main() -> int:
+    """Print what was seen, a line a fault; 1 where more was lost than was in flight, or the end was not well."""
+    code = n_lost = 0
     with serve("--no-watch", "--workers", 2, "--worker-timeout-s", 15) as process:
         port = int(process.url.rpartition(":")[2])
         with Clients(port) as clients:
@@ -110,7 +113,9 @@ def main() -> None:
                 if number and pause_s:
                     os.kill(victim, signal.SIGCONT)
                 took_s = until_ready(process, victim if number and not pause_s else 0)
-                say(what, **{"ready after, s": took_s}, **clients.during(began))
+                seen = clients.during(began)
+                n_lost += seen["lost"]
+                say(what, **{"ready after, s": took_s}, **seen)
             victim = children(process)[0]
             os.kill(victim, signal.SIGSTOP)
             began = time.monotonic()
@@ -128,8 +133,8 @@ def main() -> None:
                 time.sleep(1)
                 say("kill -9 of the service, and a start", **clients.during(began))
                 clients.stopping.set()
+    return int(code != 0 or n_lost > 2 * N_CLIENTS)  # two workers were killed
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        main()
+    sys.exit(main())
