@@ -133,13 +133,13 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --extra ray --group ray --constraint requirements/dev.txt -o requirements/ray.txt
 
-soak: .venv/developing          ## Fuzz, ask and load for long; SOAK="--minutes 10" says for how long.
+soak: .venv/developing          ## Fuzz, ask, load and kill for an hour; SOAK="--minutes 10" is less.
 	$(BIN)/python -m tests.resilience.soak $(SOAK)
+	$(BIN)/python -m tests.resilience.overload
+	$(BIN)/python -m tests.resilience.overload --plain
 	$(BIN)/python -m tests.resilience.vanish
 	$(BIN)/python -m tests.resilience.vanish --plain
 	$(BIN)/python -m tests.resilience.killed
-	$(BIN)/python -m tests.resilience.overload
-	$(BIN)/python -m tests.resilience.overload --plain
 
 drift: install                   ## See a head drift, the alarm and what follows, in two minutes.
 	$(BIN)/python -m deploy.drift.run $(DRIFT)
