@@ -111,17 +111,14 @@ class Exchange:
         if self.reply is None:
             return
         started = came_at or clock()
-        handler = self.handler
+        handler, batcher = self.handler, self.handler.batcher
         try:
-            batcher = handler.batcher
             batcher.admit()
-            if self.n_bytes and self.is_json:
-                worst = JSON_COST * self.n_bytes
-                self.reserve(worst if handler.budget.has(worst) else json_cost(self.body))
+            if self.n_bytes:
+                self.reserve_reading()
             target = self.target
             model = self.model = handler.repository.find(target.model or handler.default_model, target.version)
-            query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
-            self.query = query
+            query = self.query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
             self.body = b""
             self.decode_s = clock() - started
             arrays: Arrays = {}
@@ -150,10 +147,11 @@ class Exchange:
         # not before the error is gone, and with it the frames that hold the body
         self.settle(response)
 
-    @property
-    def is_json(self) -> bool:
-        """Whether the body is JSON and nothing else."""
-        return isinstance(self.body, bytes) and self.framing.header_length is None
+    def reserve_reading(self) -> None:
+        """Hold what the numbers of a body of JSON may take, before they are counted; raises what `reserve` raises."""
+        if isinstance(self.body, bytes) and self.framing.header_length is None:
+            worst = JSON_COST * self.n_bytes
+            self.reserve(worst if self.handler.budget.has(worst) else json_cost(self.body))
 
     def reserve(self, n_bytes: int) -> None:
         """Hold so much of the budget from now on, more or less than before; raises what it raises."""
@@ -201,21 +199,18 @@ class Exchange:
 
     def unpack(self, encoding: bytes) -> None:
         """Unpack the body, and begin."""
+        handler, most = self.handler, 0
         try:
             how = find_coding(encoding)
+            if how is not None:
+                most = unpacked_bound(len(self.body), handler.max_body_bytes, handler.max_unpacked_ratio)
+                self.reserve(UNPACKING_COST * most)
         except AnsweredError as error:
             self.settle(self.refuse(error))
             return
         if how is None:
             self.begin()
         else:
-            handler = self.handler
-            most = unpacked_bound(len(self.body), handler.max_body_bytes, handler.max_unpacked_ratio)
-            try:
-                self.reserve(UNPACKING_COST * most)
-            except AnsweredError as error:
-                self.settle(self.refuse(error))
-                return
             go_on_after(self, partial(unpack, self.body, how, most), self.begin_unpacked)
 
     def begin_unpacked(self, body: bytes) -> None:
