@@ -4,7 +4,9 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,8 @@ def described() -> dict[str, str]:
         "machine": f"{processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
         "pinned": where,
         "load at the start": f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown",
-        "Python": f"{platform.python_implementation()} {sys.version.split()[0]}",
+        "Python": f"{platform.python_implementation()} {sys.version.split()[0]}, {build()}",
+        "this project": "compiled" if find_spec("service.codec.predict.speedups") else "its source",
         "commit": commit(),
     }
     for name in (*PACKAGES, *BY_CHANCE):
@@ -31,6 +34,13 @@ def described() -> dict[str, str]:
         except ImportError:
             found[name] = "none"
     return found
+
+
+def build() -> str:
+    """How this Python was built, which is worth a tenth; Debian's has PGO without that option."""
+    option = "--enable-optimizations"
+    has = "with" if option in str(sysconfig.get_config_var("CONFIG_ARGS")) else "without"
+    return f"{platform.python_compiler()}, {has} {option}"
 
 
 def processor() -> str:
