@@ -56,6 +56,18 @@ TESTS: Final = {
         "tests/resilience/test_hostile_files.py",
         "test_hostile_files_are_named_and_what_is_served_is_served_on",
     ),
+    "the file of API keys is broken, or gone": (
+        "tests/transports/test_keys.py",
+        "test_a_broken_file_keeps_the_keys_and_says_so_once",
+    ),
+    "a renewed certificate is broken, or its key another's": (
+        "tests/transports/test_tls.py",
+        "test_a_broken_certificate_leaves_the_one_before",
+    ),
+    "a client asks for more rows than its key may": (
+        "tests/transports/test_rate.py",
+        "test_a_key_that_has_to_wait_is_refused_before_its_body_comes_and_others_are_not",
+    ),
 }
 METRICS: Final = {
     "calibrant_ready",
