@@ -1,5 +1,6 @@
 """API keys in a file: what may stand there, and what a change of it does to those who are connected."""
 
+import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 
 from service.errors import InvalidKeys
 from service.transports import renewal
+from service.transports.gate import Gate
 from service.transports.keys import Key, Keys, parse_keys
 from service.transports.ordinary import OrdinaryProtocol
 from tests.api.bodies import until
 from tests.conftest import Running
-from tests.transports.wire import PREDICT, ids, in_pieces, post, wire
+from tests.transports.wire import PREDICT, ids, post, wire
 
 Run = Callable[..., Running]
 
@@ -146,11 +148,21 @@ def test_a_revoked_key_stops_at_once_where_it_is_remembered_and_a_new_one_is_acc
             assert given.answer()[0] == status
 
 
-def test_a_key_that_was_revoked_while_a_body_came_is_not_remembered(run: Run, path: Path) -> None:
-    running = run(api_keys_file=path)
+def test_a_key_that_was_revoked_while_a_body_came_is_not_remembered(
+    run: Run, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, passed, check = run(api_keys_file=path), threading.Event(), Gate.check
+
+    def checked(*arguments: Any) -> Any:
+        found = check(*arguments)
+        passed.set()
+        return found
+
+    monkeypatch.setattr(Gate, "check", checked)
     sent = post(name="a", headers=bearer("one"))
     with wire(running) as slow:
-        in_pieces(slow, sent[:-4])
+        slow.send(sent[:-4])
+        assert passed.wait(20)
         path.write_text(line("second", "two"))
         until(lambda: running.service.gate.keys.find(b"Bearer one") is None)
         slow.send(sent[-4:])

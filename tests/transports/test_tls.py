@@ -72,11 +72,11 @@ def test_a_broken_certificate_leaves_the_one_before(
 
 
 def test_who_never_ends_the_handshake_is_cut_off(run: Run, tmp_path: Path, authority: Authority) -> None:
-    running = run(**authority.write(tmp_path), header_timeout_s=0.2)
+    running = run(**authority.write(tmp_path), header_timeout_s=1)
     with socket.create_connection(("127.0.0.1", running.port), timeout=30) as silent:
         silent.sendall(b"\x16")
         assert silent.recv(1) == b""
-    assert authority.is_shown(running.port)
+    until(lambda: authority.is_shown(running.port))
 
 
 def test_both_files_are_wanted(tmp_path: Path) -> None:
