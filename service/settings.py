@@ -220,8 +220,10 @@ def load(**options: Any) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
-        if not Settings.model_fields[name].repr:
-            raise UsedWrongly(f"{where} is not what it can be: {first['msg'].lower()}") from None
+        field = Settings.model_fields[name]
+        if not field.repr:  # a secret
+            fault = f"; expected {field.title}" if "pattern" in first["type"] else f": {first['msg'].lower()}"
+            raise UsedWrongly(f"{where} is not what it can be{fault}") from None
         raise UsedWrongly(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error
 
 

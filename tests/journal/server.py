@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -79,8 +80,13 @@ class Server:
         return self.address(name)
 
     def kill(self) -> None:
-        """As a machine that loses its power."""
+        """As a machine that loses its power: with all its processes, each of which would otherwise do what it can."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self.process.kill()
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
