@@ -56,7 +56,7 @@ ray: .venv/ray/ready .venv/developing ## Install Ray, for deploy/ray and scores 
 	$(BIN)/python -m pytest tests/scoring/test_cluster.py --thorough
 
 # these mostly wait, for browsers and processes: they run beside the others, and the targets named in THEN after them
-WAITING := tests/console tests/exporters tests/journal tests/process
+WAITING := tests/console tests/exporters tests/journal tests/process tests/resilience
 
 test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
 ifdef TESTS
