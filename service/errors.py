@@ -250,18 +250,6 @@ class RunFailed(ServiceError):
     code = "run_failed"
 
 
-class OutOfMemory(RunFailed):
-    """The head's run found no memory, the machine's or the device's."""
-
-    status = 503
-    code = "out_of_memory"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
-        return RETRY_AFTER
-
-
 class Unavailable(ServiceError):
     """The service cannot answer now, but soon may."""
 
@@ -271,6 +259,12 @@ class Unavailable(ServiceError):
     def headers(self) -> dict[str, str]:
         """When to come back, in seconds."""
         return RETRY_AFTER
+
+
+class OutOfMemory(RunFailed, Unavailable):
+    """The head's run found no memory, the machine's or the device's."""
+
+    code = "out_of_memory"
 
 
 class QueueFull(Unavailable):

@@ -7,11 +7,11 @@ is done: building heads is nothing for a process that serves, or for one that co
 import asyncio
 import base64
 import logging
-import shlex
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from service.journal.counting import Counting
 from service.journal.ledger import Ledger
 from service.journal.publication import Place, Refused, superseded, unwritable, write
 from service.journal.refits import Refits
@@ -173,22 +173,10 @@ class Promotions:
         with self.ledger.transaction():
             one = self.check(message)
             back = bool(message.get("back"))
-            shadow = one.refit.back if back else one.refit.shadow
+            shadow = None if back else one.refit.shadow
+            rows = None if back else newest_rows(self.counting, one)
             story = story_of(one, message, back=back)
-            rows = None if back else self.rows(one)
-        return {"factor": None if shadow is None or back else shadow.factor, "story": story, "rows": rows}
-
-    def rows(self, one: Subject) -> dict[str, Any] | None:
-        """The newest answers and labels that the shadow has seen; none where some have got a label by default."""
-        if self.counting.policy.default is not None:
-            return None
-        found = self.store.counted_rows(one.number, one.refit.start, MOST_ROWS)
-        rows = [(row_of(log_p, n, row), label) for log_p, n, row, label in found]
-        rows = [pair for pair in rows if len(pair[0]) == len(rows[0][0])]
-        if not rows:
-            return None
-        data = base64.b64encode(b"".join(row for row, _ in rows)).decode()
-        return {"data": data, "labels": [label for _, label in rows]}
+        return {"factor": None if shadow is None else shadow.factor, "story": story, "rows": rows}
 
     def note(self, message: dict[str, Any]) -> Answer:
         """Keep that a version was written; whoever promotes has seen the alarm of the one that it replaces."""
@@ -215,13 +203,8 @@ class Promotions:
             with self.ledger.transaction():
                 self.check(message)
             if reason := unwritable(self.place, message["model"]):
-                raise Refused("models_read_only", f"{reason}; expected {self.command(message['model'])}")
+                raise Refused("models_read_only", f"{reason}; expected {self.place.command(message['model'])}")
             return {"version": await write(self.place, message)}
-
-    def command(self, name: str) -> str:
-        """What to type where the models folder can be written."""
-        folders = ("--journal", str(self.place.journal), "--models", str(self.place.models))
-        return shlex.join(["calibrant", "live", "promote", name, *folders])
 
     # --- what everybody may read
 
@@ -230,19 +213,18 @@ class Promotions:
         if self.refits.policy == "off":
             return None
         about = self.counting.about(number)
-        refit = self.refits.find(number, about)
-        if not (refit.history or refit.back):
+        one = Subject(number, name, about, self.refits.find(number, about), self.counting.monitor(number))
+        if not (one.refit.history or one.refit.back):
             return None
-        one = Subject(number, name, about, refit, self.counting.monitor(number))
         told = describe(one.refit, None if about is None else about.temperature, self.refits.policy)
         refusal = self.refusal(one)
-        can_wait = one.refit.is_running and unwritable(self.place, name)
+        by_hand = one.refit.is_running and unwritable(self.place, name)
         if told["state"] == "earned" and refusal is None and self.refits.policy == "promote":
             self.start(one, {"by": "the policy promote"})
         back = one.refit.back if one.refit.wants_back else None
         if back is not None and back.has_earned and not superseded(self.place, name):
             self.start(one, {"by": "the guard", "back": True})
-        return told | {"refusal": refusal, "command": self.command(name) if can_wait else None}
+        return told | {"refusal": refusal, "command": self.place.command(name) if by_hand else None}
 
     def start(self, one: Subject, message: dict[str, Any]) -> None:
         """Have a version written without anybody's asking, by one host at a time; again a minute after it failed."""
@@ -261,6 +243,19 @@ class Promotions:
         self.tasks.discard(task)
         if not task.cancelled() and "message" in task.result():
             logger.warning("a refit that has earned its place is not served: %s", task.result()["message"])
+
+
+def newest_rows(counting: Counting, one: Subject) -> dict[str, Any] | None:
+    """The newest answers and labels that the shadow has seen; none where some have got a label by default."""
+    if counting.policy.default is not None:
+        return None
+    found = counting.store.counted_rows(one.number, one.refit.start, MOST_ROWS)
+    rows = [(row_of(log_p, n, row), label) for log_p, n, row, label in found]
+    rows = [pair for pair in rows if len(pair[0]) == len(rows[0][0])]
+    if not rows:
+        return None
+    data = base64.b64encode(b"".join(row for row, _ in rows)).decode()
+    return {"data": data, "labels": [label for _, label in rows]}
 
 
 def story_of(one: Subject, message: dict[str, Any], *, back: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,11 @@ class Place:
     models: Path
     default_model: str = "softmax"
     sampled: bool = False
+
+    def command(self, name: str) -> str:
+        """What to type where the models folder can be written."""
+        folders = ("--journal", str(self.journal), "--models", str(self.models))
+        return shlex.join(["calibrant", "live", "promote", name, *folders])
 
 
 def unwritable(place: Place, name: str) -> str | None:

@@ -37,8 +37,7 @@ class Monitor:
     Attributes:
         n: labels counted so far; the index of the next one.
         reference: what they are held against.
-        policy: whether labels count as they come, or in the order of their predictions once these are old enough;
-            of the latter no delay can be informative.
+        policy: whether labels count as they come, or in the order of their predictions once these are old enough.
         bound: of the absolute question, whether the calibration error is above it.
     """
 
@@ -80,8 +79,7 @@ class Monitor:
 
     def fold(self, rows: Records, probabilities: Floats | None = None) -> None:
         """Count labels of the open block; of a share, some of those, whatever their indices."""
-        self.n += len(rows)
-        self._in_block += len(rows)
+        self.n, self._in_block = self.n + len(rows), self._in_block + len(rows)
         self._last_ns = max([self._last_ns, *rows["labelled_ns"].tolist()])
         self._measure(rows)
         self._bet(rows, probabilities)
@@ -112,7 +110,7 @@ class Monitor:
             self._first_rows += zip(rows["confidence"][plain].tolist(), hit[plain].tolist(), strict=True)
             return
         self.evidence.add(rows[plain], None if probabilities is None else probabilities[plain])
-        if self.policy == "arrival":
+        if self.policy == "arrival":  # of matured labels no delay is informative
             self.disagreement.add(rows[plain], bins[plain], self.evidence.reference)
 
     def _close(self) -> None:
@@ -128,9 +126,7 @@ class Monitor:
         if self.evidence is not None:
             self.evidence.close(self.n, self._last_ns, new[:room])
         elif len(self._first_rows) >= LIVE_ROWS:
-            first = np.array(sorted(self._first_rows))
-            found = curve_fit.fit(first[:, 0], first[:, 1] > 0, np.ones(len(first)))
-            self.reference, self._first_rows = replace(self.reference, curve=found, source="live"), []
+            self.reference, self._first_rows = with_live_curve(self.reference, self._first_rows), []
             self.evidence = Evidence(self.reference, sorted(self.groups), (self.n, self._last_ns))
         self._in_block, self._new = 0, set()
 
@@ -170,8 +166,8 @@ class Monitor:
         Raises:
             ValueError: the labels of the share do not fit into the open block.
         """
-        if self._in_block + share.n > BLOCK:
-            room = BLOCK - self._in_block
+        room = BLOCK - self._in_block
+        if share.n > room:
             raise ValueError(f"the share has {share.n} labels; expected at most {room}, the rest of the open block")
         self.n, self._in_block = self.n + share.n, self._in_block + share.n
         self._last_ns = max(self._last_ns, share._last_ns)
@@ -232,3 +228,10 @@ class Monitor:
         found.sets.load(state["sets"])
         found.disagreement = Disagreement.restore(state["disagreement"])
         return found
+
+
+def with_live_curve(reference: Reference, rows: list[tuple[float, bool]]) -> Reference:
+    """The reference with the curve of the first `rows`: their confidence, and whether they were right."""
+    first = np.array(sorted(rows))
+    found = curve_fit.fit(first[:, 0], first[:, 1] > 0, np.ones(len(first)))
+    return replace(reference, curve=found, source="live")
