@@ -13,9 +13,9 @@ RUN pip install --require-hashes -r build.txt -r image.txt
 COPY pyproject.toml hatch_build.py README.md ./
 COPY service service
 COPY models models
-# anybody may read the models, whatever the umask of the checkout was
 # 0 builds the wheel of the source alone
 ENV HATCH_BUILD_HOOK_ENABLE_CUSTOM=1
+# anybody may read the models, whatever the umask of the checkout was
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . && chmod -R a+rX models
 
 FROM python:3.13-slim-bookworm AS environment
