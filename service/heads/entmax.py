@@ -5,7 +5,7 @@ import numpy as np
 from service.families.entmax import Entmax
 from service.heads.graph import Dim, Graph, ints, scalar
 from service.heads.masking import Shifted
-from service.heads.sparsemax import append_best, append_loop, append_sparse, append_threshold
+from service.heads.sparsemax import FEW, Best, Terms, append_best, append_loop, append_sparse, append_threshold
 from service.heads.stages import Stages
 from service.heads.width import Width
 
@@ -16,7 +16,7 @@ def append_entmax15(graph: Graph, width: Width, n: Dim, shifted: Shifted, temper
     x = graph.add("Mul", z, graph.constant("half", scalar(0.5)), name="x")
     best = append_best(graph, x)
     axis, least = graph.constant("axis", np.asarray(1, np.int64)), graph.constant("least", scalar(-1))
-    mean = graph.add("Div", graph.add("CumSum", best.s, axis, name="best_sums"), best.ranks, name="best_mean")
+    mean = append_means(graph, best)
     squares = graph.add("CumSum", graph.add("Mul", best.s, best.s, name="best_squares"), axis, name="best_square_sums")
     square = graph.add("Div", squares, best.ranks, name="best_mean_square")
     variance = graph.add("Sub", square, graph.add("Mul", mean, mean, name="best_square_mean"), name="best_variance")
@@ -28,12 +28,18 @@ def append_entmax15(graph: Graph, width: Width, n: Dim, shifted: Shifted, temper
     above = graph.add("Greater", best.s, graph.add("Max", t, least, name="best_t_least"), name="best_above")
     first = graph.add("Where", above, t, least, name="best_tau")
 
-    def step(body: Graph, r: str) -> tuple[str, str]:
-        return body.add("Mul", r, r, name="r_squared"), body.add("Add", r, r, name="r_twice")
+    def terms(body: Graph, r: str) -> tuple[str, str]:
+        return body.add("Mul", r, r, name="r_squared"), r
 
-    tau = append_threshold(graph, n, x, best, first, step)
+    tau = append_threshold(graph, n, x, best, first, Terms(2, terms))
     r = graph.add("Max", graph.add("Sub", x, tau, name="over"), graph.constant("zero", scalar(0)), name="r")
     append_sparse(graph, width, n, graph.add("Mul", r, r, name="p"), shifted, temperature, z)
+
+
+def append_means(graph: Graph, best: Best) -> str:
+    """The mean of the j best classes, for each j: float64 [n, few]."""
+    sums = graph.add("CumSum", best.s, graph.constant("axis", np.asarray(1, np.int64)), name="best_sums")
+    return graph.add("Div", sums, best.ranks, name="best_mean")
 
 
 def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, stages: Stages) -> None:
@@ -45,18 +51,22 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
     x = graph.add("Mul", z, graph.constant("alpha_less_1", scalar(family.alpha - 1)), name="x")
     best = append_best(graph, x)
 
-    def step(body: Graph, r: str) -> tuple[str, str]:
-        # one Pow, which takes most of the time; what is outside the support is 0 in both
+    def terms(body: Graph, r: str) -> tuple[str, str]:
+        # one Pow, which takes most of the time
         less = body.add("Pow", r, graph.constant("power_less_1", scalar(power - 1)), name="r_power_less")
-        slopes = body.add("Mul", less, graph.constant("power", scalar(power)), name="slopes")
-        return body.add("Mul", less, r, name="r_power"), slopes
+        return body.add("Mul", less, r, name="r_power"), less
 
-    rows = graph.add("Shape", x, name="n_rows", start=0, end=1)
-    shape = graph.add("Concat", rows, graph.constant("one_number", ints(1)), name="tau_shape", axis=0)
-    least = graph.add("Expand", graph.constant("least", scalar(-1)), shape, name="tau_least")
+    # the steps start near: of the j best, the mean of r^power is the power of the mean of r or more
+    leads = graph.constant("every_lead", np.arange(1, FEW + 1, dtype=np.float64) ** (-1 / power))
+    start = graph.constant("start", ints(0))
+    lead = graph.add("Slice", leads, start, best.n, start, name="leads")
+    t = graph.add("Sub", append_means(graph, best), lead, name="best_t")
+    highest = graph.add("ReduceMax", t, graph.constant("last", ints(-1)), name="best_highest", keepdims=1)
+    least = graph.add("Max", highest, graph.constant("least", scalar(-1)), name="tau_least")  # of an empty row -1
     always = graph.constant("always", np.asarray(True, np.bool_))
-    first = append_loop(graph, n, best.s, least, always, step, "tau_best")
-    tau = append_threshold(graph, n, x, best, first, step)
+    sums = Terms(power, terms)
+    first = append_loop(graph, n, best.s, least, always, sums, "tau_best")
+    tau = append_threshold(graph, n, x, best, first, sums)
     r = graph.add("Max", graph.add("Sub", x, tau, name="over"), graph.constant("zero", scalar(0)), name="r")
     p = graph.add("Pow", r, graph.constant("power", scalar(power)), name="p")
     append_sparse(graph, width, n, p, shifted, temperature, z)

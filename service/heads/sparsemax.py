@@ -22,11 +22,23 @@ CLOSE: Final = 1e-13
 """A sum this near to 1 is right: a row that the best classes solved is within it, and stays as it is in any batch."""
 
 
+class Terms(NamedTuple):
+    """What Newton's steps add up, of r = max(x - tau, 0).
+
+    power: q, of the terms r^q whose sum shall be 1.
+    append: appends to the body of the loop r^q and r^(q-1), of r [n, k]; what is outside the support is 0 in both.
+    """
+
+    power: float
+    append: Callable[[Graph, str], tuple[str, str]]
+
+
 class Best(NamedTuple):
-    """Tensors in float64 of the best classes, best first: s and their ranks, [n, few] and [few]."""
+    """Tensors of the best classes, best first: s and their ranks, float64 [n, few] and [few]; few itself, int64 [1]."""
 
     s: str
     ranks: str
+    n: str
 
 
 def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, temperature: str, _: Stages) -> None:
@@ -39,7 +51,7 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
     above = graph.add("Greater", best.s, least, name="best_above")
     first = graph.add("Where", above, t, least, name="best_tau")
 
-    def step(body: Graph, r: str) -> tuple[str, str]:
+    def terms(body: Graph, r: str) -> tuple[str, str]:
         count = body.add(
             "Cast",
             body.add("Greater", r, graph.constant("zero", scalar(0)), name="in"),
@@ -48,7 +60,7 @@ def append_outputs(graph: Graph, width: Width, n: Dim, shifted: Shifted, tempera
         )
         return r, count
 
-    tau = append_threshold(graph, n, x, best, first, step)
+    tau = append_threshold(graph, n, x, best, first, Terms(1, terms))
     r = graph.add("Sub", x, tau, name="over")
     append_sparse(
         graph, width, n, graph.add("Max", r, graph.constant("zero", scalar(0)), name="p"), shifted, temperature, x
@@ -62,16 +74,11 @@ def append_best(graph: Graph, x: str) -> Best:
     s, _ = graph.add_all("TopK", x, few, names=("best", "best_classes"), axis=-1, largest=1, sorted=1)
     ranks = graph.constant("every_rank", np.arange(1, FEW + 1, dtype=np.float64))
     start = graph.constant("start", ints(0))
-    return Best(s, graph.add("Slice", ranks, start, few, start, name="ranks"))
+    return Best(s, graph.add("Slice", ranks, start, few, start, name="ranks"), few)
 
 
-def append_threshold(
-    graph: Graph, n: Dim, x: str, best: Best, first: str, step: Callable[[Graph, str], tuple[str, str]]
-) -> str:
-    """tau [n, 1]: the largest of `first` [n, few] or [n, 1], or by Newton's steps beyond, where all the best exceed it.
-
-    `step` appends to the body of the loop, of r = max(x - tau, 0): the terms whose sum shall be 1, and the slopes.
-    """
+def append_threshold(graph: Graph, n: Dim, x: str, best: Best, first: str, terms: Terms) -> str:
+    """tau [n, 1]: the largest of `first` [n, few] or [n, 1], or by Newton's steps, where all the best exceed it."""
     last = graph.constant("last", ints(-1))
     tau = graph.add("ReduceMax", first, last, name="tau_first", keepdims=1)
     # of fewer than `FEW` classes there are no others; of exactly so many in the support a step finds nothing to do
@@ -81,7 +88,7 @@ def append_threshold(
     count = graph.add("ReduceSum", exceeding, last, name="n_exceeding", keepdims=1)
     most = graph.add("ReduceMax", count, name="most_exceeding", keepdims=0)
     more = graph.add("Equal", most, graph.constant("n_few", scalar(FEW)), name="more")
-    return append_loop(graph, n, x, tau, more, step)
+    return append_loop(graph, n, x, tau, more, terms)
 
 
 def append_loop(
@@ -90,23 +97,20 @@ def append_loop(
     x: str,
     tau: str,
     more: str,
-    step: Callable[[Graph, str], tuple[str, str]],
+    terms: Terms,
     name: str = "tau",
 ) -> str:
     """Newton's steps from the left of a convex falling function, which never overshoot; none unless `more`."""
     body = Graph(f"{graph.prefix}{name}_step/")
-    last, zero, one = (
-        graph.constant("last", ints(-1)),
-        graph.constant("zero", scalar(0)),
-        graph.constant("one", scalar(1)),
-    )
+    last, zero = graph.constant("last", ints(-1)), graph.constant("zero", scalar(0))
     before = f"{body.prefix}tau"
     r = body.add("Max", body.add("Sub", x, before, name="x_over"), zero, name="r")
-    terms, slopes = step(body, r)
-    f = body.add("Sub", body.add("ReduceSum", terms, last, name="sum", keepdims=1), one, name="f")
+    powers, slopes = terms.append(body, r)
+    total = body.add("ReduceSum", powers, last, name="sum", keepdims=1)
     slope = body.add("ReduceSum", slopes, last, name="slope", keepdims=1)
-    far = body.add("Greater", f, graph.constant("close", scalar(CLOSE)), name="far")
-    moved = body.add("Add", before, body.add("Div", f, slope, name="move"), name="moved")
+    far = body.add("Greater", total, graph.constant("close", scalar(1 + CLOSE)), name="far")
+    over = body.add("Sub", total, append_target(graph, body, total, terms.power), name="excess")
+    moved = body.add("Add", before, body.add("Div", over, slope, name="move"), name="moved")
     after = body.add("Where", far, moved, before, name="tau_after")
     any_far = body.add(
         "ReduceMax", body.add("Cast", far, name="far_ones", to=TensorProto.DOUBLE), name="any_far", keepdims=0
@@ -125,6 +129,18 @@ def append_loop(
     ]
     most = graph.constant("most_steps", np.asarray(MOST_STEPS, np.int64))
     return graph.add("Loop", most, more, tau, name=name, body=body.finish("newton"))
+
+
+def append_target(graph: Graph, body: Graph, total: str, power: float) -> str:
+    """What a step takes off the sum S of r^q before it divides by that of r^(q-1): S^(1-1/q), which is 1 for q = 1.
+
+    That is Newton's step for the q-norm of r: as convex in tau as S, but nearly a line, so that fewer steps get there.
+    """
+    if power == 1:
+        return graph.constant("one", scalar(1))
+    if power == 2:
+        return body.add("Sqrt", total, name="target")
+    return body.add("Pow", total, graph.constant("target_power", scalar(1 - 1 / power)), name="target")
 
 
 def append_sparse(graph: Graph, width: Width, n: Dim, p: str, shifted: Shifted, temperature: str, z: str) -> None:
