@@ -30,15 +30,16 @@ def average_members(graph: Graph, mask: str, logits: str, members: Members) -> A
     least = graph.add("ReduceMin", seen, middle, name="member_least", keepdims=1)
     gone = graph.add("IsInf", least, name="members_gone", detect_positive=0)
     wide = graph.add("Cast", seen, name="members_64", to=TensorProto.DOUBLE)
-    # 0 in the place of what is gone, so that no weight of 0 meets it; without weights a sum with -inf is -inf by itself
-    there = graph.add("Where", gone, graph.constant("zero", scalar(0)), wide, name="members_there")
-    lowest = graph.constant("masked", scalar(-np.inf))
-    if members.weights is None:
+    zero, lowest = graph.constant("zero", scalar(0)), graph.constant("masked", scalar(-np.inf))
+    if members.weights is None:  # a sum with -inf is -inf by itself
         row = average_over(graph, wide, members, "averaged")
-    else:
+    else:  # 0 in the place of what is gone, so that no weight of 0 meets it
+        there = graph.add("Where", gone, zero, wide, name="members_there")
         mean = average_over(graph, there, members, "member_mean")
         row = graph.add("Where", graph.add("Squeeze", gone, middle, name="row_gone"), lowest, mean, name="averaged")
-    return Averaged(row, graph.add("Where", gone, lowest, there, name="members_left"))
+    # a Where of all members would cost as much as their exponentials
+    most = graph.add("Where", gone, lowest, graph.constant("infinity", scalar(np.inf)), name="member_most")
+    return Averaged(row, graph.add("Min", wide, most, name="members_left"))
 
 
 def average_over(graph: Graph, tensor: str, members: Members, name: str, *, keeps: bool = False) -> str:
@@ -72,12 +73,10 @@ def member_distributions(graph: Graph, width: Width, members: str) -> Distributi
     total = graph.add("Max", total, graph.constant("one", scalar(1)), name="member_total_positive")
     log_total = graph.add("ReduceLogSum", total, last, name="member_log_total", keepdims=1)
     log_p = graph.add("Sub", d, log_total, name="member_log_p")
-    p = graph.add("Div", e, total, name="member_p")
-    gone = graph.add("IsInf", d, name="member_none", detect_positive=0)
-    finite_d = graph.add("Where", gone, graph.constant("zero", scalar(0)), d, name="member_d")
-    energy = graph.add(
-        "ReduceSum", graph.add("Mul", p, finite_d, name="member_pd"), last, name="member_energy", keepdims=1
-    )
+    p = graph.add("Mul", e, graph.add("Reciprocal", total, name="member_share"), name="member_p")
+    # p of what is gone is 0, and so are its terms
+    terms = graph.add("Mul", p, graph.add("Max", d, lowest, name="member_d"), name="member_pd")
+    energy = graph.add("ReduceSum", terms, last, name="member_energy", keepdims=1)
     return Distributions(p, log_p, graph.add("Sub", log_total, energy, name="member_entropy"))
 
 
