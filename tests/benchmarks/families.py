@@ -24,13 +24,13 @@ from service.heads.members import Members
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.metadata import Metadata
-from tests.benchmarks import peers
+from tests.benchmarks import graphs, peers
+from tests.benchmarks.graphs import N_MEMBERS
 from tests.benchmarks.micro import SHAPES, calls_within, seconds_of, spoken
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.peers import Call, Way
 from tests.benchmarks.work import WrongAnswer
 
-N_MEMBERS: Final = 5
 TOLERANCE: Final = 1e-5  # torch and the entmax package answer in float32, and bisect to a few 1e-6
 SCALES: Final = (1.0, 5.0, 0.05)  # all classes within T of the best at the last, which is the worst for a sparse head
 SPARSE: Final = ("sparsemax", "entmax15")
@@ -110,7 +110,8 @@ def run(options: Options) -> dict[str, Any]:
                     figure["to_head"][f"{n}x{k}"] = statistics.median(ratios)
             lines += [line | figure for line, figure in zip(new, figures, strict=True)]
     console.print(table(lines))
-    return {"runs": lines}
+    console.print(graphs.table(whole := graphs.measure(HEADS, options)))
+    return {"runs": lines, "graphs": whole}
 
 
 def table(lines: list[dict[str, Any]]) -> Table:

@@ -15,11 +15,9 @@ import numpy as np
 import orjson
 import pytest
 
-from service.families import FAMILIES, find_family
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import aims, batching, families, life, mixed, peers, processes, queueing
+from tests.benchmarks import aims, batching, life, mixed, processes, queueing
 from tests.benchmarks.generator import generate
-from tests.benchmarks.options import Options
 from tests.benchmarks.processes import SPECS, DidNotStart, Server, Spec
 from tests.benchmarks.queueing import Service
 from tests.benchmarks.race import Cell, Run, summed
@@ -56,49 +54,6 @@ def test_the_stages_of_a_request_all_take_some_time(tmp_path: Path) -> None:
     for shape in stages.values():
         assert all(us is None or us > 0 for us in shape.values())
         assert {"head run", "encode", "decode, careful"} <= set(shape)
-
-
-def test_every_family_is_timed_beside_numpy(tmp_path: Path) -> None:
-    runs = measured(tmp_path, "families", "--seconds", "0.04")["families"]["runs"]
-    assert {run["family"].partition(" ")[0].strip(",") for run in runs} == {*FAMILIES, "ensemble"}
-    for family in families.HEADS:
-        assert {"head", "numpy, float64"} <= {run["by"] for run in runs if run["family"] == family}
-    for run in runs:
-        assert set(run["us"]) == set(run["to_head"]) == {"1x10", "1x1000", "64x1000", "1x50000"}
-        assert all(us > 0 for us in run["us"].values())
-        assert run["by"] != "head" or set(run["to_head"].values()) == {1}
-
-
-@pytest.mark.parametrize("missing", [("torch", "entmax"), ("entmax",), ()])
-def test_what_is_not_there_to_be_timed_is_named(
-    missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(families, "find_spec", lambda name: None if name in missing else object())
-    monkeypatch.setattr(families, "contests", lambda _: [families.Contest("softmax", 1.0, {"head": lambda _: list})])
-    monkeypatch.setattr(families, "SHAPES", [(1, 10)])
-    families.run(Options(rounds=1, seconds=0.001))
-    assert ("Nothing is timed beside" in (printed := capsys.readouterr().out)) == bool(missing)
-    assert " and ".join(missing) in printed
-
-
-@pytest.mark.parametrize("scale", families.SCALES)
-@pytest.mark.parametrize("name", [name for name in peers.NUMPY if not name.startswith("ensemble")])
-def test_what_is_timed_beside_a_head_is_its_family(name: str, scale: float) -> None:
-    family, _, alpha = name.partition(" ")
-    expected = find_family(family, float(alpha) if alpha else None)
-    contest = families.Contest(
-        name,
-        scale,
-        {
-            "head": lambda x: lambda: expected.distribution(x.astype(np.float64))[0],
-            "numpy": peers.ways(name)["numpy, float64"],
-        },
-    )
-    logits = contest.draw(64, 100, 0)
-    assert len(contest.calls(logits)) == 2
-    contest.ways["numpy"] = lambda x: lambda: peers.NUMPY[name](x[:, ::-1].astype(np.float64))
-    with pytest.raises(WrongAnswer, match=f"numpy of {name} is off by"):
-        contest.calls(logits)
 
 
 def test_the_other_benchmarks_fill_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
