@@ -108,7 +108,7 @@ class Queue:
     def flush(self) -> None:
         """Run the next batch, here or in a thread; with nothing left, go."""
         try:
-            self.batch = self.next_batch()
+            self.fill_batch()
             if not self.batch:
                 self.owner.forget(self)
                 return
@@ -117,9 +117,12 @@ class Queue:
             self.owner.die(error)
             raise
 
-    def next_batch(self) -> list[Piece]:
-        """Take what fits. What would fit whole into the next batch is not cut; what is cut goes to the back."""
-        batch: list[Piece] = []
+    def fill_batch(self) -> None:
+        """Take what fits. What would fit whole into the next batch is not cut; what is cut goes to the back.
+
+        An entry is in the batch before it leaves those that wait, so that no fault in between loses it.
+        """
+        batch = self.batch = []
         room = most = self.max_rows
         while self.waiting and room:
             entry = self.waiting[0]
@@ -139,7 +142,6 @@ class Queue:
             if n < left:
                 self.waiting.append(entry)
                 break
-        return batch
 
     def drop(self, n_rows: int) -> None:
         """Forget the first entry, `n_rows` of which were still waiting: nobody wants it."""

@@ -228,10 +228,11 @@ class Uncountable:
 
 
 @pytest.mark.usefixtures("_quiet")
-def test_a_dead_batcher_answers_who_waits_and_takes_nobody() -> None:
+@pytest.mark.parametrize("i", [0, 1], ids=["the first entry", "one behind an entry that is in the batch already"])
+def test_a_dead_batcher_answers_who_waits_and_takes_nobody(i: int) -> None:
     async def test(client: Client, batcher: Batcher, _: Fake) -> None:
         entries = [client.send(1), client.send(2)]
-        entries[0].rows = Uncountable()  # type: ignore[assignment]
+        entries[i].rows = Uncountable()  # type: ignore[assignment]
         await client.all(*entries)
         assert [str(e.error) for e in entries] == ["the batcher has died"] * 2
         assert not batcher.alive
