@@ -4,13 +4,14 @@ What differs from exporter to exporter ends here: an opset that is imported twic
 weights that are inputs too, data beside the file, and a softmax inside a classifier of ai.onnx.ml.
 """
 
+import math
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from service.errors import CannotStart, HeadError
 from service.heads import surgery
@@ -34,28 +35,47 @@ def load(path: Path) -> ModelProto:
         HeadError: it is not ONNX.
     """
     try:
-        model = onnx.load(path)
-        refuse_large(path, model)
+        size = path.stat().st_size
+        refuse_large(path, size)
+        model = onnx.load(path, load_external_data=False)
+        refuse_large(path, size + n_outside_bytes(model.graph))
+        onnx.load_external_data_for_model(model, str(path.parent))
         merge_opsets(model)
         onnx.checker.check_model(model)
     except OSError as error:
         raise CannotStart(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
-    except (DecodeError, onnx.checker.ValidationError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise HeadError(f"{path} is not an ONNX model: {surgery.first_line(error)}") from error
     return uniform(model)
 
 
-def refuse_large(path: Path, model: ModelProto) -> None:
-    """Refuse more than one file of protobuf holds: a head and its classifier are one file.
+def refuse_large(path: Path, size: int) -> None:
+    """Refuse more than one file of protobuf holds, before it is read: a head and its classifier are one file.
 
     Raises:
-        HeadError: it is larger, with the weights beside it.
+        HeadError: its `size`, bytes with the weights beside it, is larger.
     """
-    size = model.ByteSize()
     if size > MOST_BYTES:
         raise HeadError(
             f"{path} has {size / 1e9:.2f} GB with its weights; expected 2 GB at most, for a head is one file"
         )
+
+
+def n_outside_bytes(graph: GraphProto) -> int:
+    """Bytes of the weights that lie beside the file; protobuf neither counts nor copies more than 2 GiB."""
+    tensors = [*graph.initializer, *(one.t for node in graph.node for one in node.attribute)]
+    sizes = [
+        math.prod(map(int, tensor.dims)) * item_size(tensor.data_type)
+        for tensor in tensors
+        if tensor.data_location == TensorProto.EXTERNAL
+    ]
+    inner = [n_outside_bytes(one) for node in graph.node for one in surgery.subgraphs(node)]
+    return sum(sizes) + sum(inner)
+
+
+def item_size(type_: int) -> int:
+    """Bytes of one number; of smaller ones than a byte, one."""
+    return int(helper.tensor_dtype_to_np_dtype(type_).itemsize)
 
 
 def uniform(classifier: ModelProto) -> ModelProto:

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 
 from service.engine.rows import Input
-from service.errors import CannotStart, HeadError, UsedWrongly
+from service.errors import HeadError, UsedWrongly
 from service.heads import classifier
 from service.heads.choice import Candidates, choose, text_of
 from service.heads.logits import Link
@@ -40,8 +42,8 @@ class Description:
 def is_classifier(path: Path) -> bool:
     """Whether the file is ONNX, and not a head."""
     try:
-        return KEY not in {prop.key for prop in classifier.load(path).metadata_props}
-    except CannotStart:
+        return KEY not in {prop.key for prop in onnx.load(path, load_external_data=False).metadata_props}
+    except (OSError, DecodeError):
         return False
 
 

@@ -1,5 +1,6 @@
 """What exporters do to a file is undone before anything else looks at it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +114,54 @@ def test_what_is_cut_has_nothing_that_its_output_does_not_need() -> None:
     np.testing.assert_allclose(run(session(short), x=X)["wide"], LOGITS, rtol=1e-5)
 
 
-def test_weights_that_no_head_file_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TOO_MUCH = 2_200_000_000  # bytes, of which none is on the disk
+
+
+def too_large(path: Path, where: str) -> None:
+    """Make a classifier of more than protobuf's 2 GiB."""
+    model = classifiers.linear()
+    if where == "the file":
+        onnx.save(model, path)
+        os.truncate(path, TOO_MUCH)
+        return
+    weights = onnx.TensorProto(name="heavy", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    weights.dims[:] = [TOO_MUCH // 4]
+    for key, value in (("location", "weights.bin"), ("length", str(TOO_MUCH))):
+        weights.external_data.add(key=key, value=value)
+    graph = model.graph
+    if where == "a constant in a branch":
+        constant = helper.make_node("Constant", [], ["heavy"], value=weights)
+        branch = helper.make_graph([constant], "branch", [], [helper.make_tensor_value_info("heavy", 1, None)])
+        graph.node.append(helper.make_node("If", ["yes"], ["what"], then_branch=branch, else_branch=branch))
+    else:
+        graph.initializer.append(weights)
+    onnx.save(model, path)
+    path.with_name("weights.bin").touch()
+    os.truncate(path.with_name("weights.bin"), TOO_MUCH)
+
+
+@pytest.mark.parametrize("where", ["the file", "an initializer", "a constant in a branch"])
+def test_weights_that_no_head_file_holds_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = tmp_path / "classifier.onnx"
+    too_large(path, where)
+    monkeypatch.setattr(onnx, "load_external_data_for_model", pytest.fail)
+    with pytest.raises(
+        HeadError, match=r"has [24]\.[24]0 GB with its weights; expected 2 GB at most, for a head is one"
+    ):
+        classifier.load(path)
+
+
+@pytest.mark.parametrize("data", [b"short", None], ids=["short", "missing"])
+def test_data_beside_the_file_that_is_not_all_there_is_refused_in_one_sentence(
+    tmp_path: Path, data: bytes | None
+) -> None:
     path = tmp_path / "classifier.onnx"
     onnx.save(classifiers.linear(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    monkeypatch.setattr(classifier, "MOST_BYTES", 100)
-    with pytest.raises(HeadError, match="GB with its weights; expected 2 GB at most, for a head is one file"):
+    weights = tmp_path / "weights.bin"
+    weights.unlink() if data is None else weights.write_bytes(data)
+    with pytest.raises(HeadError, match=r"classifier.onnx is not an ONNX model: "):
         classifier.load(path)
 
 
