@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import ROOT, Running
 from tests.heads_made import head, put
+from tests.threads import Threads
 
 SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
 
@@ -322,28 +322,16 @@ def test_a_running_service_picks_up_new_replaced_and_removed_files(
     until(lambda: [line["model"] for line in lines(running)["models"]] == ["other", "softmax"])
 
 
-class Clients:
-    """Clients that ask without a pause until they are told to stop, and write down what they hear."""
+class Clients(Threads):
+    """Clients that ask without a pause, and write down what they hear."""
 
     def __init__(self, url: str, n: int, paths: list[str]) -> None:
+        super().__init__(n)
         self.url = url
         self.paths = paths
         self.heard: list[tuple[int, Any]] = []
-        self.stopping = threading.Event()
-        self.threads = [threading.Thread(target=self.ask, args=(i,)) for i in range(n)]
 
-    def __enter__(self) -> "Clients":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(30)
-
-    def ask(self, i: int) -> None:
-        """Until told to stop."""
+    def work(self, i: int) -> None:
         with httpx.Client(base_url=self.url, timeout=30) as client:
             while not self.stopping.is_set():
                 for path in self.paths:

@@ -81,14 +81,19 @@ class Demo:
 
     def read_clean(self, scanner: Scanner) -> None:
         """Scans as they were on the day of the fit: no alarm."""
-        found: dict[str, Any] = {"labels": 0}
-        while found["labels"] < CLEAN_LABELS:
+        found = self.read_quiet(scanner, {"labels": 0}, CLEAN_LABELS)
+        e = amount(found["monitors"][0]["max_e"])
+        self.tell(f"{found['labels']:,} labels, no alarm, e-value {e} at most:")
+        self.tell(self.rightness())
+
+    def read_quiet(self, scanner: Scanner, found: dict[str, Any], n_labels: int) -> dict[str, Any]:
+        """Scans from `found`, the last step's, until there are so many labels, and no alarm."""
+        while found["labels"] < n_labels:
             found = self.client.step(scanner)
         (model, *_) = found["monitors"]
         if model["alarm"]:
-            raise Missed(f"there was an alarm at label {model['alarm_at']}; expected none while the scanner is clean")
-        self.tell(f"{found['labels']:,} labels, no alarm, e-value {amount(model['max_e'])} at most:")
-        self.tell(self.rightness())
+            raise Missed(f"digits/{found['version']} has an alarm at label {model['alarm_at']}; expected none")
+        return found
 
     def read_until_alarm(self, scanner: Scanner) -> None:
         """Scans that the head is too sure of."""
@@ -137,11 +142,7 @@ class Demo:
             if len(self.client.answers) > MOST_LABELS:
                 raise Missed("digits/1 still answers; expected the version that was approved")
         self.client.answers.clear()
-        while found["labels"] < AFTER_LABELS:
-            found = self.client.step(scanner)
-        (model, *_) = found["monitors"]
-        if model["alarm"]:
-            raise Missed(f"digits/{found['version']} has an alarm at label {model['alarm_at']}; expected none")
+        found = self.read_quiet(scanner, found, AFTER_LABELS)
         self.tell(f"{found['labels']:,} labels for digits/{found['version']}, no alarm:")
         self.tell(self.rightness())
 

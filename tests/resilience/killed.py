@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections import Counter
 from itertools import pairwise
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.processes import Process, serve
+from tests.threads import Threads
 from tests.transports.wire import PREDICT
 
 N_CLIENTS = 8
@@ -25,27 +25,16 @@ BODY = b'{"logits":[1,2,3]}'
 REQUEST = PREDICT + b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
 
 
-class Clients:
-    """Clients that ask until they are told to stop: what came back, and when."""
+class Connections(Threads):
+    """Clients that open a connection for each request: what came back, and when."""
 
     def __init__(self, port: int) -> None:
+        super().__init__(N_CLIENTS)
         self.port = port
         self.heard: list[tuple[float, str]] = []  # when it was answered, and the status or the error
         self.longest_s = 0.0
-        self.stopping = threading.Event()
-        self.threads = [threading.Thread(target=self.ask) for _ in range(N_CLIENTS)]
 
-    def __enter__(self) -> "Clients":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(60)
-
-    def ask(self) -> None:
+    def work(self, _: int) -> None:
         while not self.stopping.is_set():
             began = time.monotonic()
             try:
@@ -99,7 +88,7 @@ def main() -> int:
     code = n_lost = 0
     with serve("--no-watch", "--workers", 2, "--worker-timeout-s", 15) as process:
         port = int(process.url.rpartition(":")[2])
-        with Clients(port) as clients:
+        with Connections(port) as clients:
             for what, number, pause_s in (
                 ("nothing for 5 s", 0, 5.0),
                 ("kill -9 of a worker", signal.SIGKILL, 0.0),
@@ -124,7 +113,7 @@ def main() -> int:
             clients.stopping.set()
     with serve("--no-watch") as process:
         port = int(process.url.rpartition(":")[2])
-        with Clients(port) as clients:
+        with Connections(port) as clients:
             time.sleep(2)
             began = time.monotonic()
             process.popen.kill()
