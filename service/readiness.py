@@ -23,6 +23,10 @@ class State(Protocol):
     def readiness(self) -> Callable[[], bool]:
         """Whether every process behind the port is ready."""
 
+    @property
+    def journal(self) -> object | None:
+        """What keeps answers until their labels come."""
+
     default_model: str
 
 

@@ -1,5 +1,8 @@
 """What operators ask: is it alive, is it ready, what does it serve."""
 
+import asyncio
+import os.path
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -9,7 +12,7 @@ from pydantic import BaseModel, Field
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import NoReport
 from service.readiness import State, check_ready
-from service.repository import Repository
+from service.repository import Model, Repository
 
 
 class Alive(BaseModel):
@@ -47,6 +50,7 @@ class Models(BaseModel):
     default: str = Field(description="The model behind /v1/predict.")
     models: list[ModelSummary]
     failures: dict[str, str] = Field(description="`MODEL/VERSION` to why its file does not load.")
+    journal: bool = Field(description="Whether answers are kept until their labels come.")
     batching: dict[str, Any] = Field(
         description="Bounds in rows; runs expected to take longer than inline_s get a thread."
     )
@@ -59,6 +63,7 @@ class ModelDetails(ModelSummary):
     inputs: list[str]
     metadata: dict[str, Any]
     measured_cost: dict[str, float] = Field(description="Seconds a run, and seconds an input number on top.")
+    has_report: bool = Field(description="Whether a report of the fit lies beside the head.")
 
 
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ErrorAnswer, "description": "No such model or version."}}
@@ -86,18 +91,22 @@ def operations(state: State) -> APIRouter:
         bounds = {} if batcher is None else batcher.bounds()
         lines = [summary_of(state.repository, name) for name in state.repository.models]
         return Models(
-            default=state.default_model, models=lines, failures=state.repository.public_failures(), batching=bounds
+            default=state.default_model,
+            models=lines,
+            failures=state.repository.public_failures(),
+            journal=state.journal is not None,
+            batching=bounds,
         )
 
     @router.get("/v1/models/{model}", tags=["models"], summary="A model's details", responses=UNKNOWN)
     async def story(model: str) -> ModelDetails:
-        return details_of(state.repository, model, None)
+        return await details_of(state.repository, model, None)
 
     @router.get(
         "/v1/models/{model}/versions/{version}", tags=["models"], summary="A version's details", responses=UNKNOWN
     )
     async def version_story(model: str, version: str) -> ModelDetails:
-        return details_of(state.repository, model, version)
+        return await details_of(state.repository, model, version)
 
     @router.get(
         "/v1/models/{model}/versions/{version}/report",
@@ -127,9 +136,8 @@ def read_report(repository: Repository, name: str, version: str) -> bytes:
         UnknownModel, UnknownVersion: there is none.
         NoReport: the head was made without one, or was copied alone.
     """
-    path = repository.find(name, version).head.path
     try:
-        return (path.parent / "report.json").read_bytes()
+        return report_of(repository.find(name, version)).read_bytes()
     except OSError as error:
         raise NoReport(
             f"model {name} has no report in version {version}; expected report.json beside its head"
@@ -145,5 +153,13 @@ def summary_of(repository: Repository, name: str) -> ModelSummary:
     return ModelSummary(**repository.find(name).summary(), versions=versions(repository, name))
 
 
-def details_of(repository: Repository, name: str, version: str | None) -> ModelDetails:
-    return ModelDetails(**repository.find(name, version).details(), versions=versions(repository, name))
+async def details_of(repository: Repository, name: str, version: str | None) -> ModelDetails:
+    model = repository.find(name, version)
+    known = {**model.details(), "versions": versions(repository, name)}
+    # a folder may be on a volume that takes its time
+    return ModelDetails(**known, has_report=await asyncio.to_thread(os.path.isfile, report_of(model)))
+
+
+def report_of(model: Model) -> Path:
+    """Where the report of its fit lies, if there is one."""
+    return model.head.path.parent / "report.json"

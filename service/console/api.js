@@ -16,8 +16,6 @@ export class Refused extends Error {
 	constructor(status, body) {
 		super(body?.error ?? (status ? `the service answered ${status}` : "the service does not answer"));
 		this.status = status;
-		/** @type {string} */
-		this.code = body?.code ?? "";
 		/** @type {number | undefined} */
 		this.classIndex = body?.class;
 	}
@@ -81,18 +79,11 @@ export const versionPath = (model, version) => `v1/models/${pathOf(model)}/versi
 
 /**
  * The report of a version's fit, or null where there is none.
- * @param {string} model
- * @param {string} version
+ * @param {any} version its details
  * @param {AbortSignal} signal
  */
-export async function readReport(model, version, signal) {
-	try {
-		return (await ask(`${versionPath(model, version)}/report`, { signal })).body;
-	} catch (error) {
-		if (error instanceof Refused && error.code === "no_report") return null;
-		throw error;
-	}
-}
+export const readReport = async ({ model, version, has_report }, signal) =>
+	has_report ? (await ask(`${versionPath(model, version)}/report`, { signal })).body : null;
 
 /** @type {Promise<void> | null} */
 let demanded = null;

@@ -1,7 +1,7 @@
 // @ts-check
 /** What labels say of a version that serves: is its confidence still worth what it was when it was fitted. */
 
-import { ask, pathOf, readReport, reason, Refused, repeat, versionPath } from "./api.js";
+import { ask, pathOf, readReport, reason, repeat, versionPath } from "./api.js";
 import { comparison } from "./charts/reliability.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
@@ -37,20 +37,30 @@ const pathTo = (model, version) => `${versionPath(model, version)}/calibration`;
  * @param {URLSearchParams} query
  * @param {AbortSignal} signal
  */
-export async function show(main, path, query, signal) {
-	try {
-		await (path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal));
-	} catch (error) {
-		if (!(error instanceof Refused) || error.code !== "not_found") throw error;
-		main.replaceChildren(h("h1", {}, "Calibration"), noJournal());
-	}
-}
+export const show = (main, path, query, signal) =>
+	fromLabels(
+		"Calibration",
+		main,
+		signal,
+		() => path.length > 1 ? showVersion(main, path, query, signal) : showAll(main, signal),
+	);
 
-/** What would be here, and the option that brings it. */
-export function noJournal() {
-	return empty(
-		"No labels come back here: the service keeps no journal. With one, this page says whether the confidence is still worth what it was when it was fitted.",
-		"calibrant serve --journal journal/",
+/**
+ * Show a page that needs labels, or the option that brings them.
+ * @param {string} title
+ * @param {HTMLElement} main
+ * @param {AbortSignal} signal
+ * @param {() => Promise<void>} page
+ */
+export async function fromLabels(title, main, signal, page) {
+	const { body: served } = await ask("v1/models", { signal });
+	if (served.journal) return await page();
+	main.append(
+		h("h1", {}, title),
+		empty(
+			"No labels come back here: the service keeps no journal. With one, this page says whether the confidence is still worth what it was when it was fitted.",
+			"calibrant serve --journal journal/",
+		),
 	);
 }
 
@@ -127,7 +137,8 @@ async function showVersion(main, [model, version], query, signal) {
 		heading({ up: "Calibration", title: `${model}, version ${version}`, about: state }, groups),
 		body,
 	);
-	const report = await readReport(model, version, signal);
+	const { body: details } = await ask(versionPath(model, version), { signal });
+	const report = await readReport(details, signal);
 	const draw = (/** @type {any} */ found) => {
 		groups.replaceChildren(
 			found.groups?.length

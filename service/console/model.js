@@ -24,7 +24,7 @@ export async function show(main, path, _query, signal) {
 	const { body: model } = version === newest.version
 		? { body: newest }
 		: await ask(versionPath(path[0], version), { signal });
-	const report = await readReport(path[0], version, signal);
+	const report = await readReport(model, signal);
 	const others = await Promise.all(
 		model.versions.slice(-COMPARED).map(async (/** @type {string} */ each) =>
 			each === version ? model : (await ask(versionPath(path[0], each), { signal })).body

@@ -1,8 +1,8 @@
 // @ts-check
 /** Another temperature that labels ask for, beside the one that serves: what it would change, and who lets it serve. */
 
-import { ask, pathOf, reason, Refused, repeat, versionPath } from "./api.js";
-import { noJournal } from "./calibration.js";
+import { ask, pathOf, reason, repeat, versionPath } from "./api.js";
+import { fromLabels } from "./calibration.js";
 import { comparison } from "./charts/reliability.js";
 import { decide } from "./decision.js";
 import { empty, figures, h, heading, panel, stateMark, table } from "./elements.js";
@@ -42,14 +42,13 @@ const difference = (nll) =>
  * @param {URLSearchParams} _query
  * @param {AbortSignal} signal
  */
-export async function show(main, path, _query, signal) {
-	try {
-		await (path.length > 1 ? showVersion(main, path[0], path[1], signal) : showAll(main, signal));
-	} catch (error) {
-		if (!(error instanceof Refused) || !["no_journal", "not_found"].includes(error.code)) throw error;
-		main.replaceChildren(h("h1", {}, "Refits"), noJournal());
-	}
-}
+export const show = (main, path, _query, signal) =>
+	fromLabels(
+		"Refits",
+		main,
+		signal,
+		() => path.length > 1 ? showVersion(main, path[0], path[1], signal) : showAll(main, signal),
+	);
 
 /**
  * Of each model the newest versions.

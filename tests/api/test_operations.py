@@ -1,10 +1,11 @@
 """What operators ask, and what they are told."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Running
+from tests.conftest import ROOT, Running, serving
 
 
 def test_a_process_that_answers_is_alive(running: Running) -> None:
@@ -55,6 +56,19 @@ def test_a_models_story_has_its_calibration(running: Running) -> None:
     assert story["metadata"]["calibrator"] == {"method": "none", "temperature": 1.0}
     assert story["inputs"] == ["logits"]
     assert running.client.get("/v1/models/softmax/versions/1").json() == story
+
+
+@pytest.mark.parametrize(("model", "has_report"), [("digits", True), ("softmax", False)])
+def test_a_model_says_whether_it_has_a_report(running: Running, model: str, has_report: bool) -> None:
+    assert running.client.get(f"/v1/models/{model}").json()["has_report"] is has_report
+    answer = running.client.get(f"/v1/models/{model}/versions/1/report")
+    assert answer.is_success is has_report
+
+
+def test_a_service_says_whether_labels_may_come(running: Running, tmp_path: Path) -> None:
+    assert running.client.get("/v1/models").json()["journal"] is False
+    with serving(journal=tmp_path) as other:
+        assert other.client.get("/v1/models").json()["journal"] is True
 
 
 def test_the_report_of_a_version_is_the_file_beside_its_head(running: Running) -> None:

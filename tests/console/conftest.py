@@ -64,6 +64,15 @@ def opened(browser: Browser, url: str, address: str = "", **context: Any) -> Ite
         assert elsewhere == []
 
 
+def failures(page: Page) -> list[str]:
+    """The requests of the page that fail from now on; one that is given up as the page is left does not."""
+    failed: list[str] = []
+    given_up = "net::ERR_ABORTED"
+    page.on("requestfailed", lambda it: failed.extend([] if it.failure == given_up else [it.url]))
+    page.on("response", lambda it: failed.extend([] if it.status < 400 else [f"{it.status} {it.url}"]))
+    return failed
+
+
 def wait_until(page: Page, condition: Callable[[], object]) -> None:
     """Let the page go on until something is so that the browser cannot see."""
     for _ in range(LONG // 10):

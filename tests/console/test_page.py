@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -12,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import ROOT, Running, serving
-from tests.console.conftest import Open, opened
+from tests.console.conftest import Open, failures, opened
 from tests.processes import serve
 
 PAGES = {
@@ -193,6 +194,23 @@ def test_a_page_is_there_after_20_requests(visit: Open, name: str) -> None:
     )
     # what is asked again every few seconds counts once, and so does what is asked of each model
     assert 8 <= len({re.sub(r"/v1/models/[^/]+$", "/v1/models/each", name) for name in asked}) <= 20
+
+
+@pytest.mark.parametrize("keeps_journal", [False, True])
+def test_nothing_is_asked_for_that_is_not_there(
+    browser: Browser, family_models: Path, tmp_path: Path, keeps_journal: bool
+) -> None:
+    journal = tmp_path if keeps_journal else None
+    with serving(models=family_models, journal=journal) as running, opened(browser, running.url) as page:
+        failed = failures(page)
+        for name in ("models", "model", "traffic", "calibration", "refits", "playground"):
+            address = PAGES[name].replace("digits", "softmax")
+            page.goto(f"{running.url}/console/{address}")
+            settled(page, name) if name != "model" else expect(
+                page.get_by_text("was exported, not fitted")
+            ).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        assert failed == []
 
 
 def test_a_page_that_could_not_be_loaded_is_loaded_once_the_service_is_back(visit: Open) -> None:

@@ -13,7 +13,7 @@ from service.journal.state import read_state, write_state
 from service.live.proposal import Refit, describe
 from service.live.refit import Shadow
 from tests.conftest import Running, serving
-from tests.console.conftest import Open, opened, wait_until
+from tests.console.conftest import Open, failures, opened, wait_until
 from tests.live.test_refit import labelled
 
 DIGITS = "#/refits/digits/1"
@@ -128,9 +128,7 @@ def test_it_is_approved_by_name_as_it_was_looked_at_and_not_by_accident(
         page.keyboard.press("Enter")
         expect(dialog).to_have_count(0)
         assert decisions == []
-        failed: list[str] = []
-        page.on("requestfailed", lambda request: failed.append(request.url))
-        page.on("response", lambda response: failed.extend([] if response.ok else [response.url]))
+        failed = failures(page)
         approve.click()
         decisions.append({"version": "2"})
         dialog.get_by_label("Your name").fill("Ada")
