@@ -4,33 +4,36 @@ CalibrantError
 ├── RequestError            the client's: answered with `status` and `code`
 │   ├── NotJSON             400
 │   ├── Malformed           400  the binary framing or the compression of a protocol request
-│   ├── Unauthorized        401
-│   ├── Forbidden           403
+│   ├── InvalidHost         400  HTTP/1.1 without one Host header
+│   ├── Unauthorized        401  no key, or a wrong one
+│   ├── Forbidden           403  a key without the scope that is needed
 │   ├── ForeignOrigin       403  a change that a page of another origin asks for
-│   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport
-│   ├── MethodNotAllowed    405
-│   ├── InvalidHost         400
+│   ├── NotFound            404  UnknownModel, UnknownVersion, NoReport, UnknownGroup
+│   ├── MethodNotAllowed    405  with Allow
 │   ├── RequestTimeout      408  headers or a body that came too slowly
 │   ├── Conflict            409  a refit that must not be promoted, or runs already
 │   ├── StaleTag            412  If-Match has an ETag that is no longer the one of what is there
-│   ├── BodyTooLarge        413
-│   ├── URLTooLong          414
-│   ├── UnsupportedMediaType 415
+│   ├── BodyTooLarge        413  more bytes than `max_body_bytes`
+│   ├── URLTooLong          414  more bytes than `max_url_bytes`
+│   ├── UnsupportedMediaType 415  a body that says that it is not JSON, or is compressed
 │   ├── InvalidValue        422  with the row and the class where they are known
-│   ├── PreconditionRequired 428  there is no If-Match
-│   ├── RateExceeded        429  with Retry-After
-│   └── HeadersTooLarge     431
+│   ├── PreconditionRequired 428  there is no If-Match where one is needed
+│   ├── RateExceeded        429  a key that asks for more rows than it may, with Retry-After
+│   └── HeadersTooLarge     431  more bytes than `max_header_bytes`, or more headers than `max_headers`
 ├── ServiceError            ours: answered with `status` and `code`
 │   ├── RunFailed           500  OutOfMemory 503
-│   ├── Unavailable         with Retry-After: QueueFull 429, NotReady 503, TooManyConnections 503
-│   └── DeadlinePassed      504
+│   ├── Unavailable         with Retry-After
+│   │   ├── QueueFull       429  more rows wait than `max_queue_rows`
+│   │   ├── NotReady        503
+│   │   └── TooManyConnections 503  more than `max_connections`, or `max_connections_per_address`
+│   └── DeadlinePassed      504  the answer would have come after it
 └── CommandError            the command line's: one sentence and an exit code
     ├── UsedWrongly         2  DataError: a file that cannot be fitted on, with its row
     ├── FitError            1  labels that say nothing, a fit that runs away
     ├── CannotStart         3  HeadError: a file that is not a head; InvalidKeys: one that is none of API keys
     └── RequirementFailed   4  a metric that is not what was required
 
-Every message says what was wrong and what was expected.
+Every message says what was wrong and what was expected. What the tree says of a class is not said there again.
 """
 
 from typing import ClassVar, Final
@@ -68,22 +71,16 @@ class RequestError(AnsweredError):
 
 
 class NotJSON(RequestError):
-    """The body is not JSON."""
-
     status = 400
     code = "not_json"
 
 
 class Malformed(RequestError):
-    """The bytes of a protocol request are not what its headers say: the framing, or the compression."""
-
     status = 400
     code = "malformed_body"
 
 
 class Unauthorized(RequestError):
-    """No key, or a wrong one."""
-
     status = 401
     code = "unauthorized"
 
@@ -94,53 +91,37 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """A key without the scope that is needed."""
-
     status = 403
     code = "scope"
 
 
 class ForeignOrigin(RequestError):
-    """A change that a page of another origin asks for."""
-
     status = 403
     code = "foreign_origin"
 
 
 class NotFound(RequestError):
-    """Nothing lives at this path."""
-
     status = 404
     code = "not_found"
 
 
 class UnknownModel(NotFound):
-    """No model of this name."""
-
     code = "unknown_model"
 
 
 class NoReport(NotFound):
-    """A model without a report beside its head."""
-
     code = "no_report"
 
 
 class UnknownGroup(NotFound):
-    """No label of this group was counted."""
-
     code = "unknown_group"
 
 
 class UnknownVersion(NotFound):
-    """The model has no such version."""
-
     code = "unknown_version"
 
 
 class MethodNotAllowed(RequestError):
-    """The path lives, the method does not."""
-
     status = 405
     code = "method_not_allowed"
 
@@ -155,64 +136,46 @@ class MethodNotAllowed(RequestError):
 
 
 class InvalidHost(RequestError):
-    """HTTP/1.1 without one Host header."""
-
     status = 400
     code = "invalid_host"
 
 
 class RequestTimeout(RequestError):
-    """The headers or the body did not arrive in time."""
-
     status = 408
     code = "request_timeout"
 
 
 class Conflict(RequestError):
-    """What is there forbids it."""
-
     status = 409
     code = "conflict"
 
 
 class StaleTag(RequestError):
-    """If-Match has an ETag that is no longer the one of what is there."""
-
     status = 412
     code = "stale"
 
 
 class PreconditionRequired(RequestError):
-    """There is no If-Match where one is needed."""
-
     status = 428
     code = "precondition_required"
 
 
 class URLTooLong(RequestError):
-    """More bytes than `max_url_bytes`."""
-
     status = 414
     code = "url_too_long"
 
 
 class HeadersTooLarge(RequestError):
-    """More bytes than `max_header_bytes`, or more headers than `max_headers`."""
-
     status = 431
     code = "headers_too_large"
 
 
 class BodyTooLarge(RequestError):
-    """More bytes than `max_body_bytes`."""
-
     status = 413
     code = "body_too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """A body that says that it is not JSON, or is compressed."""
-
     status = 415
     code = "unsupported_media_type"
 
@@ -225,8 +188,6 @@ class InvalidValue(RequestError):
 
 
 class RateExceeded(RequestError):
-    """A key that asks for more rows than it may."""
-
     status = 429
     code = "rate_exceeded"
 
@@ -268,8 +229,6 @@ class OutOfMemory(RunFailed, Unavailable):
 
 
 class QueueFull(Unavailable):
-    """More rows are waiting than `max_queue_rows`."""
-
     status = 429
     code = "queue_full"
 
@@ -281,14 +240,10 @@ class NotReady(Unavailable):
 
 
 class TooManyConnections(Unavailable):
-    """More connections than `max_connections`, or `max_connections_per_address`."""
-
     code = "too_many_connections"
 
 
 class DeadlinePassed(ServiceError):
-    """The answer would have come after the request's deadline."""
-
     status = 504
     code = "deadline_passed"
 
@@ -324,8 +279,6 @@ class CannotStart(CommandError):
 
 
 class RequirementFailed(CommandError):
-    """Everything went well, and a metric is not within the bounds that were required."""
-
     exit_code = 4
 
 
