@@ -157,6 +157,16 @@ class Service(Dispatcher):
         self.over_grpc = over_grpc(settings)
         keys = Keys.of(settings, counts)
         gate = Gate(keys, settings.max_body_bytes)
+        app = self.make_app(telemetry, gate)
+        describe(app, lambda: self.repository.models, guarded=keys.guarded)
+        translate(app)
+        self.telemetry = telemetry
+        budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
+        super().__init__(app, gate, Limits.of(settings), budget, observer, access_log=settings.access_log)
+
+    def make_app(self, telemetry: Telemetry, gate: Gate) -> FastAPI:
+        """FastAPI's pages, as the settings want them."""
+        settings = self.settings
         app = FastAPI(
             title="Calibrant",
             version=__version__,
@@ -178,11 +188,7 @@ class Service(Dispatcher):
             app.include_router(labels(settings.journal, self.journal, gate))
             app.include_router(calibration(self, settings.journal, gate))
             app.include_router(refit(self, settings.journal, settings.refit, gate))
-        describe(app, lambda: self.repository.models, guarded=keys.guarded)
-        translate(app)
-        self.telemetry = telemetry
-        budget = Budget(settings.max_request_memory_mb << 20 or derive_total(settings.workers))
-        super().__init__(app, gate, Limits.of(settings), budget, observer, access_log=settings.access_log)
+        return app
 
     def new_batcher(self) -> Batcher:
         """A batcher as the settings want it, whose state the counts tell."""
