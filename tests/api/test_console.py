@@ -27,7 +27,9 @@ def test_what_is_known_is_not_sent_again(running: Running) -> None:
     assert first.headers["cache-control"] == "no-cache"
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../app.py", "..%2fapp.py", "charts", "charts/", "%00", "console.css/"])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../", "../app.py", "..%2fapp.py", "charts", "charts/", "%00", "console.css/"]
+)
 def test_nothing_else_is_served(running: Running, name: str) -> None:
     assert (
         b" 404 "

@@ -57,6 +57,7 @@ def opened(browser: Browser, url: str, address: str = "", **context: Any) -> Ite
                 elsewhere.append(request.url)
 
         page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda it: errors.extend([it.text] if "Content Security Policy" in it.text else []))
         page.on("request", listen)
         page.goto(f"{url}/console/{address}")
         yield page
@@ -73,12 +74,12 @@ def failures(page: Page) -> list[str]:
     return failed
 
 
-def wait_until(page: Page, condition: Callable[[], object]) -> None:
-    """Let the page go on until something is so that the browser cannot see."""
-    for _ in range(LONG // 10):
+def wait_until(page: Page, condition: Callable[[], object], every: int = 10, within: int = LONG) -> None:
+    """Let the page go on until something is so that the browser cannot see; it is looked at `every` so many ms."""
+    for _ in range(within // every):
         if condition():
             return
-        page.wait_for_timeout(10)
+        page.wait_for_timeout(every)
     pytest.fail("what was waited for did not come")
 
 

@@ -196,6 +196,18 @@ def test_a_page_is_there_after_20_requests(visit: Open, name: str) -> None:
     assert 8 <= len({re.sub(r"/v1/models/[^/]+$", "/v1/models/each", name) for name in asked}) <= 20
 
 
+@pytest.mark.parametrize("name", ["playground", "model", "traffic"])
+def test_a_page_takes_at_most_100_ms_of_script(visit: Open, name: str) -> None:
+    page = visit(PAGES[name])
+    settled(page, name)
+    chromium = page.context.new_cdp_session(page)
+    chromium.send("Performance.enable", {"timeDomain": "threadTicks"})  # of its own CPU time: others do not count
+    page.reload()
+    settled(page, name)
+    spent = {each["name"]: each["value"] for each in chromium.send("Performance.getMetrics")["metrics"]}
+    assert 0 < spent["ScriptDuration"] <= 0.1  # it takes about 10 ms
+
+
 @pytest.mark.parametrize("keeps_journal", [False, True])
 def test_nothing_is_asked_for_that_is_not_there(
     browser: Browser, family_models: Path, tmp_path: Path, keeps_journal: bool

@@ -158,6 +158,21 @@ def test_what_became_stale_meanwhile_is_not_approved(browser: Browser, journal: 
         state(page).to_contain_text("earned")
 
 
+def test_a_page_of_another_origin_cannot_approve_it(
+    browser: Browser, journal: Running, served: Running, decisions: list[Any]
+) -> None:
+    tell(journal, proposed(2000))
+    with browser.new_page() as page:
+        page.goto(f"{served.url}/healthz")
+        with page.expect_response(f"{journal.url}/**") as refused:
+            page.evaluate(
+                """(url) => fetch(url, { method: "POST", mode: "no-cors", body: '{"by": "Mallory"}' })""",
+                f"{journal.url}/v1/models/digits/versions/1/promote",
+            )
+        assert refused.value.status == 403
+        assert decisions == []
+
+
 def test_what_was_asked_before_a_decision_is_not_shown_after_it(
     browser: Browser, journal: Running, decisions: list[Any]
 ) -> None:

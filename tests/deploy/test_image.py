@@ -96,6 +96,7 @@ def test_it_answers_without_root_and_ends_well(start: Start) -> None:
     container = start().healthy()
     answer = httpx.post(container.url + "/v1/predict", json=BODY)
     assert answer.json()["probabilities"] == [0.6590011, 0.24243297, 0.09856589]
+    assert httpx.get(container.url + "/console/main.js").status_code == 200
     assert container.told("{{.Config.User}}") == "65532:65532"
     assert container.stop() == 0
     assert container.errors() == ""
