@@ -70,6 +70,10 @@ class Calibration(BaseModel):
     lag_s: dict[str, float | None] = Field(description="Seconds between an answer and its label.")
     reference: str = Field(description="Where the curve is from: the `fit`, the first `live` labels, or `none` yet.")
     monitors: list[Watched]
+    history: list[tuple[int, float]] = Field(
+        [],
+        description="Labels, and log10 of the largest e-value after them, in this epoch; at most 200. Not of groups.",
+    )
     warnings: list[dict[str, Any]]
     shares: dict[str, Any] | None = Field(description="Class shares and expected accuracy of rows without labels.")
     refit: dict[str, Any] | None = Field(None, description="`state`, `e` and `refusal` of .../refit, if there is one.")

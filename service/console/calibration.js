@@ -3,21 +3,17 @@
 
 import { ask, pathOf, readReport, reason, repeat, versionPath } from "./api.js";
 import { comparison } from "./charts/reliability.js";
-import { ticksTo } from "./charts/frame.js";
-import { lines } from "./charts/lines.js";
 import { decide } from "./decision.js";
+import { evidence } from "./evidence.js";
 import { empty, facts, figures, h, heading, panel, select, stateMark, table } from "./elements.js";
-import { clock, counted, number, percent, powerOfTen, seconds, share, whole } from "./words.js";
+import { clock, counted, percent, seconds, whole } from "./words.js";
 
 const ENOUGH = 200; // labels before a diagram is worth looking at
-const WARNING = 20;
-const ALARM = 100;
 const REFERENCES = /** @type {Record<string, string>} */ ({
 	fit: "the curve of the fit",
 	live: "the first labels that came",
 	none: "nothing yet",
 });
-const KEPT = 150; // looks of the evidence: five minutes
 
 /** @param {any} body of .../calibration */
 function badge({ labels, monitors }) {
@@ -129,8 +125,7 @@ async function showVersion(main, [model, version], query, signal) {
 	const state = h("span");
 	const body = h("div", { className: "stack" });
 	const groups = h("span");
-	/** @type {{at: number, e: number}[]} */
-	const evidence = [];
+	let at = new Date();
 	let shown = "";
 	let word = /** @type {string | null} */ ("");
 	main.append(
@@ -159,25 +154,24 @@ async function showVersion(main, [model, version], query, signal) {
 			refitNote(found),
 			headline(found),
 			found.labels < ENOUGH ? collecting(found) : diagrams(found, report),
-			found.labels ? watched(found, evidence, () => acknowledge(model, version, signal)) : "",
+			found.labels ? evidence(found, () => acknowledge(model, version, signal)) : "",
 			h("div", { className: "halves" }, found.shares ? beforeLabels(found.shares) : "", delays(found)),
 		);
 	};
 	const look = async () => {
 		const { body: found } = await ask(path, { signal });
-		evidence.push({ at: Date.now(), e: Math.max(...found.monitors.map((/** @type {any} */ each) => each.e), 0) });
-		evidence.splice(0, evidence.length - KEPT);
+		at = new Date();
 		const text = JSON.stringify({ ...found, at_ns: 0 }); // it is published every second, whether it changed or not
 		const now = badge(found).textContent;
 		if (text !== shown && now === word && body.contains(document.activeElement)) return; // who reads is not disturbed
-		state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(new Date())}`));
+		state.replaceChildren(badge(found), h("small", {}, ` · asked at ${clock(at)}`));
 		if (text === shown) return;
 		[shown, word] = [text, now];
 		draw(found);
 	};
 	await look();
 	repeat(look, 2000, signal, (error) => {
-		state.textContent = reason(error, evidence[evidence.length - 1].at);
+		state.textContent = reason(error, at);
 	});
 }
 
@@ -236,61 +230,6 @@ function diagrams(found, report) {
 		...(fitted ? [{ title: "As fitted", more: "held-out rows", reliability: fitted, ours: false }] : []),
 		{ title: "Live", more: "rows whose labels came", reliability: found, ours: true },
 	]);
-}
-
-/**
- * The evidence against "as fitted", which may be looked at any time.
- * @param {any} found
- * @param {{at: number, e: number}[]} evidence
- * @param {() => void} acknowledge
- */
-function watched(found, evidence, acknowledge) {
-	const rows = found.monitors.map((/** @type {any} */ each) => [
-		`${each.scope}: ${each.null}`,
-		each.alarm ? "■ alarm" : each.warning ? "▲ warning" : "● watching",
-		number(each.e, 3),
-		number(each.max_e, 3),
-		share(Math.min(1, each.p)),
-		whole(each.n),
-		each.alarm || each.warning ? `label ${whole(each.since)}` : "",
-	]);
-	const now = evidence[evidence.length - 1].at;
-	const log = (/** @type {number} */ e) => Math.log10(Math.max(e, 0.01)) + 2;
-	const alarm = log(ALARM);
-	const ends = ticksTo(Math.max(5, ...evidence.map(({ e }) => log(e))), (at) => powerOfTen(at - 2), 1);
-	const top = ends[ends.length - 1][0];
-	const yTicks = ends.filter(([at]) => Math.abs(at - alarm) > top / 10).concat([[alarm, "alarm"]]).sort(([a], [b]) =>
-		a - b
-	);
-	const alarmed = found.monitors.some((/** @type {any} */ each) => each.alarm);
-	return panel(
-		"Evidence",
-		alarmed
-			? h("button", { className: "main", type: "button", onclick: acknowledge }, "Acknowledge…")
-			: h("small", {}, `warning at ${WARNING}, alarm at ${ALARM}`),
-		h(
-			"p",
-			{ className: "soft" },
-			`One who bets against "as right as when it was fitted" has made this much of 1. It may be looked at after every label: by chance it ever reaches ${ALARM} in at most one of ${ALARM} services.`,
-		),
-		lines({
-			name: "The largest evidence now, on a logarithmic axis",
-			x: evidence.map(({ at }) => (at - now) / 60_000),
-			series: [{ name: "evidence", y: evidence.map(({ e }) => log(e)) }],
-			range: [-5, 0],
-			xTicks: [-5, -4, -3, -2, -1, 0].map((minute) => [minute, minute ? `−${-minute}` : "now"]),
-			yTicks,
-			xName: "minutes, as far as this page was open",
-			asX: (minutes) => clock(new Date(now + minutes * 60_000)),
-			asY: (y) => number(10 ** (y - 2), 3),
-			points: evidence.length < 3,
-			height: 170,
-		}),
-		table("Monitors", ["What is bet against", "state", "evidence", "largest", "p-value", "labels", "since"], rows, 2),
-		found.unarmed?.length
-			? h("p", { className: "soft" }, `Not armed, as the fit had too few rows of them: ${found.unarmed.join(", ")}.`)
-			: "",
-	);
 }
 
 /** @param {any} shares */

@@ -9,6 +9,7 @@ from service.datasets.dataset import Floats
 from service.live.bets import LAMBDAS, e_values, failure_slopes, flat_slopes, log_steps
 from service.live.delay import Disagreement, Lags
 from service.live.evidence import Evidence
+from service.live.history import History
 from service.live.records import Records, right
 from service.live.reference import Reference
 from service.live.stream import BLOCK, Stream
@@ -43,16 +44,14 @@ class Monitor:
 
     def __init__(self, reference: Reference, *, bound: float = 0.02, policy: Policy = "arrival") -> None:
         self.reference, self.bound, self.policy = reference, bound, policy
-        self.n = 0
+        self.n = self._in_block = self._last_ns = 0
         self.summary = Summary()
         self.groups: dict[str, Summary] = {}
         self.lags = Lags()
         self.epochs: list[dict[str, Any]] = []
-        self.groups_left_out = False
+        self.groups_left_out = self._is_share = False
         self._first_rows: list[tuple[float, bool]] = []
         self._new: set[str] = set()
-        self._in_block = self._last_ns = 0
-        self._is_share = False
         self._open()
 
     def _open(self) -> None:
@@ -62,6 +61,7 @@ class Monitor:
         self.absolute = Watch("all", f"ece<={self.bound:g}", Stream(2 * len(LAMBDAS), start))
         self.sets = Watch("prediction sets", "coverage>=1-alpha", Stream(4, start))
         self.disagreement = Disagreement()
+        self.history = History(self.n)
 
     def update(self, rows: Records, probabilities: Floats | None = None) -> None:
         """Count labels: `rows` `[n]` of `RECORD` in the order of their index, `probabilities` `[n,K]` if known.
@@ -94,8 +94,7 @@ class Monitor:
     def _add_to_group(self, name: str, summary: Summary) -> None:
         if name not in self.groups:
             self._new.add(name)
-            self.groups[name] = Summary()
-        self.groups[name].add(summary)
+        self.groups.setdefault(name, Summary()).add(summary)
 
     def _bet(self, rows: Records, probabilities: Floats | None) -> None:
         bins, hit = Lags.bins(rows), right(rows)
@@ -129,6 +128,7 @@ class Monitor:
             self.reference, self._first_rows = with_live_curve(self.reference, self._first_rows), []
             self.evidence = Evidence(self.reference, sorted(self.groups), (self.n, self._last_ns))
         self._in_block, self._new = 0, set()
+        self.history.see(self.n, largest(self))
 
     def replace(self, before: Records, after: Records) -> None:
         """Take other labels for some that were counted: the measures change; evidence is never unspent."""
@@ -207,6 +207,7 @@ class Monitor:
             "absolute": self.absolute.state(),
             "sets": self.sets.state(),
             "disagreement": self.disagreement.state(),
+            "history": self.history.state(),
         }
 
     @classmethod
@@ -222,12 +223,19 @@ class Monitor:
         found.lags = Lags(np.array(state["lags"], np.int64))
         found.epochs = list(state["epochs"])
         found._first_rows = [(confidence, hit) for confidence, hit in state["first_rows"]]
-        if state["evidence"] is not None:
-            found.evidence = Evidence.restore(reference, state["evidence"])
+        found.evidence = state["evidence"] and Evidence.restore(reference, state["evidence"])
         found.absolute.load(state["absolute"])
         found.sets.load(state["sets"])
         found.disagreement = Disagreement.restore(state["disagreement"])
+        found.history = History.restore(state.get("history"), found.n)
         return found
+
+
+def largest(monitor: Monitor) -> float:
+    """The largest evidence of all that a monitor watches."""
+    found = monitor.evidence
+    of_fit = [] if found is None else [found.e, *(watch.stream.e for watch in found.watches)]
+    return max(monitor.absolute.stream.e, monitor.sets.stream.e, *of_fit)
 
 
 def with_live_curve(reference: Reference, rows: list[tuple[float, bool]]) -> Reference:

@@ -28,6 +28,7 @@ def report(monitor: Monitor, group: str | None = None) -> dict[str, Any]:
         "policy": monitor.policy,
         "reference": monitor.reference.source,
         "monitors": monitors(monitor, group),
+        "history": monitor.history.points if group is None else [],
         "unarmed": unarmed(monitor),
         "epoch": len(monitor.epochs),
         "epochs": monitor.epochs,

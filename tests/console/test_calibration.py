@@ -1,5 +1,6 @@
 """Calibration: the states of a version whose labels come back, and the numbers of its page in the API."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def test_from_no_label_to_the_alarm(browser: Browser, journal: Running) -> None:
         tell(journal, 1000, sharper=1.8)
         expect(state).to_contain_text("alarm")
         expect(page.get_by_role("region", name="Monitors").get_by_text("■ alarm").first).to_be_visible()
-        expect(page.get_by_role("img", name="The largest evidence now")).to_contain_text("alarm")
+        expect(page.get_by_role("img", name="The largest evidence after each label")).to_contain_text("alarm")
+        evidence = page.get_by_role("region", name="Evidence")
+        evidence.get_by_text("Numbers").click()  # of the whole epoch, though the page was opened later
+        expect(evidence.get_by_role("row", name=re.compile("^100 "))).to_be_visible()
 
 
 def test_all_versions_are_listed_with_their_state(browser: Browser, journal: Running) -> None:
