@@ -53,6 +53,22 @@ class Cycle:
 class FastProtocol(OrdinaryProtocol):
     """A connection."""
 
+    __slots__ = (
+        "begun",
+        "dated",
+        "dated_bytes",
+        "error",
+        "gate",
+        "key",
+        "mine",
+        "own_cycle",
+        "parts",
+        "path",
+        "request_id",
+        "target",
+        "waits_for_reader",
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gate = self.dispatcher.gate

@@ -13,6 +13,8 @@ from service.transports.scopes import PREDICT_SCOPE
 class KnownProtocol(FastProtocol):
     """A connection."""
 
+    __slots__ = ("known", "n_came", "n_missing", "section")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.known = self.dispatcher.known

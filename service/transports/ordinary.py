@@ -29,6 +29,8 @@ LINGER_BYTES: Final = 2**20  # that it may send meanwhile
 class OrdinaryProtocol(Connection):
     """A connection."""
 
+    __slots__ = ("body_since", "n_announced", "n_body", "n_read", "n_requests", "phase")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.phase = REST
