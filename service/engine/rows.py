@@ -3,8 +3,9 @@
 What passes `Rows.from_logits` can be run beside anybody else's rows: a bad request never reaches a batch.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,22 @@ Arrays = Mapping[str, NDArray[Any]]
 Input = tuple[type[np.generic], tuple[int | None, ...]]  # dtype, and the shape without the batch axis; none is open
 
 
-class Runnable(Protocol):
-    """Rows that can be run beside anybody else's: `Rows`, or `single.Row`. For the attributes see `Rows`."""
+class Runnable:
+    """Rows that can be run beside anybody else's: `Rows`, or `single.Row`.
+
+    A class and no protocol: where it is compiled, what is read of each row in a batch is a place in memory.
+
+    Attributes:
+        mask: bool `[N, K]`, true = the class may be chosen; none where the mask is already in the logits, as -inf.
+        temperature: T > 0 for all rows, or float64 `[N, 1]`; none takes the head's.
+        empty: the rows in which no class is left.
+        looks_like_probabilities: every row is in [0, 1] and adds up to 1.
+        n: how many they are.
+        n_numbers: how many numbers of input.
+        shape: what must agree for rows to share a batch: all dimensions but the first.
+    """
+
+    __slots__ = ("empty", "looks_like_probabilities", "mask", "n", "n_numbers", "shape", "temperature")
 
     mask: NDArray[np.bool_] | None
     temperature: Temperature | None
@@ -37,28 +52,19 @@ class Runnable(Protocol):
     shape: tuple[int, ...]
 
     @property
+    @abstractmethod
     def inputs(self) -> Arrays:
-        """Name to array, each `[N, ...]`."""
+        """Name to array, each `[N, ...]`; a head of its own has `logits`, float32 `[N, K]`."""
 
+    @abstractmethod
     def part(self, start: int, stop: int) -> "Runnable":
         """The rows `start:stop`."""
 
 
-class Rows:
-    """N rows for one head.
+class Rows(Runnable):
+    """N rows for one head."""
 
-    Attributes:
-        inputs: name to array, each `[N, ...]`; a head of its own has `logits`, float32 `[N, K]`.
-        mask: bool `[N, K]`, true = the class may be chosen; none where the mask is already in the logits, as -inf.
-        temperature: T > 0 for all rows, or float64 `[N, 1]`; none takes the head's.
-        empty: the rows in which no class is left.
-        looks_like_probabilities: every row is in [0, 1] and adds up to 1.
-        n: how many they are.
-        n_numbers: how many numbers of input.
-        shape: what must agree for rows to share a batch: all dimensions but the first.
-    """
-
-    __slots__ = ("empty", "inputs", "looks_like_probabilities", "mask", "n", "n_numbers", "shape", "temperature")
+    __slots__ = ("arrays",)
 
     def __init__(
         self,
@@ -68,7 +74,7 @@ class Rows:
         empty: Sequence[int] = (),
         looks_like_probabilities: bool = False,
     ) -> None:
-        self.inputs = inputs
+        self.arrays = inputs
         self.mask = mask
         self.temperature = temperature
         self.empty = empty
@@ -79,6 +85,10 @@ class Rows:
             self.n, *rest = values.shape
             self.shape += (*rest, -1)  # -1 ends an input's
             self.n_numbers += values.size
+
+    @property
+    def inputs(self) -> Arrays:
+        return self.arrays
 
     def part(self, start: int, stop: int) -> "Rows":
         """The rows `start:stop`, as views."""

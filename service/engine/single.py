@@ -9,12 +9,12 @@ from typing import Final, Self, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.rows import SAFE_POWER, SUM_TOLERANCE, Arrays, Runnable, Temperature, with_minus_infinity
+from service.engine.rows import SAFE_POWER, SUM_TOLERANCE, Arrays, Runnable, with_minus_infinity
 
 WIDE_ROW: Final = 4096  # classes; wider rows are cheaper as arrays than as bytes that are joined
 
 
-class Row:
+class Row(Runnable):
     """One row of logits for a head that masks first: those of a batch become one array, and are masked, at once.
 
     Attributes:
@@ -22,29 +22,19 @@ class Row:
         allowed: a mask that is not in the numbers yet, a byte 0 or 1 each, or none.
     """
 
-    __slots__ = (
-        "allowed",
-        "empty",
-        "looks_like_probabilities",
-        "mask",
-        "n",
-        "n_numbers",
-        "numbers",
-        "shape",
-        "temperature",
-    )
+    __slots__ = ("allowed", "numbers")
 
     def __init__(self, numbers: bytes, allowed: bytes | None, temperature: float | None, empty: Sequence[int]) -> None:
         k = len(numbers) // 4
         self.numbers = numbers
         self.allowed = allowed
-        self.mask: NDArray[np.bool_] | None = None
-        self.temperature: Temperature | None = temperature
+        self.mask = None
+        self.temperature = temperature
         self.empty = empty
         self.looks_like_probabilities = False
         self.n = 1
         self.n_numbers = k
-        self.shape: tuple[int, ...] = (k, -1)
+        self.shape = (k, -1)
 
     @classmethod
     def from_plain(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:

@@ -73,14 +73,9 @@ class Telemetry(Nobody):
         """Count an answer and its warnings by code, and sample confidences: the first row of a few answers."""
         tally: Tally = request.model.tally
         query = request.query
-        rows, groups = query.rows, query.groups
-        tally.answered(rows.n, request.decode_s, request.queue_s, request.run_s, request.encode_s)
-        if rows.looks_like_probabilities:
-            tally.warned["looks_like_probabilities"] += 1
-        if rows.empty:
-            tally.warned["no_class_allowed"] += 1
-        if groups is not None and not groups.all():
-            tally.warned["unknown_group"] += 1
+        tally.answered(query.rows.n, request.decode_s, request.queue_s, request.run_s, request.encode_s)
+        if not query.plain:
+            count_warnings(tally, query)
         if len(tally.confidences) < SAMPLED and "probabilities" in arrays:
             tally.confidences.append(float(arrays["probabilities"][0].max()))
 
@@ -185,6 +180,16 @@ class Off(Telemetry):
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
         """Do nothing."""
+
+
+def count_warnings(tally: Tally, query: Any) -> None:
+    """Count the warnings that an answer carries."""
+    if query.rows.looks_like_probabilities:
+        tally.warned["looks_like_probabilities"] += 1
+    if query.rows.empty:
+        tally.warned["no_class_allowed"] += 1
+    if query.groups is not None and not query.groups.all():
+        tally.warned["unknown_group"] += 1
 
 
 def start(folder: Path | None = None) -> Telemetry:

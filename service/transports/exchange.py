@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from service.codec.query import Query
 from service.engine.batcher import MANY, Batcher
@@ -30,18 +30,30 @@ clock = time.perf_counter
 OWN_TURN_FROM: Final = 2**15
 
 
-class Surroundings(Protocol):
-    """What an exchange needs of the handler that began it."""
+class Surroundings:
+    """What an exchange needs of the handler that began it, which is one."""
 
-    repository: Repository
-    batcher: Batcher
-    budget: Budget
-    observer: Observer
-    turns: Turns
-    default_model: str
-    default_timeout_s: float
-    max_body_bytes: int
-    max_unpacked_ratio: int
+    def __init__(
+        self,
+        repository: Repository,
+        batcher: Batcher,
+        budget: Budget,
+        observer: Observer,
+        *,
+        default_model: str,
+        default_timeout_s: float,
+        max_body_bytes: int,
+        max_unpacked_ratio: int,
+    ) -> None:
+        self.repository = repository
+        self.batcher = batcher
+        self.budget = budget
+        self.observer = observer
+        self.default_model = default_model
+        self.default_timeout_s = default_timeout_s
+        self.max_body_bytes = max_body_bytes
+        self.max_unpacked_ratio = max_unpacked_ratio
+        self.turns = Turns()
 
 
 class Exchange:

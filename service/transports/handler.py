@@ -4,16 +4,14 @@ import time
 from functools import partial
 from typing import Protocol
 
-from service.engine.batcher import MANY, Batcher
+from service.engine.batcher import MANY
 from service.errors import NotReady, QueueFull
-from service.repository import Repository
 from service.telemetry.observer import Observer
-from service.transports.budget import METERED_FROM, Budget
+from service.transports.budget import METERED_FROM
 from service.transports.endpoints import Headers, Target, read_framing
-from service.transports.exchange import Exchange
+from service.transports.exchange import Exchange, Surroundings
 from service.transports.keys import Key
 from service.transports.response import Reply, error_response
-from service.transports.turns import Turns
 
 clock = time.perf_counter
 # Decoding a larger body takes about half a millisecond, and waits for a turn of its own.
@@ -48,30 +46,8 @@ class Handles(Protocol):
         """
 
 
-class Handler:
+class Handler(Surroundings):
     """Answers from the models of a repository."""
-
-    def __init__(
-        self,
-        repository: Repository,
-        batcher: Batcher,
-        budget: Budget,
-        observer: Observer,
-        *,
-        default_model: str,
-        default_timeout_s: float,
-        max_body_bytes: int,
-        max_unpacked_ratio: int,
-    ) -> None:
-        self.repository = repository
-        self.batcher = batcher
-        self.budget = budget
-        self.observer = observer
-        self.default_model = default_model
-        self.default_timeout_s = default_timeout_s
-        self.max_body_bytes = max_body_bytes
-        self.max_unpacked_ratio = max_unpacked_ratio
-        self.turns = Turns()
 
     def begin(
         self,

@@ -1,24 +1,40 @@
 """What goes back, whichever transport carries it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from service.codec.errors import encode_error
 from service.errors import AnsweredError
 from service.transports.endpoints import JSON, OCTETS
 
+TIMING: Final = b"decode;dur=%b, queue;dur=%b, run;dur=%b, encode;dur=%b"
+BELOW_1_MS: Final = [b"%.3f" % (us / 1000) for us in range(1000)]  # as most phases are: found sooner than written
 
-@dataclass(slots=True)
+
 class Response:
-    """An answer or an error as bytes; a transport adds the length, the request id and whatever it must."""
+    """An answer or an error as bytes; a transport adds the length, the request id and whatever it must.
 
-    status: int
-    body: bytes
-    timing: bytes = b"decode;dur=0"
-    content_type: bytes = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    request: Any = None  # the exchange that it ends, for the access log
+    Attributes:
+        timing: the value of `Server-Timing`.
+        request: the exchange that it ends, for the access log.
+    """
+
+    __slots__ = ("body", "content_type", "headers", "request", "status", "timing")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        timing: bytes = b"decode;dur=0",
+        content_type: bytes = JSON,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.timing = timing
+        self.content_type = content_type
+        self.headers = headers
+        self.request: Any = None
 
 
 Reply = Callable[[Response], None]
@@ -40,9 +56,10 @@ def error_response(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Res
 
 def server_timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:
     """The value of `Server-Timing`, durations in milliseconds."""
-    return b"decode;dur=%.3f, queue;dur=%.3f, run;dur=%.3f, encode;dur=%.3f" % (
-        1e3 * decode_s,
-        1e3 * queue_s,
-        1e3 * run_s,
-        1e3 * encode_s,
-    )
+    return TIMING % (milliseconds(decode_s), milliseconds(queue_s), milliseconds(run_s), milliseconds(encode_s))
+
+
+def milliseconds(seconds: float) -> bytes:
+    """Seconds as milliseconds, to the microsecond."""
+    us = int(1e6 * seconds + 0.5)
+    return BELOW_1_MS[us] if 0 <= us < 1000 else b"%.3f" % (1e3 * seconds)
