@@ -54,8 +54,7 @@ class Writer:
         self.parts += block
         self.n_bytes += n_bytes
         self.n_rows += n_rows
-        if self.timer is None:
-            self.wake()
+        self.wake()
 
     def lose(self, n_rows: int) -> None:
         """Count rows that are not kept."""
@@ -64,7 +63,8 @@ class Writer:
 
     def wake(self) -> None:
         """Hand over in a moment."""
-        self.timer = asyncio.get_running_loop().call_later(INTERVAL_S, self.ring)
+        if self.timer is None:
+            self.timer = asyncio.get_running_loop().call_later(INTERVAL_S, self.ring)
 
     def ring(self) -> None:
         """Hand over what has come, and finish the segment once nothing comes any more."""
@@ -120,15 +120,14 @@ class Writer:
             await asyncio.get_running_loop().run_in_executor(self.thread, work)
         except OSError as error:
             raise NotReady(f"the labels could not be written: {error.strerror or error}") from error
-        if self.timer is None:
-            self.wake()
+        self.wake()
 
     async def close(self) -> None:
         """Write what is left, and finish the segment."""
+        self.collect()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self.collect()
         if self.writing is not None:
             await asyncio.wait([self.writing])
         if self.parts or self.n_lost:

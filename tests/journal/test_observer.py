@@ -300,6 +300,17 @@ def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
     assert len([message for message in messages if "cannot be written" in message]) == 1
 
 
+def test_a_journal_that_is_closed_has_written_what_waited_and_leaves_no_timer(tmp_path: Path) -> None:
+    async def close() -> Journal:
+        journal = Journal(Appender(tmp_path, 2**24), count=lambda kept, dropped: None)
+        journal.answered(request(1), ALONE, SimpleNamespace(status=200, headers=()))
+        await journal.close()
+        return journal
+
+    assert asyncio.run(close()).writer.timer is None
+    assert [block.ids for block in blocks(tmp_path) if isinstance(block, Block)] == [[b"1"]]
+
+
 def test_what_a_head_answers_is_kept_where_its_logits_do_not_come_with_the_request(
     run: Run, family_models: Path, tmp_path: Path
 ) -> None:
