@@ -68,8 +68,7 @@ class Ingest:
                     position = frame.end
                     if time.monotonic() > end:
                         break
-            except (ValueError, FileNotFoundError) as error:
-                # once its writer is through with it, the rest of it is dropped
+            except FileNotFoundError as error:
                 logger.debug("a segment is not read on: %s", error)
             if position > start:
                 self.store.set_position(path.name, position)

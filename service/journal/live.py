@@ -26,7 +26,7 @@ from service.journal.policy import ARRIVAL, Policy
 from service.journal.promotion import DO, Promotions
 from service.journal.publication import Place
 from service.journal.refits import Refits
-from service.journal.segments import SEGMENTS, find_segments
+from service.journal.segments import SEGMENTS, find_segments, remove_spares
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
 from service.live import proposal
@@ -120,6 +120,7 @@ class Live:
         finally:
             watch.cancel()
             server.close()
+            remove_spares(self.folder / SEGMENTS, 0.0)
             with contextlib.suppress(*failures):
                 self.publish()
             self.store.db.close()
@@ -159,13 +160,14 @@ class Live:
             return self.counting.mature(time.time_ns())
 
     def sweep(self, now_ns: int) -> None:
-        """Try labels that wait again, give up on old ones, and forget the days that are over."""
+        """Try labels that wait again, give up on old ones, and forget the spares and days that are over."""
         with self.ledger.transaction():
             self.ledger.rejoin(None, now_ns)
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
                 self.stale = True
                 logger.warning("%d labels have found no answer within %g s", n, self.options.label_wait_s)
         self.estimate()
+        remove_spares(self.folder / SEGMENTS, RESTING_S)
         last = int(time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9 - 86_400 * self.options.keep_days)))
         for day in sorted(self.store.days):
             if day <= last or (self.store.db.used_bytes() > self.options.max_bytes and len(self.store.days) > 1):

@@ -1,18 +1,22 @@
 """Files of frames that one process appends to and another reads: what the server leaves for the live process.
 
-A frame is a header (magic, length, time in ns since 1970, and the CRC-32 of these), blocks, and the CRC-32 once more.
+A frame is a header (magic, length, time in ns since 1970, and a CRC-32 of these), blocks, and the CRC-32 once more.
 That of the blocks would cost more than all the rest: what a process leaves behind is whole, or cut off. Its writer
-holds a lock on the
-segment that it appends to, which ends with the process whatever ends that: whoever gets the lock knows that nothing
-more will come. A frame that its writer could not finish is cut off, or where that died, passed over.
+holds a lock on the segment that it appends to, which ends with the process whatever ends that: whoever gets the lock
+knows that nothing more will come. A frame that its writer could not finish is cut off, or where that died, passed over.
+
+A large segment that was read is a spare for the next one: what the kernel has in memory already is written in a third
+of the time. What it held is no frame any more, as the CRC-32 begins with the name of the segment.
 """
 
 import fcntl
 import logging
 import os
 import secrets
+import time
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -25,12 +29,15 @@ logger = logging.getLogger(__name__)
 FRAME: Final = Struct("<4sIq")
 CHECK: Final = Struct("<I")
 BEFORE: Final = FRAME.size + CHECK.size
-MAGIC: Final = b"CJ01"
+MAGIC: Final = b"CJ02"
+UNNAMED: Final = b"CJ01"  # of segments from before there were spares: the CRC-32 begins with nothing
 MOST_PARTS: Final = 512  # that are written at once; Linux takes 1024
 SEGMENTS: Final = "segments"  # the folder, below that of the journal
 SUFFIX: Final = ".journal"
 MAX_SEGMENT: Final = 16 * 2**20  # bytes, of one that gets no further frame
-MAX_READ: Final = 8 * 2**20  # bytes of frames that are read at once
+SPARE: Final = ".spare"  # of segments that were read
+SPARE_FROM: Final = 2**20  # bytes; a smaller one is not worth keeping
+MAX_SPARES: Final = 16  # they and the segments take no more than the segments may
 
 
 def make_folder(folder: Path) -> Path:
@@ -61,6 +68,7 @@ class Appender:
         self.max_segment = min(MAX_SEGMENT, max_bytes // 4)
         self.token = secrets.token_hex(6)
         self.number = 0
+        self.name = ""
         self.descriptor: int | None = None
         self.size = 0
 
@@ -80,9 +88,10 @@ class Appender:
             self.open()
         assert self.descriptor is not None  # noqa: S101 - just opened
         header = FRAME.pack(MAGIC, n_payload, at_ns)
-        check = CHECK.pack(zlib.crc32(header))
+        check = checksum(header, self.name)
         try:
-            write_all(self.descriptor, [memoryview(header + check), *parts, memoryview(check)])
+            write_all(self.descriptor, [memoryview(header + check), *parts])
+            write_all(self.descriptor, [memoryview(check)])  # once all that is before it can be read
         except OSError:
             self.cut()
             raise
@@ -90,10 +99,14 @@ class Appender:
 
     def open(self) -> None:
         """Start the next segment, locked before it has its name: nobody takes it for one that is finished."""
-        draft = self.folder / f"{self.token}-{self.number:08}.draft"
-        self.descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_WRONLY, 0o600)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-        draft.rename(draft.with_suffix(SUFFIX))
+        path = self.folder / f"{self.token}-{self.number:08}{SUFFIX}"
+        self.descriptor = take_spare(path)
+        if self.descriptor is None:
+            draft = path.with_suffix(".draft")
+            self.descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            draft.rename(path)
+        self.name = path.name
         self.number += 1
         self.size = 0
 
@@ -101,14 +114,34 @@ class Appender:
         """Take back what was written of a frame; where even that fails, the segment gets no further one."""
         try:
             os.ftruncate(self.descriptor or -1, self.size)
+            os.lseek(self.descriptor or -1, self.size, os.SEEK_SET)
         except OSError:
             self.close()
 
     def close(self) -> None:
-        """Finish the segment."""
+        """Finish the segment; what a spare held behind the last frame goes."""
         if self.descriptor is not None:
+            with suppress(OSError):
+                os.ftruncate(self.descriptor, self.size)
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def take_spare(path: Path) -> int | None:
+    """Make a spare the segment `path`, locked: its descriptor; none where there is no spare."""
+    for spare in find_spares(path.parent):
+        try:
+            descriptor = os.open(spare, os.O_WRONLY)
+        except FileNotFoundError:  # removed, or another process was quicker
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            spare.rename(path)
+        except (BlockingIOError, FileNotFoundError):
+            os.close(descriptor)
+        else:
+            return descriptor
+    return None
 
 
 def write_all(descriptor: int, parts: Sequence[memoryview]) -> None:
@@ -150,51 +183,60 @@ class Frame:
 
 
 def read_frames(path: Path, start: int) -> Iterator[Frame]:
-    """Whole frames from `start` on, up to `MAX_READ` bytes of them.
-
-    Raises:
-        ValueError: what stands there is no frame.
-    """
-    with path.open("rb") as file:
-        file.seek(start)
-        data = file.read(MAX_READ)
-        if len(data) >= BEFORE and (n := n_frame(data, 0)) > len(data):
-            data += file.read(n - len(data))
-    at = 0
-    while at + BEFORE <= len(data):
-        end = at + n_frame(data, at)
-        if data[at : at + 4] != MAGIC or checksum(data, at) != data[at + FRAME.size : at + BEFORE]:
-            raise ValueError(f"{path.name} has no frame at {start + at}")
-        # whose end is missing its writer is still at, or has died over
-        if data[end - CHECK.size : end] != checksum(data, at) or end > len(data):
-            return
-        yield Frame(FRAME.unpack_from(data, at)[2], data[at + BEFORE : end - CHECK.size], start + end)
-        at = end
+    """Whole frames from `start` on, up to one that its writer is still at or has died over."""
+    with path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
+        while True:
+            data = os.pread(descriptor, BEFORE, start)
+            header, check = data[: FRAME.size], data[FRAME.size :]
+            name = "" if header[:4] == UNNAMED else path.name
+            if len(data) < BEFORE or header[:4] not in (MAGIC, UNNAMED) or check != checksum(header, name):
+                return
+            _, n_payload, at_ns = FRAME.unpack(header)
+            end = start + BEFORE + n_payload
+            # the end first: behind it nothing is written any more
+            if os.pread(descriptor, CHECK.size, end) != check:
+                return
+            payload = os.pread(descriptor, n_payload, start + BEFORE)
+            start = end + CHECK.size
+            yield Frame(at_ns, payload, start)
 
 
-def n_frame(data: bytes, at: int) -> int:
-    """The bytes of the frame whose header stands there."""
-    return BEFORE + int(FRAME.unpack_from(data, at)[1]) + CHECK.size
-
-
-def checksum(data: bytes, at: int) -> bytes:
-    """Of the header that stands there."""
-    return CHECK.pack(zlib.crc32(data[at : at + FRAME.size]))
+def checksum(header: bytes, name: str) -> bytes:
+    """Of the header of a frame in the segment of that name."""
+    return CHECK.pack(zlib.crc32(header, zlib.crc32(name.encode())))
 
 
 def remove_finished(path: Path, read_to: int) -> bool:
-    """Remove a segment whose writer is through with it, and that is read as far as there are whole frames."""
+    """Remove a segment whose writer is through with it, and that is read as far as there are whole frames.
+
+    One that is large becomes a spare, unless there are enough.
+    """
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        try:
-            if next(read_frames(path, read_to), None) is not None:
-                return False
-        except ValueError as error:
-            logger.warning("the rest of a segment is lost: %s", error)
-        if (left := path.stat().st_size - read_to) > 0:
+        if next(read_frames(path, read_to), None) is not None:
+            return False
+        n_bytes = path.stat().st_size
+        if (left := n_bytes - read_to) > 0:
             logger.warning("the last %d bytes of %s are no frame: its writer ended in the middle", left, path.name)
-        path.unlink()
+        if n_bytes >= SPARE_FROM and file.read(4) == MAGIC and len(find_spares(path.parent)) < MAX_SPARES:
+            path.rename(path.with_suffix(SPARE))
+        else:
+            path.unlink()
     return True
+
+
+def find_spares(folder: Path) -> list[Path]:
+    """The spares of a folder."""
+    return list(folder.glob(f"*{SPARE}"))
+
+
+def remove_spares(folder: Path, older_than_s: float) -> None:
+    """Remove the spares that were last written so long ago."""
+    for spare in find_spares(folder):
+        with suppress(FileNotFoundError):  # it is a segment again
+            if time.time() - spare.stat().st_mtime >= older_than_s:
+                spare.unlink()

@@ -25,7 +25,7 @@ from service.journal.live import STORE, Live, Options, hold
 from service.journal.policy import Policy
 from service.journal.postgres import Postgres
 from service.journal.record import LOGITS, pack_block, pack_labels
-from service.journal.segments import SEGMENTS, Appender, make_folder
+from service.journal.segments import SEGMENTS, Appender, find_spares, make_folder
 from service.journal.state import read_state
 from tests.conftest import ROOT
 from tests.journal.server import Server
@@ -440,3 +440,26 @@ def test_what_is_published_outlives_the_process(folder: Path, running: Callable[
     assert before is not None
     assert after is not None
     assert after["models"] == before["models"]
+
+
+def test_what_was_read_is_gone_from_the_folder_a_minute_later_or_when_the_process_ends(folder: Path) -> None:
+    segments = folder / SEGMENTS
+    appender = Appender(segments, 2**25)
+    appender.append([block("a"), pack_labels(b"[%b]" % (b" " * 2**21))], AT_NS)
+    appender.close()
+
+    async def work() -> None:
+        live = open_live(folder)
+        await live.work()
+        (spare,) = find_spares(segments)
+        live.sweep(AT_NS)
+        assert spare.exists()
+        os.utime(spare, (0, 0))
+        live.sweep(AT_NS)
+        assert not spare.exists()
+        (segments / "another.spare").touch()
+        live.stop()
+        await live.run()
+
+    asyncio.run(work())
+    assert list(segments.iterdir()) == []

@@ -1,9 +1,11 @@
 """Segments: frames come back whole, whatever happens to writer, reader and disk."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,17 +14,28 @@ import pytest
 
 from service.errors import CannotStart
 from service.journal import segments
-from service.journal.segments import Appender, find_segments, make_folder, read_frames, remove_finished, taken_bytes
+from service.journal.segments import (
+    CHECK,
+    FRAME,
+    Appender,
+    find_segments,
+    find_spares,
+    make_folder,
+    read_frames,
+    remove_finished,
+    remove_spares,
+    taken_bytes,
+)
 
 MB = 2**20
 DYING = """
-import os, signal, sys, zlib
+import os, signal, sys
 from pathlib import Path
-from service.journal.segments import CHECK, FRAME, MAGIC, Appender
-appender = Appender(Path(sys.argv[1]), 2**20)
+from service.journal.segments import FRAME, MAGIC, Appender, checksum
+appender = Appender(Path(sys.argv[1]), 2**24)
 appender.append([b"whole"], 7)
 header = FRAME.pack(MAGIC, 100, 8)
-os.write(appender.descriptor, header + CHECK.pack(zlib.crc32(header)) + b"a part")
+os.write(appender.descriptor, header + checksum(header, appender.name) + b"a part")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -50,12 +63,6 @@ def test_a_segment_that_is_full_is_finished_and_the_next_begun(tmp_path: Path, m
     paths = find_segments(tmp_path)
     assert [payloads(path) for path in paths] == [[bytes([i]) * 60] for i in range(3)]
     assert [remove_finished(path, 80) for path in paths] == [True, True, False]
-
-
-def test_a_frame_larger_than_a_read_comes_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "MAX_READ", 30)
-    Appender(tmp_path, MB).append([b"x" * 1000], 0)
-    assert payloads(find_segments(tmp_path)[0]) == [b"x" * 1000]
 
 
 def test_without_room_nothing_is_written_and_with_room_again_it_is(tmp_path: Path) -> None:
@@ -138,18 +145,109 @@ def damage_payload(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [damage_magic, damage_payload])
-def test_what_is_damaged_is_never_read_as_a_frame(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_what_is_damaged_is_never_read_as_a_frame(
+    tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     appender = Appender(tmp_path, MB)
     appender.append([b"payload"], 0)
     appender.close()
     (path,) = find_segments(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
-    if damage is damage_magic:
-        with pytest.raises(ValueError, match="has no frame at 0"):
-            payloads(path)
-    else:
-        assert payloads(path) == []
+    assert payloads(path) == []
     assert remove_finished(path, 0)
+    assert "the last 31 bytes" in caplog.text
+
+
+def read_all(folder: Path) -> list[bytes]:
+    """Every frame that is there, and the finished segments with them gone."""
+    found = []
+    for path in find_segments(folder):
+        end = 0
+        for frame in read_frames(path, 0):
+            found.append(frame.payload)
+            end = frame.end
+        remove_finished(path, end)
+    return found
+
+
+def test_a_large_segment_that_was_read_is_written_over_and_nothing_of_before_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(segments, "SPARE_FROM", 500)
+    monkeypatch.setattr(segments, "MAX_SEGMENT", 1000)
+    appender = Appender(tmp_path, MB)
+    files = set()
+    for i in range(40):
+        payload = bytes([i]) * (100 + i % 7)
+        appender.append([payload], i)
+        files.add(os.fstat(appender.descriptor or -1).st_ino)
+        # as one that reads on: what is behind was read before
+        assert payloads(find_segments(tmp_path)[-1])[-1] == payload
+        if i % 3 == 2:
+            assert read_all(tmp_path)[-1] == payload
+    assert len(files) < 4
+    appender.close()
+    (last,) = find_segments(tmp_path)
+    assert last.stat().st_size == [frame.end for frame in read_frames(last, 0)][-1]
+    assert not caplog.records
+
+
+def test_spares_are_few_and_go_when_they_are_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "MAX_SEGMENT", 2 * MB)
+    monkeypatch.setattr(segments, "MAX_SPARES", 4)
+    appender = Appender(tmp_path, 64 * MB)
+    for i in range(8):
+        appender.append([bytes(2 * MB)], i)
+    appender.append([b"small"], 9)
+    appender.close()
+    assert len(read_all(tmp_path)) == 9
+    assert find_segments(tmp_path) == []
+    spares = find_spares(tmp_path)
+    assert len(spares) == 4
+    os.utime(spares[0], (0, 0))
+    remove_spares(tmp_path, 60)
+    assert set(find_spares(tmp_path)) == set(spares[1:])
+    remove_spares(tmp_path, 0)
+    assert find_spares(tmp_path) == []
+    Appender(tmp_path, MB).append([b"x"], 10)
+    assert read_all(tmp_path) == [b"x"]
+
+
+def test_a_spare_that_another_process_took_or_holds_is_left_to_it(tmp_path: Path) -> None:
+    (tmp_path / "gone.spare").symlink_to(tmp_path / "nothing")
+    held = tmp_path / "held.spare"
+    with held.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Appender(tmp_path, MB).append([b"x"], 0)
+    assert held.exists()
+    assert read_all(tmp_path) == [b"x"]
+
+
+def test_a_writer_that_is_killed_over_a_spare_leaves_its_whole_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    appender = Appender(tmp_path, 64 * MB)
+    for i in range(20):
+        appender.append([bytes([i]) * 100_000], i)
+    appender.close()
+    assert len(read_all(tmp_path)) == 20
+    assert len(find_spares(tmp_path)) == 1
+    subprocess.run([sys.executable, "-c", DYING, tmp_path], check=False)
+    assert find_spares(tmp_path) == []
+    (path,) = find_segments(tmp_path)
+    assert path.stat().st_size > MB
+    assert read_all(tmp_path) == [b"whole"]
+    assert "no frame" in caplog.text
+
+
+def test_segments_from_before_there_were_spares_are_read_and_are_no_spares(tmp_path: Path) -> None:
+    header = FRAME.pack(b"CJ01", 2 * MB, 7)
+    check = CHECK.pack(zlib.crc32(header))
+    path = tmp_path / "old.journal"
+    path.write_bytes((header + check + bytes(2 * MB) + check) * 2)
+    assert [(frame.at_ns, len(frame.payload)) for frame in read_frames(path, 0)] == [(7, 2 * MB)] * 2
+    assert remove_finished(path, path.stat().st_size)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
