@@ -83,12 +83,12 @@ class Connection(asyncio.Protocol):
         end = self.received.find(b"\r\n\r\n") + 4
         if end < 4 or len(self.received) < end + content_length(self.received[:end]):
             return
-        if self.tally.over:
-            self.transport.close()
-            return
         self.tally.seconds.append(time.perf_counter() - self.sent_at)
         self.tally.n_errors += b" 200 " not in self.received[:16]
-        self.send_next()
+        if self.tally.over:
+            self.transport.close()
+        else:
+            self.send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The server must not close it before the end."""
@@ -113,11 +113,11 @@ async def generate(
         for _ in range(n_connections)
     ]
     await (asyncio.sleep(seconds) if per_second is None else tally.call(seconds))
-    took = time.perf_counter() - start
     tally.over = True
     for idle in tally.free:
         idle.transport.close()
     await asyncio.wait([connection.gone for _, connection in made], timeout=LAST_ANSWERS_S)
+    took = time.perf_counter() - start
     for transport, _ in made:
         transport.abort()
     ordered = sorted(tally.seconds) or [0.0]
