@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: install help serve test test-wheel test-compiled check-native fuzz check check-deploy bench load soak drift pictures lock kserve exporters manifests ray rpc clean
+.PHONY: install help serve test test-wheel test-compiled check-native fuzz check check-deploy bench benchmark load soak drift pictures lock kserve exporters manifests ray rpc clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed         ## Install the command .venv/bin/calibrant, with what fitting needs.
@@ -109,6 +109,24 @@ pictures: .venv/developing       ## Take the pictures of docs/console.md, and on
 bench: .venv/developing          ## Run the benchmarks; BENCH="all --json FILE" says which and how.
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+# each server that is measured in an environment of its own, this one in that of the image, compiled
+PEERS := bentoml litserve mlserver mosec
+$(PEERS:%=.venv/%/ready): .venv/%/ready: requirements/%.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	touch $@
+
+.venv/image/ready: requirements/image.txt .venv/developing $(shell find service -name '*.py' -o -name '*.c')
+	rm -rf build/image
+	HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/image .
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index --force-reinstall build/image/*.whl
+	touch $@
+
+benchmark: $(PEERS:%=.venv/%/ready) .venv/image/ready ## Measure this server beside others, and write docs/benchmark.md; 12 minutes.
+	$(BIN)/python -m tests.benchmarks.comparison $(BENCHMARK)
+
 .venv/loading: requirements/load.txt .venv/installed
 	$(PIP) --require-hashes -r requirements/load.txt
 	touch $@
@@ -132,6 +150,7 @@ lock: .venv/developing           ## Renew the pins in requirements/.
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group load --constraint requirements/dev.txt -o requirements/load.txt
 	$(LOCK) --upgrade --group deploy --constraint requirements/dev.txt -o requirements/deploy.txt
 	$(LOCK) --upgrade --extra ray --group ray --constraint requirements/dev.txt -o requirements/ray.txt
+	$(foreach peer,$(PEERS),$(subst pyproject.toml,,$(LOCK)) --upgrade --group $(peer) -o requirements/$(peer).txt &&) true
 
 soak: .venv/developing          ## Fuzz, ask, load and kill for an hour; SOAK="--minutes 10" is less.
 	$(BIN)/python -m tests.resilience.soak $(SOAK)

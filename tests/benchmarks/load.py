@@ -62,7 +62,7 @@ class Load:
     ) -> None:
         """Start it. wrk counts in whole seconds, at least one, and knows no rate `per_second`."""
         self.body = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it lives as long as the load
-        self.body.write(work.body)
+        self.body.write(server.spec.form.body(work))
         self.body.flush()
         path = server.spec.path(work)
         if generator == "wrk":

@@ -1,5 +1,6 @@
 """Servers as processes of their own, each on one core: started, looked at, and stopped by their own process id."""
 
+import contextlib
 import http.client
 import os
 import signal
@@ -8,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from tests.benchmarks.forms import PLAIN, Form
 from tests.benchmarks.work import Work
 
 ROOT: Final = Path(__file__).parents[2]
@@ -36,16 +38,24 @@ class Spec:
         command: arguments of this Python, for a port.
         about: a line of explanation.
         computes: it answers probabilities; else as many bytes as it is told.
+        python: that Python, where it is not this one.
+        environment: variables for a port.
+        route: where to post.
+        form: how its JSON looks.
     """
 
     name: str
     command: Callable[[int], list[str]]
     about: str
     computes: bool = True
+    python: Path = Path(sys.executable)
+    environment: Callable[[int], Mapping[str, str]] = field(default=lambda _: {})
+    route: str = "/v1/predict"
+    form: Form = PLAIN
 
     def path(self, work: Work) -> str:
         """Where to post."""
-        return "/v1/predict" if self.computes else f"/v1/predict?{work.answer_bytes}"
+        return self.route if self.computes else f"{self.route}?{work.answer_bytes}"
 
 
 def uvicorn(module: str) -> Callable[[int], list[str]]:
@@ -88,7 +98,8 @@ class Server:
         self.port = free_port()
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the server
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALIBRANT_")}
-        command = [sys.executable, *spec.command(self.port)]
+        environment |= spec.environment(self.port)
+        command = [str(spec.python), *spec.command(self.port)]
         with pinned(core):
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=self.log, stderr=self.log, start_new_session=True
@@ -104,15 +115,26 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL where that does not help in time."""
+        """SIGTERM, and SIGKILL where that does not help in time, and for children that it leaves behind."""
+        children = family(self.process.pid)[1:]
         if self.process.poll() is None:
+            self.signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.log.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To it and its children: SIGSTOP, so that another server has the core, SIGCONT when it is its turn."""
+        for pid in family(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Status and body of an answer, over a connection of its own."""
@@ -141,18 +163,21 @@ class Server:
         self.log.seek(0)
         raise DidNotStart(f"{self.spec.name} did not start: {self.log.read()[-1000:].decode(errors='replace')}")
 
-    def check(self, work: Work) -> None:
-        """See that it answers `work` rightly, before anything is timed."""
-        status, answer = self.request("POST", self.spec.path(work), work.body)
+    def check(self, work: Work) -> float:
+        """See that it answers `work` rightly, before anything is timed; the largest absolute error."""
+        status, answer = self.request("POST", self.spec.path(work), self.spec.form.body(work))
         if status != 200:
             raise DidNotStart(f"{self.spec.name} answers {work.name} with {status}: {answer[:200]!r}")
-        if self.spec.computes:
-            work.check(answer)
+        return work.compare(self.spec.form.probabilities(answer)) if self.spec.computes else 0.0
 
     def usage(self) -> tuple[float, float]:
         """CPU seconds since the start, and resident MB now, of it and its children."""
         used = [used_by(pid) for pid in family(self.process.pid)]
         return sum(cpu_s for cpu_s, _ in used), sum(mb for _, mb in used)
+
+    def memory_mb(self) -> float:
+        """What it and its children hold, MB; pages that several of them share count once (PSS)."""
+        return sum(shared_mb(pid) for pid in family(self.process.pid))
 
     def settle(self) -> None:
         """Until it has finished what it was left with."""
@@ -229,6 +254,15 @@ def used_by(pid: int) -> tuple[float, float]:
         return 0.0, 0.0
     ticks = int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def shared_mb(pid: int) -> float:
+    """MB of one process, of shared pages its share; all that is resident where the system does not tell."""
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return used_by(pid)[1]
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def used_says_ps(pid: int) -> tuple[float, float]:

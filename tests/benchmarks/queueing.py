@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.benchmarks.load import Load
 from tests.benchmarks.options import Options, console
-from tests.benchmarks.processes import SPECS, Server, Watch
+from tests.benchmarks.processes import SPECS, Server, Spec, Watch
 from tests.benchmarks.race import Cell, Run, calm
 
 Floats = NDArray[np.float64]
@@ -65,24 +65,28 @@ def simulate(service: Service, per_second: float, n: int = N_SIMULATED, seed: in
 
 def run(options: Options) -> dict[str, Any]:
     """The model of each cell, and one open-loop measurement."""
-    lines = []
-    for text in options.cells or SHAPES:
-        cell = Cell.read(text)
-        with Server(SPECS["fast"], options.server_core) as server:
-            server.wait()
-            server.check(cell.work)
-            one, many = (calm(server, Cell(cell.work, n), 1, options) for n in (1, cell.n_connections))
-            service = Service.fit(one, many, cell.n_connections)
-            measured = measure(server, cell, MEASURED * service.per_second, options)
-        for share in LOADS:
-            seconds = simulate(service, share * service.per_second)
-            p50_us, p99_us = (1e6 * float(np.quantile(seconds, q)) for q in (0.5, 0.99))
-            line = {"cell": cell.name, "load": share, "rps": share * service.per_second}
-            lines.append(line | {"p50_us": p50_us, "p99_us": p99_us} | (measured if share == MEASURED else {}))
-        lines[-1]["service"] = asdict(service)
-        lines[-1]["others"] = max(one.others, many.others)
-    console.print(table(lines))
-    return {"lines": lines}
+    found = [line for text in options.cells or SHAPES for line in lines(SPECS["fast"], Cell.read(text), options)]
+    console.print(table(found))
+    return {"lines": found}
+
+
+def lines(spec: Spec, cell: Cell, options: Options) -> list[dict[str, Any]]:
+    """What the model predicts of a server for each load; what was measured is in one of them."""
+    with Server(spec, options.server_core) as server:
+        server.wait()
+        server.check(cell.work)
+        one, many = (calm(server, Cell(cell.work, n), 1, options) for n in (1, cell.n_connections))
+        service = Service.fit(one, many, cell.n_connections)
+        measured = measure(server, cell, MEASURED * service.per_second, options)
+    found = []
+    for share in LOADS:
+        seconds = simulate(service, share * service.per_second)
+        p50_us, p99_us = (1e6 * float(np.quantile(seconds, q)) for q in (0.5, 0.99))
+        line = {"cell": cell.name, "load": share, "rps": share * service.per_second}
+        found.append(line | {"p50_us": p50_us, "p99_us": p99_us} | (measured if share == MEASURED else {}))
+    found[-1]["service"] = asdict(service)
+    found[-1]["others"] = max(one.others, many.others)
+    return found
 
 
 def measure(server: Server, cell: Cell, per_second: float, options: Options) -> dict[str, float]:

@@ -50,7 +50,11 @@ class Work:
         Raises:
             WrongAnswer: it has another shape, or is off by more than the tolerance.
         """
-        given = np.asarray(orjson.loads(answer)["probabilities"], np.float64)
+        self.compare(orjson.loads(answer)["probabilities"])
+
+    def compare(self, probabilities: object) -> float:
+        """The largest absolute error of `[N, K]` probabilities; raises WrongAnswer as `check` does."""
+        given = np.asarray(probabilities, np.float64)
         if given.shape != self.expected.shape:
             raise WrongAnswer(f"{self.name}: the shape is {given.shape}; expected {self.expected.shape}")
         if (given[~self.allowed] != 0).any():
@@ -58,6 +62,7 @@ class Work:
         error = float(np.abs(given - self.expected).max())
         if not error <= self.tolerance:
             raise WrongAnswer(f"{self.name}: off by {error:.1e}; expected at most {self.tolerance:.0e}")
+        return error
 
 
 @dataclass(frozen=True, eq=False)
