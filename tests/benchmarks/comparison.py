@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from tests.benchmarks import machine, page, queueing
 from tests.benchmarks.contenders import CONTENDERS, PACKAGES
-from tests.benchmarks.load import chosen
+from tests.benchmarks.load import LoadFailed, chosen
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import ROOT, START_S, DidNotStart, Server, Spec, cores
 from tests.benchmarks.race import WARM_S, Cell, Run, timed
@@ -153,15 +153,22 @@ def raced(specs: Sequence[Spec], cells: Sequence[Cell], options: Options) -> lis
                     progress.update(task, advance=1, description=f"round {number} {cell.name} {server.spec.name}")
                     server.signal(signal.SIGCONT)
                     seconds = options.seconds if number else min(WARM_S, options.seconds)
-                    run = timed(server, cell, number, how(cell, options).with_seconds(seconds))
+                    run = loaded(server, cell, number, options.with_seconds(seconds))
                     runs += [run] if number else []
                     server.signal(signal.SIGSTOP)
     return runs
 
 
-def how(cell: Cell, options: Options) -> Options:
-    """The options of a cell: its generator."""
-    return replace(options, generator="python") if len(cell.work.body) >= LARGE else options
+def loaded(server: Server, cell: Cell, number: int, options: Options) -> Run:
+    """Load a server once; where that fails it has answered nothing, and the others are measured all the same."""
+    if len(cell.work.body) >= LARGE:
+        options = replace(options, generator="python")
+    try:
+        return timed(server, cell, number, options)
+    except (LoadFailed, subprocess.TimeoutExpired) as error:
+        console.print(f"[yellow]{server.spec.name}, {cell.name}: {error}[/yellow]")
+        nothing = dict.fromkeys(("rps", "p50_us", "p99_us", "max_us", "cpu_us", "rss_mb", "others"), 0.0)
+        return Run(cell.name, server.spec.name, number, requests=0, errors=1, **nothing)
 
 
 def rounded(value: Any) -> Any:

@@ -10,7 +10,9 @@ import numpy as np
 
 from tests.benchmarks import comparison, page
 from tests.benchmarks.forms import TENSORS
-from tests.benchmarks.processes import ROOT, SPECS
+from tests.benchmarks.options import Options
+from tests.benchmarks.processes import ROOT, SPECS, Server
+from tests.benchmarks.race import Cell
 from tests.benchmarks.work import made
 from tests.conftest import Running
 
@@ -137,6 +139,15 @@ def test_a_comparison_measures_each_server_and_names_the_one_that_is_not_there(t
     assert re.search(r"\| Calibrant \| [\d.,]+ \|", text)
     assert comparison.main([*files, "--page-only"]) == 0
     assert (tmp_path / "page.md").read_text() == text
+
+
+def test_a_server_that_dies_has_answered_nothing_and_is_none_of_the_others_business() -> None:
+    cell = Cell.read("1x10@1")
+    with Server(SPECS["bare"]) as server:
+        server.wait().process.kill()
+        server.process.wait()
+        run = comparison.loaded(server, cell, 1, Options(seconds=0.1))
+    assert (run.cell, run.server, run.round, run.requests, run.errors) == ("1x10@1", "bare", 1, 0, 1)
 
 
 def test_a_request_of_the_open_inference_protocol_is_the_same_work(running: Running) -> None:
