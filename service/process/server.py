@@ -31,6 +31,9 @@ GRACE_S: Final = 30  # for what is in flight at shutdown
 RUN_S: Final = 20.0  # for a run at shutdown, so that its batch hears of it while there is somebody to hear it
 LAST_S: Final = 38.0  # for all of the shutdown; whoever waits for the process gives it 40 s, as the chart does
 EXIT_CODE: Final = 1
+# libuv takes one connection from a descriptor in a turn of the loop, which is too few where a turn takes long and
+# everybody connects again; so many descriptors of a socket cost what asks for a connection that is not there, 1 us each
+N_ACCEPTED: Final = 16
 
 
 def choose_protocol(settings: Settings) -> type[HttpToolsProtocol]:
@@ -74,7 +77,7 @@ class Server(uvicorn.Server):
         """Start, then freeze the long-lived objects out of garbage collection."""
         return_large_blocks()
         await super().startup([])
-        self.servers = [await self.listen(each) for each in sockets or ()]
+        self.servers = [await self.listen(each.dup()) for each in sockets or () for _ in range(N_ACCEPTED)]
         gc.collect()
         gc.freeze()
         logger.info("process %d serves", os.getpid())
