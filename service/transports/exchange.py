@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from service.codec.query import Query
 from service.engine.batcher import MANY, Batcher
-from service.engine.entry import Entry
+from service.engine.entry import TOO_LATE, Entry
 from service.engine.rows import Arrays, looks_like_probabilities
-from service.errors import AnsweredError, RunFailed
+from service.errors import AnsweredError, DeadlinePassed, RunFailed
 from service.families.outputs import CLASSIFIER_LOGITS
 from service.repository import Model, Repository
 from service.telemetry.logs import request_extra
@@ -177,7 +177,14 @@ class Exchange:
         elif entry.rows.n_numbers < OWN_TURN_FROM:
             self.end(entry.answers)
         else:
-            self.handler.turns.take(partial(self.end, entry.answers))
+            self.handler.turns.encode(partial(self.end_in_time, entry.answers, entry.deadline))
+
+    def end_in_time(self, arrays: Arrays, deadline: float) -> None:
+        """As `end`, where the answer had to wait to be encoded."""
+        if clock() > deadline:
+            self.settle(self.refuse(DeadlinePassed(TOO_LATE)))
+        else:
+            self.end(arrays)
 
     def end(self, arrays: Arrays) -> None:
         """Encode, and reply; packed, if that is wanted."""

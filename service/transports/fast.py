@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import AnsweredError, BodyTooLarge, QueueFull, RateExceeded
+from service.errors import AnsweredError, BodyTooLarge, RateExceeded, Unavailable
 from service.telemetry.logs import log_access
 from service.transports.endpoints import Target, find_target
 from service.transports.handler import Begun
@@ -113,7 +113,7 @@ class FastProtocol(OrdinaryProtocol):
         if error is None:
             error = self.reserve_error()
         self.take(target, request_id, key, error, keep_alive)
-        if isinstance(error, (BodyTooLarge, QueueFull, RateExceeded)):
+        if isinstance(error, (BodyTooLarge, RateExceeded, Unavailable)):
             self.reply(self.dispatcher.refuse(error))
             self.await_body()  # to drop it
 

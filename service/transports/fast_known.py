@@ -61,7 +61,7 @@ class KnownProtocol(FastProtocol):
             return False
         if known.n_bytes < METERED_FROM:
             return True
-        self.n_announced = known.n_bytes
+        self.url, self.n_announced = known.url, known.n_bytes
         return self.reserve_error() is None
 
     def read_rest(self, data: bytes) -> None:

@@ -16,6 +16,10 @@ from service.transports.response import Reply, error_response
 clock = time.perf_counter
 # Decoding a larger body takes about half a millisecond, and waits for a turn of its own.
 OWN_TURN_FROM = 2**18
+# Of the time that a request may take, what may be expected for those before it: expectations are not kept to the
+# millisecond. Some more once its body is there, for those that came between its head and its end.
+HEAD_SHARE = 0.3
+WHOLE_SHARE = 0.8
 
 
 class Begun(Protocol):
@@ -27,6 +31,9 @@ class Begun(Protocol):
 
 class Handles(Protocol):
     """A handler, or what stands in its place before the start."""
+
+    def admit(self, n_bytes: int) -> None:
+        """Pass a request whose body of `n_bytes` is still to come; raises what refuses it."""
 
     def begin(
         self,
@@ -48,6 +55,28 @@ class Handles(Protocol):
 
 class Handler(Surroundings):
     """Answers from the models of a repository."""
+
+    def admit(self, n_bytes: int) -> None:
+        """Pass a request whose body of `n_bytes` is still to come: to refuse it now costs least, and is soonest.
+
+        Raises:
+            QueueFull: no room among the waiting rows, or the bodies before this one take too long.
+            NotReady: closed, or dead.
+        """
+        self.batcher.admit()
+        if n_bytes >= OWN_TURN_FROM:
+            self.check_wait(HEAD_SHARE)
+            self.turns.expect()
+
+    def check_wait(self, share: float) -> None:
+        """Pass where the large bodies that wait take at most a share of what a request may; raises QueueFull."""
+        wait_s, most_s = self.turns.expected_wait_s, share * self.default_timeout_s
+        if wait_s > most_s:
+            raise QueueFull(
+                f"large bodies wait for about {wait_s:.3g} s, expected at most {most_s:.3g} s; try again in a moment, "
+                "or allow more (--default-timeout-ms)",
+                code="deadline_too_close",
+            )
 
     def begin(
         self,
@@ -71,15 +100,13 @@ class Handler(Surroundings):
             exchange.n_bytes = n_bytes
         if n_bytes < OWN_TURN_FROM:
             exchange.begin(n_connections)
-        elif (wait_s := self.turns.expected_wait_s) > self.default_timeout_s:
-            error = QueueFull(
-                f"large bodies wait for about {wait_s:.3g} s, a request may take {self.default_timeout_s:.3g} s; try "
-                "again in a moment, or allow more (--default-timeout-ms)",
-                code="deadline_too_close",
-            )
+            return exchange
+        try:
+            self.check_wait(WHOLE_SHARE)
+        except QueueFull as error:
             exchange.settle(exchange.refuse(error))
         else:
-            self.turns.take(partial(exchange.begin, came_at=clock()))
+            self.turns.decode(partial(exchange.begin, came_at=clock()))
         return exchange
 
 
@@ -88,6 +115,9 @@ class Starting:
 
     def __init__(self, observer: Observer) -> None:
         self.observer = observer
+
+    def admit(self, n_bytes: int) -> None:
+        """Let the body come: `begin` refuses it."""
 
     def begin(
         self,

@@ -13,6 +13,7 @@ from service.errors import AnsweredError, NotJSON
 from service.transports.asgi import REFUSAL
 from service.transports.budget import METERED_FROM
 from service.transports.connection import Connection
+from service.transports.endpoints import find_target
 from service.transports.gate import new_request_id
 from service.transports.limits import WINDOW_S
 from service.transports.section import write_headers
@@ -128,8 +129,15 @@ class OrdinaryProtocol(Connection):
             cycle.keep_alive = False
 
     def reserve_announced(self) -> None:
-        """Have room for the body before it comes, unless it is refused for its size; raises as `reserve` does."""
-        if self.n_announced <= self.dispatcher.gate.max_body_bytes:
+        """Have room for the body before it comes, unless it is refused for its size.
+
+        Raises:
+            QueueFull, BodyTooLarge: as `reserve` does.
+            AnsweredError: the handler would refuse it.
+        """
+        if METERED_FROM <= self.n_announced <= self.dispatcher.gate.max_body_bytes:
+            if find_target(self.url.partition(b"?")[0]) is not None:
+                self.dispatcher.handler.admit(self.n_announced)
             self.reserve(self.n_announced)
 
     def on_body(self, body: bytes) -> None:

@@ -7,46 +7,73 @@ from collections.abc import Callable
 from typing import Final
 
 clock = time.perf_counter
-SMOOTHING: Final = 0.2  # the weight of the last piece
+SMOOTHING: Final = 0.1  # the weight of the last piece
 # So many turns of the loop take a small request from its bytes to its answer, over ASGI, the longer of the two ways.
 N_TURNS: Final = 5
+OTHERS_S: Final = 0.02  # that others get between two pieces where there is no end of them, but for one turn of the loop
 
 
 class Turns:
-    """Work that holds the loop for milliseconds: one piece a turn of the loop, and small requests get between."""
+    """Work that holds the loop for milliseconds: one piece a turn of the loop, and small requests get between.
+
+    A request has two pieces, to decode it and to encode its answer. Whoever is near the end goes first: else answers
+    would wait behind all that was taken in meanwhile, and be late.
+    """
 
     def __init__(self) -> None:
-        self.waiting: deque[Callable[[], None]] = deque()
+        self.decoding: deque[Callable[[], None]] = deque()
+        self.encoding: deque[Callable[[], None]] = deque()
+        self.n_coming = 0  # bodies that were let in lately; half of them are taken to be there with each piece
+        self.busy = False
         self.piece_s = 0.0  # from a piece to the next, with all that gets between, smoothed
         self.began = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Turns {len(self.decoding)} to decode, {len(self.encoding)} to encode>"
+
     @property
     def expected_wait_s(self) -> float:
-        """How long what comes now is expected to wait for its turn, seconds."""
-        return len(self.waiting) * self.piece_s
+        """How long all that waits, and what is on its way, is expected to take until it is answered, seconds."""
+        return (2 * (self.n_coming + len(self.decoding)) + len(self.encoding)) * self.piece_s
 
-    def take(self, work: Callable[[], None]) -> None:
-        """Do `work` when its turn comes; it raises nothing."""
-        self.waiting.append(work)
-        if len(self.waiting) == 1:
+    def expect(self) -> None:
+        """A body is let in, and comes; while nothing waits, who is slow with it makes nobody wait."""
+        self.n_coming += self.busy
+
+    def decode(self, work: Callable[[], None]) -> None:
+        """Do `work`, which decodes, when its turn comes; it raises nothing."""
+        self.decoding.append(work)
+        self.go_on()
+
+    def encode(self, work: Callable[[], None]) -> None:
+        """Do `work`, which encodes, when its turn comes; it raises nothing."""
+        self.encoding.append(work)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """See that pieces are done."""
+        if not self.busy:
+            self.busy = True
             self.began = clock()
-            self.let_others()
+            asyncio.get_running_loop().call_soon(self.let_others)
 
-    def let_others(self, n_turns: int = N_TURNS) -> None:
-        """Come back after whatever the loop finds ready now, and what that leads to."""
-        if n_turns:
+    def let_others(self, n_turns: int = N_TURNS - 1) -> None:
+        """Come back after whatever the loop finds ready now, and what that leads to, within bounds."""
+        if n_turns and clock() - self.began < OTHERS_S:
             asyncio.get_running_loop().call_soon(self.let_others, n_turns - 1)
         else:
             self.next()
 
     def next(self) -> None:
         """Do one piece, and let others before the next."""
+        work = (self.encoding or self.decoding).popleft()
         try:
-            self.waiting[0]()
+            work()
         finally:
-            self.waiting.popleft()
             now = clock()
             self.piece_s += SMOOTHING * (now - self.began - self.piece_s)
             self.began = now
-            if self.waiting:
-                self.let_others()
+            self.busy = bool(self.encoding or self.decoding)
+            self.n_coming = self.n_coming // 2 if self.busy else 0
+            if self.busy:
+                asyncio.get_running_loop().call_soon(self.let_others)

@@ -4,12 +4,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from service import memory
 from service.errors import BodyTooLarge, QueueFull
 from service.transports.budget import ARRIVAL_COST, LEAST, MUCH, NUMBER_COST, Budget, derive_total, json_cost
+from service.transports.handler import OWN_TURN_FROM
 from tests.api.bodies import held, until
 from tests.conftest import Running
 from tests.transports.wire import PREDICT, Wire, ids, post, wire
@@ -120,6 +122,28 @@ def test_a_body_for_which_there_is_no_room_is_refused_before_it_comes_and_small_
         assert ids(small.answer(), first.answer()) == ["small", "first"]
         second.send(b" " * 5_000_000)  # it is read all the same, and dropped
         assert answered(second, post())[0] == 200
+    until(lambda: running.service.budget.taken == 0)
+
+
+def test_a_body_whose_turn_would_come_too_late_is_refused_before_it_comes(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = run()
+    body = b'{"logits":[1,2]}'.ljust(OWN_TURN_FROM)
+    head = PREDICT + b"content-length: %d\r\n\r\n" % len(body)
+    with wire(running) as line, wire(running) as labels:
+        assert answered(line, head + body)[0] == 200
+        monkeypatch.setattr(running.service.handler, "turns", SimpleNamespace(expected_wait_s=1e6))
+        for _ in range(2):
+            line.send(head)
+            status, _, refusal = line.answer()
+            assert status == 429
+            assert b'"deadline_too_close"' in refusal
+            line.send(body)  # it is read all the same, and dropped
+        assert answered(line, post())[0] == 200
+        assert answered(labels, head.replace(b"/v1/predict", b"/v1/labels") + body)[0] == 404  # waits for nobody
+        monkeypatch.undo()
+        assert answered(line, head + body)[0] == 200
     until(lambda: running.service.budget.taken == 0)
 
 

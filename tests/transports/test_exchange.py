@@ -3,12 +3,14 @@
 import asyncio
 import gzip
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from service.app import Service
+from service.errors import QueueFull
 from service.transports import exchange, handler
 from service.transports.endpoints import INFER, Headers, Target
 from service.transports.exchange import OWN_TURN_FROM as ANSWER_OWN_TURN_FROM
@@ -100,6 +102,48 @@ def test_a_large_body_whose_turn_would_come_too_late_is_refused_at_once() -> Non
         assert b'"code":"deadline_too_close"' in requests.replies["second"].body
         await requests.wait("first")
         assert requests.replies["first"].status == 200
+
+    with_app(test)
+
+
+def test_a_large_body_is_refused_before_it_comes_where_those_before_it_take_too_long() -> None:
+    async def test(app: Any) -> None:
+        requests, turns = Requests(app), app.handler.turns
+        requests.begin("first", LOGITS.ljust(OWN_TURN_FROM))
+        most_s = handler.HEAD_SHARE * app.handler.default_timeout_s
+        turns.piece_s = 0.49 * most_s  # the first has two pieces before it
+        app.handler.admit(OWN_TURN_FROM)
+        turns.n_coming = 0
+        turns.piece_s = 0.51 * most_s
+        app.handler.admit(OWN_TURN_FROM - 1)
+        with pytest.raises(QueueFull, match=r"large bodies wait for about .* s, expected at most .* s; try again"):
+            app.handler.admit(OWN_TURN_FROM)
+        requests.begin("second", LOGITS.ljust(OWN_TURN_FROM))  # which came meanwhile
+        await requests.wait("first", "second")
+        assert {name: reply.status for name, reply in requests.replies.items()} == {"first": 200, "second": 200}
+
+    with_app(test)
+
+
+def test_an_answer_that_waited_too_long_to_be_encoded_is_none() -> None:
+    rows = ANSWER_OWN_TURN_FROM // 1000 + 1
+    body = b'{"inputs":[{"name":"logits","datatype":"FP32","shape":[%d,1000],"data":[%s]}]}' % (
+        rows,
+        b",".join([b"1"] * 1000 * rows),
+    )
+
+    async def test(app: Any) -> None:
+        requests = Requests(app)
+        begun = requests.begin("late", body)
+        encode = app.handler.turns.encode
+
+        def encode_late(work: Any) -> None:
+            encode(partial(work.func, work.args[0], time.perf_counter() - 1))
+
+        app.handler.turns.encode = encode_late
+        await requests.wait("late")
+        assert requests.replies["late"].status == 504
+        assert begun.encode_s == 0
 
     with_app(test)
 

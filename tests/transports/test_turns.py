@@ -27,10 +27,10 @@ def test_whoever_comes_during_a_piece_is_through_before_the_next() -> None:
             small(N_TURNS - 1)
 
         for _ in range(3):
-            taken.take(large)
+            taken.decode(large)
         for _ in range(10 * N_TURNS):
             await asyncio.sleep(0)
-        assert not taken.waiting
+        assert not taken.busy
 
     asyncio.run(main())
     assert done == ["large", "small"] * 3
@@ -49,12 +49,12 @@ def test_the_wait_is_expected_from_what_the_last_pieces_took(monkeypatch: pytest
 
         taken = Turns()
         assert taken.expected_wait_s == 0.0
-        for _ in range(30):
-            taken.take(work)
-        while len(taken.waiting) > 5:  # noqa: ASYNC110 - a count, no event
+        for _ in range(60):
+            taken.decode(work)
+        while len(taken.decoding) > 5:  # noqa: ASYNC110 - a count, no event
             await asyncio.sleep(0)
-        assert taken.expected_wait_s == pytest.approx(10.0, rel=0.01)
-        while taken.waiting:  # noqa: ASYNC110 - as above
+        assert taken.expected_wait_s == pytest.approx(20.0, rel=0.01)  # to decode five, and to encode their answers
+        while taken.busy:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         assert taken.expected_wait_s == 0.0
 
@@ -70,10 +70,66 @@ def test_a_piece_that_fails_does_not_stop_the_others() -> None:
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: done.append(str(context["exception"])))
         taken = Turns()
-        taken.take(fails)
-        taken.take(lambda: done.append("went on"))
+        taken.decode(fails)
+        taken.decode(lambda: done.append("went on"))
         for _ in range(10 * N_TURNS):
             await asyncio.sleep(0)
 
     asyncio.run(main())
     assert done == ["", "went on"]
+
+
+def test_answers_go_before_what_was_taken_in_meanwhile() -> None:
+    done: list[str] = []
+
+    async def main() -> None:
+        taken = Turns()
+
+        def decode() -> None:
+            done.append("decode")
+            taken.encode(lambda: done.append("encode"))
+
+        for _ in range(3):
+            taken.decode(decode)
+        while taken.busy:  # noqa: ASYNC110 - a count, no event
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert done == ["decode", "encode"] * 3
+
+
+def test_others_without_end_get_one_turn_of_the_loop_between_two_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    n_turns = 0
+    monkeypatch.setattr(turns, "clock", lambda: now)
+
+    async def main() -> None:
+        nonlocal now, n_turns
+        taken = Turns()
+        for _ in range(10):
+            taken.decode(lambda: None)
+        while taken.busy:
+            now += 2 * turns.OTHERS_S  # what others took in this turn
+            n_turns += 1
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert n_turns <= 11
+
+
+def test_bodies_on_their_way_count_for_a_few_pieces_and_not_while_nothing_waits() -> None:
+    async def main() -> None:
+        taken = Turns()
+        taken.expect()
+        assert taken.n_coming == 0
+        waits: list[float] = []
+        for _ in range(5):
+            taken.decode(lambda: waits.append(taken.expected_wait_s / taken.piece_s if taken.piece_s else 0))
+        for _ in range(4):
+            taken.expect()
+        while taken.busy:  # noqa: ASYNC110 - a count, no event
+            await asyncio.sleep(0)
+        assert waits == [0, 2 * 3 + 2 * 2, 2 * 2 + 2 * 1, 2 * 1, 0]
+        assert taken.n_coming == 0
+
+    asyncio.run(main())
