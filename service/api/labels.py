@@ -29,10 +29,14 @@ LINES: Final = (NDJSON, "application/jsonl")
 AWAY_S: Final = 1.0  # for which a live process that did not answer is not asked again
 
 
+# an id comes once: a cache of strings, 16,384 of them, would be filled with what is not asked for again
+STRICT: Final = ConfigDict(extra="forbid", strict=True, cache_strings="keys")
+
+
 class Label(BaseModel):
     """What a row was."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
     id: str = Field(
         min_length=1, max_length=256, description="Of the request: the id in its body, or its X-Request-Id."
@@ -50,7 +54,7 @@ class Label(BaseModel):
 class LabelsRequest(BaseModel):
     """Labels, in any order; those of one row may come again."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT
 
     labels: list[Label] = Field(max_length=MOST)
 

@@ -30,7 +30,7 @@ class Tally:
         self.over = False
         self.per_second = per_second
         self.due: deque[float] = deque()
-        self.free: list[Connection] = []
+        self.free: deque[Connection] = deque()  # who has rested longest is first, before the server closes it
 
     async def call(self, seconds: float) -> None:
         """Let requests be due for so long, at random times."""
@@ -43,7 +43,7 @@ class Tally:
                 await asyncio.sleep(wait - TIMER_S if wait > TIMER_S else 0)
             self.due.append(at)
             if self.free:
-                self.free.pop().send(self.due.popleft())
+                self.free.popleft().send(self.due.popleft())
 
 
 class Connection(asyncio.Protocol):
