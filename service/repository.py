@@ -275,7 +275,8 @@ class Repository:
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
-        async for _ in awatch(self.root, step=250, debounce=1000, ignore_permission_denied=True):
+        # without a filter: the usual one sees nothing that lies below a folder such as .venv or .git
+        async for _ in awatch(self.root, watch_filter=None, step=250, debounce=1000, ignore_permission_denied=True):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
             except Exception as error:  # the next change of the folder is another chance

@@ -293,6 +293,24 @@ def test_the_watch_survives_a_scan_that_fails(models: Path, caplog: pytest.LogCa
     assert "cannot be read, what is loaded goes on: not now" in caplog.text
 
 
+@pytest.mark.parametrize("above", [".venv", ".git", "node_modules"])
+def test_a_folder_that_tools_pass_over_is_watched_like_any_other(tmp_path: Path, above: str) -> None:
+    put(tmp_path / above / "models", "softmax", 1, SHIPPED)
+    repository = Repository(tmp_path / above / "models", Head)
+
+    async def main() -> None:
+        task = asyncio.create_task(repository.watch())
+        version = 1
+        async with asyncio.timeout(20):
+            while len(repository.models["softmax"]) == 1:
+                version += 1  # again and again, as the watch takes a moment to begin
+                put(repository.root, "softmax", version, SHIPPED)
+                await asyncio.sleep(0.3)
+        task.cancel()
+
+    asyncio.run(main())
+
+
 def lines(running: Running) -> Any:
     """`/v1/models`."""
     return running.client.get("/v1/models").json()

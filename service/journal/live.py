@@ -131,8 +131,9 @@ class Live:
         self.woken.set()
 
     async def watch(self) -> None:
-        """Wake up when a segment grows."""
-        async for _ in awatch(self.folder / SEGMENTS, step=50, debounce=100, rust_timeout=60_000):
+        """Wake up when a segment grows, wherever the folder lies: watchfiles' own filter passes over some."""
+        segments = self.folder / SEGMENTS
+        async for _ in awatch(segments, watch_filter=None, step=50, debounce=100, rust_timeout=60_000):
             self.woken.set()
 
     async def work(self) -> None:

@@ -312,6 +312,21 @@ def test_what_grows_is_read_by_itself_and_what_rests_is_left_alone(folder: Path,
     running(open_live(folder), work)
 
 
+def test_a_journal_below_a_folder_that_tools_pass_over_is_read_when_it_grows(
+    tmp_path: Path, running: Callable[..., Any]
+) -> None:
+    folder = tmp_path / ".venv" / "j"
+    make_folder(folder)
+
+    async def work() -> None:
+        appender = Appender(folder / SEGMENTS, 2**20)
+        await asyncio.sleep(0.3)
+        appender.append([block("0")], AT_NS)
+        await soon(partial(has_predictions, folder, 1))
+
+    running(open_live(folder), work)
+
+
 def test_a_store_that_is_away_is_told_and_tried_again(
     folder: Path, running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
