@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +159,6 @@ def database_of(settings: Settings, folder: Path) -> Callable[[], Database]:
 
 def wait_for_end(loop: asyncio.AbstractEventLoop, live: Live) -> None:
     """Stop when nobody holds the other end of the standard input any more."""
-    while sys.stdin.buffer.read(1024):
+    while os.read(0, 1024):  # not sys.stdin, whose lock the interpreter wants at its end
         pass
     loop.call_soon_threadsafe(live.stop)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -75,6 +77,16 @@ def test_one_that_cannot_start_is_tried_again_more_and_more_seldom(
     # the first ones may be over before they are looked at
     assert [wait for wait in waits if wait > 1][:6] == [3.0, 7.0, 15.0, 30.0, 30.0, 30.0]
     assert "ended with exit code 1, another starts" in caplog.text
+
+
+def test_a_signal_ends_it_in_good_order_although_the_server_still_holds_its_input(folder: Path) -> None:
+    (folder / "segments").mkdir(parents=True)
+    command: list[str | Path] = [sys.executable, "-m", "service", "live", "--follow", "--journal", folder]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        until(lambda: published(folder).get("pid"))
+        process.terminate()
+        assert (process.wait(30), process.stderr.read()) == (0, b"")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
