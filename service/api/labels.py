@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.api.changes import JSON, REFUSED, changes
+from service.codec import wording
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import BodyTooLarge, InvalidValue, NotJSON, NotReady
 from service.journal.channel import Unreachable, ask
@@ -250,29 +251,41 @@ def parse_lines(body: bytes) -> Iterator[Label]:
 
 
 def refusal(error: ValidationError, place: str = "") -> NotJSON | InvalidValue:
-    """The error for what pydantic found first."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    for part in first["loc"]:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        elif part in Label.model_fields or part == "labels":
-            place += f".{part}" if place else part
+    """The error for what pydantic found first; `place` is where a document of one label stands."""
+    errors = error.errors(include_url=False)
+    first, where = errors[0], words(errors[0]["loc"])
+    expected = EXPECTED["labels[]" if place else "body"]
     if first["type"] == "json_invalid":
-        return NotJSON(f"{place or 'the body'} is not JSON; expected an object of labels")
+        return NotJSON(f"{place or 'the body'} is not JSON; expected {expected}")
+    for part in where:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
     if first["type"] == "extra_forbidden":
-        known = Label.model_fields if place.startswith("labels") else LabelsRequest.model_fields
-        return InvalidValue(f"{place or 'the body'} has an unknown key; expected {', '.join(known)}")
-    expected = EXPECTED.get(place.rpartition(".")[2], "an object of id, row and label")
-    return InvalidValue(
-        f"{place or 'the body'} is {'missing' if first['type'] == 'missing' else 'wrong'}; expected {expected}"
-    )
+        known = Label.model_fields if place else LabelsRequest.model_fields
+        of = f" of {place}" if place else ""
+        return InvalidValue(f"the key {str(first['loc'][-1])[:40]!r}{of} is unknown; expected {', '.join(known)}")
+    if where and isinstance(where[-1], int):
+        expected = EXPECTED["labels[]"]
+    elif where:
+        expected = EXPECTED[where[-1]]
+    if first["type"] == "missing":
+        return InvalidValue(f"{place} is missing; expected {expected}")
+    last = [one for one in errors if words(one["loc"]) == where][-1]  # a label may be wrong in two ways
+    found = (wording.length_text if last["type"] in wording.COUNTED else wording.value_text)(last["input"])
+    return InvalidValue(f"{place or 'the body'} {found}; expected {expected}")
+
+
+def words(location: tuple[Any, ...]) -> list[Any]:
+    """The indices and the known keys of a place; the other words are those of pydantic."""
+    return [part for part in location if isinstance(part, int) or part in EXPECTED]
 
 
 EXPECTED: Final = {
+    "body": "an object with the list labels",
     "labels": f"a list of at most {MOST} labels",
+    "labels[]": "an object of id, row and label",
     "id": "a string of 1 to 256 characters",
     "row": "a whole number from 0 on",
     "label": "the index of a class from 0 on, or its label",
-    "at": "seconds since 1970",
+    "at": f"seconds since 1970, above 0 and below {MOST_S:.0f}",
     "replace": "true or false",
 }

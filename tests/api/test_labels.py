@@ -73,17 +73,26 @@ def test_what_is_unknown_or_a_conflict_is_told_by_id_and_row(run: Run, tmp_path:
     ("label", "sentence"),
     [
         ({"id": "a"}, "labels[0].label is missing; expected the index of a class from 0 on, or its label"),
-        ({"id": "a", "label": -1}, "labels[0].label is wrong; expected the index of a class from 0 on, or its label"),
-        ({"id": "a", "label": 1.5}, "labels[0].label is wrong; expected the index of a class from 0 on, or its label"),
-        ({"id": "a", "label": True}, "labels[0].label is wrong; expected the index of a class from 0 on, or its label"),
-        ({"id": "", "label": 1}, "labels[0].id is wrong; expected a string of 1 to 256 characters"),
+        ({"id": "a", "label": -1}, "labels[0].label is -1; expected the index of a class from 0 on, or its label"),
+        ({"id": "a", "label": 1.5}, "labels[0].label is 1.5; expected the index of a class from 0 on, or its label"),
+        ({"id": "a", "label": True}, "labels[0].label is a boolean; expected the index of a class from 0 on, or its"),
+        ({"id": "a", "label": "x" * 1025}, "labels[0].label has 1025 characters; expected the index of a class from"),
+        ({"id": "", "label": 1}, "labels[0].id has 0 characters; expected a string of 1 to 256 characters"),
+        ({"id": 17, "label": 1}, "labels[0].id is 17; expected a string of 1 to 256 characters"),
         ({"label": 1}, "labels[0].id is missing; expected a string of 1 to 256 characters"),
-        ({"id": "a", "row": -1, "label": 1}, "labels[0].row is wrong; expected a whole number from 0 on"),
-        ({"id": "a", "label": 1, "at": 0}, "labels[0].at is wrong; expected seconds since 1970"),
-        ({"id": "a", "label": 1, "at": 9.3e9}, "labels[0].at is wrong; expected seconds since 1970"),
-        ({"id": "a", "label": 1, "replace": 1}, "labels[0].replace is wrong; expected true or false"),
-        ({"id": "a", "label": 1, "x": 1}, "labels[0] has an unknown key; expected id, row, label, at, replace"),
-        (7, "labels[0] is wrong; expected an object of id, row and label"),
+        ({"id": "a", "row": -1, "label": 1}, "labels[0].row is -1; expected a whole number from 0 on"),
+        ({"id": "a", "row": "b", "label": ""}, "labels[0].row is a string; expected a whole number from 0 on"),
+        (
+            {"id": "a", "label": 1, "at": 0},
+            "labels[0].at is 0; expected seconds since 1970, above 0 and below 9000000000",
+        ),
+        (
+            {"id": "a", "label": 1, "at": 9.3e9},
+            "labels[0].at is 9300000000.0; expected seconds since 1970, above 0 and",
+        ),
+        ({"id": "a", "label": 1, "replace": 1}, "labels[0].replace is 1; expected true or false"),
+        ({"id": "a", "label": 1, "x": 1}, "the key 'x' of labels[0] is unknown; expected id, row, label, at, replace"),
+        (7, "labels[0] is 7; expected an object of id, row and label"),
     ],
 )
 def test_what_is_wrong_with_a_label_is_told_in_a_sentence(
@@ -96,19 +105,38 @@ def test_what_is_wrong_with_a_label_is_told_in_a_sentence(
             "/v1/labels", content=json.dumps(label), headers={"content-type": "application/x-ndjson; charset=utf-8"}
         ),
     ):
-        assert (answer.status_code, answer.json()) == (422, {"error": sentence, "code": "invalid_value"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_value")
+        assert answer.json()["error"].startswith(sentence)
     assert live.asked == []
+
+
+def test_a_line_that_is_no_json_is_told_by_its_place(run: Run, tmp_path: Path, live: LiveProcess) -> None:
+    answer = run(journal=tmp_path).client.post(
+        "/v1/labels", content=b'{"id":"a","label":1}\n{"id":', headers={"content-type": "application/x-ndjson"}
+    )
+    assert (answer.status_code, answer.json()["error"]) == (
+        400,
+        "labels[1] is not JSON; expected an object of id, row and label",
+    )
+
+
+def test_the_first_label_that_is_wrong_is_told_whatever_comes_after_it(
+    run: Run, tmp_path: Path, live: LiveProcess
+) -> None:
+    given = [{"id": "a", "label": -1}, {"id": "", "label": 1}]
+    answer = run(journal=tmp_path).client.post("/v1/labels", json={"labels": given})
+    assert answer.json()["error"].startswith("labels[0].label is -1; expected")
 
 
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        ("{", 400, "the body is not JSON; expected an object of labels"),
-        ("[]", 422, "the body is wrong; expected an object of id, row and label"),
+        ("{", 400, "the body is not JSON; expected an object with the list labels"),
+        ("[]", 422, "the body is a list; expected an object with the list labels"),
         ("{}", 422, "labels is missing; expected a list of at most 10000 labels"),
-        ('{"labels": 1}', 422, "labels is wrong; expected a list of at most 10000 labels"),
-        ('{"labels": [], "more": 1}', 422, "the body has an unknown key; expected labels"),
-        (json.dumps({"labels": [{}] * 10_001}), 422, "labels is wrong; expected a list of at most 10000 labels"),
+        ('{"labels": 1}', 422, "labels is 1; expected a list of at most 10000 labels"),
+        ('{"labels": [], "more": 1}', 422, "the key 'more' is unknown; expected labels"),
+        (json.dumps({"labels": [{}] * 10_001}), 422, "labels has 10001 items; expected a list of at most 10000 labels"),
     ],
 )
 def test_what_is_wrong_with_a_body_is_told(
