@@ -12,7 +12,9 @@ from service.errors import CommandError, DataError
 
 AT_ONCE: Final = 10_000
 COLUMNS: Final = ("id", "label", "row", "at", "replace")
+MOST_TOLD: Final = 10
 TIMEOUT_S: Final = 60.0
+ROWS: Final = range(2**31)
 TRUE: Final = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -20,21 +22,29 @@ class NotTaken(CommandError):
     """The service did not take the labels."""
 
 
-def send_file(path: Path, url: str, key: str) -> Counter[str]:
-    """Send every label of a file, and return what became of them; sent again, they are accepted again.
+def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
+    """Send every label of a file; sent again, they are accepted again.
+
+    Returns what became of them, and a line for each that was unknown or a conflict, the first `MOST_TOLD`.
 
     Raises:
         DataError: the file does not read, with the row.
         NotTaken: the service is not there, or refuses.
     """
+    if not url.startswith(("http://", "https://")):
+        raise NotTaken(f"--url is {url!r}; expected http:// or https://")
     counts: Counter[str] = Counter()
+    told: list[str] = []
     for some in read_labels(path):
         answer = post(f"{url.rstrip('/')}/v1/labels", {"labels": some}, key)
         counts["accepted"] += answer["accepted"]
         counts["pending"] += answer["pending"]
         counts["unknown"] += max(0, len(answer["unknown"]) - answer["pending"])  # what waits is among them
         counts["conflicts"] += len(answer["conflicts"])
-    return counts
+        for one in [*answer["unknown"], *answer["conflicts"]][: MOST_TOLD - len(told)]:
+            reason = one["reason"] if "reason" in one else f"class {one['kept']} was told first, and stays"
+            told.append(f"{one['id']}, row {one['row']}: {reason}")
+    return counts, told
 
 
 def read_labels(path: Path) -> Iterator[list[dict[str, Any]]]:
@@ -72,6 +82,8 @@ def read_label(cells: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def read_cell(name: str, cell: Any, text: str, row: int) -> Any:
+    if name in ("label", "row") and isinstance(cell, float) and cell.is_integer():
+        text = str(int(cell))  # pandas makes such a column where a cell is empty
     try:
         match name:
             case "id":
@@ -79,12 +91,12 @@ def read_cell(name: str, cell: Any, text: str, row: int) -> Any:
             case "label":
                 return int(text) if text.isdecimal() else text
             case "row":
-                return int(text)
+                return ROWS.index(int(text))  # which is a ValueError below 0
             case "at":
                 return cell.timestamp() if hasattr(cell, "timestamp") else float(text)
         return TRUE[text.lower()]
     except (ValueError, KeyError):
-        expected = {"row": "a whole number", "at": "seconds since 1970"}.get(name, "true or false")
+        expected = {"row": "a whole number from 0 on", "at": "seconds since 1970"}.get(name, "true or false")
         raise DataError(f"row {row}, column {name}: {text!r}; expected {expected}", row=row) from None
 
 
@@ -95,9 +107,7 @@ def post(url: str, document: Any, key: str) -> dict[str, Any]:
         NotTaken: it is not there, or refuses.
     """
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
-    if not url.startswith(("http://", "https://")):
-        raise NotTaken(f"--url is {url!r}; expected http:// or https://")
-    request = urllib.request.Request(url, json.dumps(document).encode(), headers)  # noqa: S310 - checked above
+    request = urllib.request.Request(url, json.dumps(document).encode(), headers)  # noqa: S310 - send_file checks it
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310 - as above
             found: dict[str, Any] = json.load(answer)

@@ -1,7 +1,8 @@
 """Read the journal of `calibrant serve`, and count the labels that come; serve starts this process itself.
 
 `calibrant live label FILE` sends the labels of a .csv or .parquet to a running service: columns id and label, and where
-there are any row, at (seconds since 1970) and replace. `calibrant live status` shows what labels say of each version.
+there are any row, at (seconds since 1970) and replace; it ends with 1 where another label than one of these is kept.
+`calibrant live status` shows what labels say of each version.
 
 `calibrant live propose MODEL/VERSION` asks for another temperature, fitted on the labels that come; `promote` makes the
 next version of it, `dismiss` throws it away.
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -91,9 +93,11 @@ def send_labels(file: str | None, url: str, key: str) -> int:
     """Send the labels of a file, and print what became of them; 1 where some were in contradiction."""
     if file is None:
         raise UsedWrongly("label wants a file; expected calibrant live label FILE")
-    counts = send_file(Path(file), url, key)
+    counts, told = send_file(Path(file), url, key)
+    if told:
+        print("\n".join(told), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
     words = "{accepted} labels accepted, {pending} pending, {unknown} unknown, {conflicts} conflicts"
-    print(words.format(**{name: counts[name] for name in ("accepted", "pending", "unknown", "conflicts")}))  # noqa: T201 - the terminal is where this belongs
+    print(words.format(**{name: counts[name] for name in ("accepted", "pending", "unknown", "conflicts")}))  # noqa: T201 - as above
     return int(counts["conflicts"] > 0)
 
 

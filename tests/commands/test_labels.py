@@ -43,7 +43,12 @@ def test_a_csv_and_a_parquet_are_sent_and_sent_again(
     table.write_text("\n".join(["id,row,label", *rows, "nobody,0,1", "a0,7,1"]))
     for _ in range(2):
         assert send(process, table) == 0
-        assert capsys.readouterr().out == "10 labels accepted, 1 pending, 1 unknown, 0 conflicts\n"
+        said = capsys.readouterr()
+        assert said.out == "10 labels accepted, 1 pending, 1 unknown, 0 conflicts\n"
+        assert said.err.splitlines() == [
+            "nobody, row 0: no answer of this id was read yet",
+            "a0, row 7: the request has 3 rows; expected a row below that",
+        ]
     moment = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
     columns = {"id": ["a0", "a1"], "row": [2, 2], "label": ["7", "9"], "at": [moment, None]}
     parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
@@ -57,7 +62,20 @@ def test_a_contradiction_is_told_and_is_the_exit_code(
     table = tmp_path / "labels.csv"
     table.write_text("id,label\na3,9\na3,8\n")
     assert send(process, table) == 1
-    assert capsys.readouterr().out == "1 labels accepted, 0 pending, 0 unknown, 1 conflicts\n"
+    said = capsys.readouterr()
+    assert said.out == "1 labels accepted, 0 pending, 0 unknown, 1 conflicts\n"
+    assert said.err == "a3, row 0: class 9 was told first, and stays\n"
+
+
+def test_of_many_that_are_unknown_the_first_are_told(
+    process: Process, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("id,row,label\n" + "".join(f"a0,{row},1\n" for row in range(3, 20)))
+    assert send(process, table) == 0
+    said = capsys.readouterr()
+    assert said.out == "0 labels accepted, 0 pending, 17 unknown, 0 conflicts\n"
+    assert [line.partition(":")[0] for line in said.err.splitlines()] == [f"a0, row {row}" for row in range(3, 13)]
 
 
 def test_a_label_that_replaces_is_taken(process: Process, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +91,8 @@ def test_a_label_that_replaces_is_taken(process: Process, tmp_path: Path, capsys
         ("id,row\na,1\n", "labels.csv has no column label; expected id and label"),
         ("id,label\na,\n", "row 0, column label: the cell is empty; expected a value"),
         ("id,label\na,1\n,2\n", "row 1, column id: the cell is empty; expected a value"),
-        ("id,label,row\na,1,one\n", "row 0, column row: 'one'; expected a whole number"),
+        ("id,label,row\na,1,one\n", "row 0, column row: 'one'; expected a whole number from 0 on"),
+        ("id,label,row\na,1,-1\n", "row 0, column row: '-1'; expected a whole number from 0 on"),
         ("id,label,at\na,1,today\n", "row 0, column at: 'today'; expected seconds since 1970"),
         ("id,label,replace\na,1,perhaps\n", "row 0, column replace: 'perhaps'; expected true or false"),
     ],
@@ -94,6 +113,13 @@ def test_cells_become_labels(tmp_path: Path) -> None:
     assert list(read_labels(tmp_path / "labels.csv")) == [expected]
 
 
+def test_whole_numbers_that_pandas_keeps_as_floats_are_indices_and_rows(tmp_path: Path) -> None:
+    columns = {"id": ["a", "b"], "label": [3.0, 4.5], "row": [2.0, None]}
+    parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
+    expected = [{"id": "a", "label": 3, "row": 2}, {"id": "b", "label": "4.5"}]
+    assert list(read_labels(tmp_path / "labels.parquet")) == [expected]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -103,7 +129,7 @@ def test_cells_become_labels(tmp_path: Path) -> None:
             1,
             "the service at http://127.0.0.1:1/v1/labels does not",
         ),
-        (["label", "{table}", "--url", "ftp://x"], 1, "--url is 'ftp://x/v1/labels'; expected http:// or https://"),
+        (["label", "{table}", "--url", "ftp://x"], 1, "--url is 'ftp://x'; expected http:// or https://"),
         ([], 2, "there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it"),
     ],
 )
