@@ -20,6 +20,8 @@ LEVEL: Final = 0.05
 FOLDED_MEAN: Final = math.sqrt(2 / math.pi)
 FOLDED_ERROR: Final = math.sqrt(1 - 2 / math.pi)
 """The mean and the standard deviation of |x|, x standard normal."""
+WIDEST: Final = 0.25
+"""The largest variance of a share."""
 BEST_AT: Final = 1000
 """Labels at which the confidence sequence is narrowest."""
 
@@ -117,11 +119,12 @@ class Summary:
     def gap(self) -> dict[str, float]:
         """Mean confidence minus accuracy, above 0 where answers are too sure, with a 95 % confidence sequence.
 
-        The sequence holds at every number of labels at once, for large ones (Waudby-Smith et al. 2024, section 2).
+        The sequence holds at every number of labels at once, for large ones (Waudby-Smith et al. 2024, section 2). To
+        the variance one more row adds the largest that a share has: a few rows that agree are no certainty.
         """
         n = self.rows
         mean = sum(one[2] for one in self.bins) / STEPS / n - self.right / n
-        variance = max(self.gap_squared / STEPS / n - mean**2, 0.0)
+        variance = (n * max(self.gap_squared / STEPS / n - mean**2, 0.0) + WIDEST) / (n + 1)
         rho = (-2 * math.log(LEVEL) + math.log(-2 * math.log(LEVEL) + 1)) / BEST_AT
         half = math.sqrt(variance * 2 * (n * rho + 1) / (n**2 * rho) * math.log(math.sqrt(n * rho + 1) / LEVEL))
         return {"value": mean, "low": max(-1.0, mean - half), "high": min(1.0, mean + half)}
