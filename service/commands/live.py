@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do (default: %(default)s)",
     )
     parser.add_argument(
-        "target", nargs="?", help="of label: the table with the labels; of propose, promote and dismiss: MODEL/VERSION"
+        "target",
+        nargs="?",
+        help="of label: the table with the labels; of the others: MODEL/VERSION, which status can do without",
     )
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of label: the service (default: %(default)s)")
     parser.add_argument("--api-key", default="", metavar="KEY", help="of label: a key of the service")
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.journal is None:
         raise UsedWrongly("there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it")
     if action == "status":
-        show_status(settings.journal)
+        show_status(settings.journal, target)
         return 0
     if action in DECISIONS:
         place = Place(settings.journal, settings.models, settings.default_model)
@@ -101,16 +103,25 @@ def send_labels(file: str | None, url: str, key: str) -> int:
     return int(counts["conflicts"] > 0)
 
 
-def show_status(folder: Path) -> None:
-    """Print what the live process told last.
+def show_status(folder: Path, name: str | None) -> None:
+    """Print what the live process told last, of all versions or of the one of a name.
 
     Raises:
-        UsedWrongly: it has never told anything.
+        UsedWrongly: it has never told anything, or nothing of that version; or it is not for this user to read.
     """
-    told = read_state(folder)
+    try:
+        told = read_state(folder)
+    except OSError as error:
+        raise UsedWrongly(
+            f"{folder} cannot be read ({error.strerror}); expected the folder of a journal, and the user of the service"
+        ) from error
     if told is None:
         raise UsedWrongly(f"there is no {NAME} in {folder}; expected the journal of a service that runs, or has run")
-    show(told)
+    models = told.get("models", {})
+    if name is not None and name not in models:
+        there = ", ".join(sorted(models)) or "a version that has answered"
+        raise UsedWrongly(f"no answer of {name} was read yet; expected {there}")
+    show(told if name is None else told | {"models": {name: models[name]}})
 
 
 async def work(settings: Settings, folder: Path, *, follow: bool) -> None:

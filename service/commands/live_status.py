@@ -19,10 +19,10 @@ def show(told: dict[str, Any], console: Console | None = None) -> None:
     if not models:
         console.print("nothing was answered yet")
     for name, found in sorted(models.items()):
-        console.print(f"{name}: {found.get('predictions', 0):,} predictions, {waiting(found)}", markup=False)
+        console.print(f"{name}: {count(found.get('predictions', 0), 'prediction')}, {waiting(found)}", markup=False)
         if found.get("report"):
             show_report(found["report"], console)
-        if found.get("refit"):
+        if found.get("refit") and found["refit"]["state"] != "none":
             console.print(f"  refit: {refit_line(found['refit'])}", markup=False)
         shares = found.get("shares") or {}
         if "expected_accuracy" in shares:
@@ -48,7 +48,12 @@ def waiting(found: dict[str, Any]) -> str:
     """The labels that were counted, and what else came."""
     labels = (found.get("report") or {}).get("labels", 0)
     conflicts = found.get("conflicts", 0)
-    return f"{labels:,} labels" + (f", {conflicts:,} in conflict with another" if conflicts else "")
+    return count(labels, "label") + (f", {conflicts:,} in conflict with another" if conflicts else "")
+
+
+def count(n: int, what: str) -> str:
+    """`1 label`, `2 labels`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def show_report(report: dict[str, Any], console: Console) -> None:

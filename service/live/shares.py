@@ -18,7 +18,7 @@ PULL: Final = 5
 MOST_DISAGREEMENT: Final = 0.1
 """Between the two estimates, as L1 distance, under label shift."""
 NOT_LABEL_SHIFT: Final = (
-    "Two estimates of the class shares are {:.2f} apart; expected at most {:g}: something has changed inside the "
+    "Two estimates of the class shares are {:.3f} apart; expected at most {:g}: something has changed inside the "
     "classes, or the head is not calibrated class by class."
 )
 

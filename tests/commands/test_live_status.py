@@ -55,6 +55,7 @@ def test_a_warning_is_shown_before_the_alarm() -> None:
         ),
         ("earned", {"command": "calibrant live promote"}, "refit: earned, temperature 2 to 3, fitted on 1,600 labels"),
         ("dismissed", {}, "refit: dismissed\n"),
+        ("none", {}, "  all, ece<=0.02"),
     ],
 )
 def test_a_refit_is_one_line_with_what_is_against_it_and_what_to_type(
@@ -72,6 +73,7 @@ def test_a_refit_is_one_line_with_what_is_against_it_and_what_to_type(
     }
     assert line in shown(told_state)
     assert all(text in shown(told_state) for text in more.values())
+    assert "refit: none" not in shown(told_state)
 
 
 def test_of_many_groups_those_with_the_most_evidence_are_shown() -> None:
@@ -89,6 +91,30 @@ def test_the_command_reads_the_folder_of_the_journal(tmp_path: Path, capsys: pyt
     write_state(tmp_path, {"at_ns": 0, "models": {}})
     assert main(["live", "status", "--journal", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing was answered yet\n"
+
+
+def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["live", "status", "--journal", str(tmp_path / "file")]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "file cannot be read (Not a directory); expected the folder of a journal, and the user of the service" in said
+    )
+
+
+def test_one_version_is_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {version: told(drawn(10, 0), version)["models"][version] for version in ("digits/1", "digits/2")}
+    write_state(tmp_path, {"at_ns": 0, "models": found})
+    assert main(["live", "status", "digits/2", "--journal", str(tmp_path)]) == 0
+    assert re.findall("digits/.", capsys.readouterr().out) == ["digits/2"]
+    assert main(["live", "status", "digits/3", "--journal", str(tmp_path)]) == 2
+    assert "no answer of digits/3 was read yet; expected digits/1, digits/2" in capsys.readouterr().err
+
+
+def test_one_label_is_not_one_labels() -> None:
+    state = told(drawn(1, 0))
+    state["models"]["digits/1"]["predictions"] = 1
+    assert "digits/1: 1 prediction, 1 label, 1 in conflict" in shown(state)
 
 
 @pytest.mark.parametrize(
