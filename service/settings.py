@@ -224,7 +224,22 @@ def load(**options: Any) -> Settings:
         if not field.repr:  # a secret
             fault = f"; expected {field.title}" if "pattern" in first["type"] else f": {first['msg'].lower()}"
             raise UsedWrongly(f"{where} is not what it can be{fault}") from None
-        raise UsedWrongly(f"{where} is {first['input']!r}: {first['msg'].lower()}") from error
+        wanted = EXPECTED.get(first["type"], "").format_map(first.get("ctx", {}))
+        fault = f"; expected {wanted}" if wanted else f": {first['msg'].lower()}"
+        raise UsedWrongly(f"{where} is {first['input']!r}{fault}") from error
+
+
+EXPECTED: Final = {
+    "bool_parsing": "true or false",
+    "float_parsing": "a number",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "int_parsing": "a whole number",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+}
+"""By the types of pydantic's errors, with their numbers."""
 
 
 def environment(variable: str, default: Any) -> Any:

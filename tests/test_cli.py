@@ -97,9 +97,12 @@ def test_cuda_that_is_not_there_is_exit_code_3() -> None:
     ("arguments", "sentence"),
     [
         (["--provider", "gpu"], "invalid choice: 'gpu'"),
-        (["--port", "many"], "--port (CALIBRANT_PORT) is 'many': input should be a valid integer"),
-        (["--port", "70000"], "--port (CALIBRANT_PORT) is '70000': input should be less than or equal to 65535"),
-        (["--max-batch-rows", "0"], "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'"),
+        (["--port", "many"], "--port (CALIBRANT_PORT) is 'many'; expected a whole number"),
+        (["--port", "70000"], "--port (CALIBRANT_PORT) is '70000'; expected at most 65535"),
+        (["--max-batch-rows", "0"], "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'; expected at least 1"),
+        (["--journal-sample", "x"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is 'x'; expected a number"),
+        (["--journal-sample", "0"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is '0'; expected a number above 0"),
+        (["--ece-bound", "1"], "--ece-bound (CALIBRANT_ECE_BOUND) is '1'; expected a number below 1"),
         (["--watch", "perhaps"], "unrecognized arguments: perhaps"),
         (["--max-wait-ms", "nan"], "--max-wait-ms (CALIBRANT_MAX_WAIT_MS) is 'nan'"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
@@ -117,7 +120,10 @@ def test_a_wrong_option_is_exit_code_2(arguments: list[str], sentence: str, caps
 
 def test_a_wrong_value_in_the_environment_is_exit_code_2() -> None:
     one_sentence(calibrant("serve", CALIBRANT_PORT="x"), 2, "--port (CALIBRANT_PORT) is 'x'")
-    one_sentence(calibrant("serve", CALIBRANT_PROVIDER="gpu"), 2, "--provider (CALIBRANT_PROVIDER) is 'gpu'")
+    sentence = "--provider (CALIBRANT_PROVIDER) is 'gpu'; expected 'cpu', 'cuda' or 'auto'"
+    one_sentence(calibrant("serve", CALIBRANT_PROVIDER="gpu"), 2, sentence)
+    sentence = "--watch (CALIBRANT_WATCH) is 'perhaps'; expected true or false"
+    one_sentence(calibrant("serve", CALIBRANT_WATCH="perhaps"), 2, sentence)
 
 
 def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_an_option_wins_over_the_environment_and_that_over_the_default(monkeypat
 def test_a_value_out_of_bounds_names_the_option_and_the_variable(name: str, value: Any) -> None:
     with pytest.raises(UsedWrongly) as error:
         load(**{name: value})
-    assert str(error.value).startswith(f"--{name.replace('_', '-')} (CALIBRANT_{name.upper()}) is {value!r}: ")
+    assert str(error.value).startswith(f"--{name.replace('_', '-')} (CALIBRANT_{name.upper()}) is {value!r}; expected ")
     assert "\n" not in str(error.value)
 
 

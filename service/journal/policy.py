@@ -40,7 +40,8 @@ def parse_policy(text: str) -> Policy:
     found = HOURS.fullmatch(text)
     if found is None:
         raise UsedWrongly(
-            f"--label-policy (CALIBRANT_LABEL_POLICY) is {text!r}; expected arrival or matured:72h[:default=LABEL]"
+            f"--label-policy (CALIBRANT_LABEL_POLICY) is {text!r}; expected arrival, matured:72h or "
+            "matured:72h:default=LABEL, with any number of hours"
         )
     hours, default = found.groups()
     label = int(default) if default is not None and default.isdecimal() else default
