@@ -166,7 +166,7 @@ def refusal(case: Case) -> str | None:
     """Why a refit must not be promoted, whatever its E; none where nothing forbids it."""
     fewest, factor = fewest_labels(case.method, case.n_classes), case.temperature / case.incumbent
     if case.matured < fewest:
-        return f"there are {case.matured} matured labels; expected at least {fewest} for the method {case.method}"
+        return f"the refit was fitted on {case.matured} labels; expected at least {fewest} for the method {case.method}"
     if not 1 / MOST_FACTOR <= factor <= MOST_FACTOR:
         return (
             f"the temperature would become {case.temperature:.4g}, {factor:.2g} times what it is; "
@@ -174,8 +174,8 @@ def refusal(case: Case) -> str | None:
         )
     if case.labelled < FEWEST_LABELLED and not case.sampled:
         return (
-            f"{100 * case.labelled:.0f} % of the matured predictions have a label; "
-            f"expected at least {100 * FEWEST_LABELLED:.0f} %, or a declared sampling"
+            f"{100 * case.labelled:.0f} % of the answers have a label; "
+            f"expected at least {100 * FEWEST_LABELLED:.0f} %, or --labels-sampled"
         )
     if case.unseen and case.method != "temperature":
         return f"no label is of class {case.unseen[0]}; expected one of each class for the method {case.method}"

@@ -56,7 +56,7 @@ def test_a_refit_is_proposed_on_request_once_and_dismissed(desk: Callable[..., D
     told = one.report()
     assert told is not None
     assert (told["state"], told["because"], told["history"][0]["by"]) == ("collecting", "request", "ann")
-    assert told["refusal"] == "there are 0 matured labels; expected at least 200 for the method temperature"
+    assert told["refusal"] == "the refit was fitted on 0 labels; expected at least 200 for the method temperature"
     assert one.do("dismiss", etag="0")["refused"] == "stale"
     assert one.do("dismiss", etag=tag_of(one.books.refit)) == {}
     assert one.do("propose") == {}
@@ -98,7 +98,7 @@ def test_force_does_not_help_against_a_refusal(desk: Callable[..., Desk]) -> Non
     one.do("propose")
     one.books.see(199, 1.7, 100)
     assert one.do("plan", force=True) == refused(
-        "refit_refused", "there are 100 matured labels; expected at least 200 for the method temperature"
+        "refit_refused", "the refit was fitted on 100 labels; expected at least 200 for the method temperature"
     )
 
 
@@ -110,7 +110,7 @@ def test_fewer_than_half_of_the_answers_with_a_label_are_refused_unless_that_is_
     one.books.see(1500, 1.7, 100)
     one.books.add_all([kept(f"bare{i}", one.books.number) for i in range(1600)])
     one.books.add_all([kept("late", one.books.number, at_ns=NOW + 5)])
-    assert "48 % of the matured predictions have a label" in one.do("plan")["message"]
+    assert "48 % of the answers have a label" in one.do("plan")["message"]
     one.promotions.place = Place(tmp_path / "j", tmp_path, sampled=True)
     assert "story" in one.do("plan")
 

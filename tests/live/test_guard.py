@@ -92,11 +92,14 @@ GOOD = Case("temperature", 200, 10, 1.5, 1.2, 0.5)
 @pytest.mark.parametrize(
     ("case", "sentence"),
     [
-        (replace(GOOD, matured=199), "there are 199 matured labels; expected at least 200 for the method temperature"),
-        (replace(GOOD, method="bias"), "there are 200 matured labels; expected at least 500 for the method bias"),
+        (
+            replace(GOOD, matured=199),
+            "the refit was fitted on 199 labels; expected at least 200 for the method temperature",
+        ),
+        (replace(GOOD, method="bias"), "the refit was fitted on 200 labels; expected at least 500 for the method bias"),
         (
             replace(GOOD, method="vector", n_classes=100, matured=4999),
-            "there are 4999 matured labels; expected at least 5000 for the method vector",
+            "the refit was fitted on 4999 labels; expected at least 5000 for the method vector",
         ),
         (
             replace(GOOD, temperature=6.0),
@@ -105,7 +108,7 @@ GOOD = Case("temperature", 200, 10, 1.5, 1.2, 0.5)
         (replace(GOOD, temperature=0.2), "the temperature would become 0.2, 0.17 times what it is"),
         (
             replace(GOOD, labelled=0.49),
-            "49 % of the matured predictions have a label; expected at least 50 %, or a declared sampling",
+            "49 % of the answers have a label; expected at least 50 %, or --labels-sampled",
         ),
         (
             replace(GOOD, method="bias", matured=500, unseen=(3,)),

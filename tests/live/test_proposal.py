@@ -168,9 +168,9 @@ def test_a_stage_for_the_best_class_is_no_hindrance() -> None:
 
 def test_what_must_not_be_promoted_is_said_whatever_the_evidence() -> None:
     assert why_not(proposed(400), HEAD, CALM, 1.0, sampled=False) is None
-    assert "100 matured labels; expected at least 200" in str(why_not(proposed(199), HEAD, CALM, 1.0, sampled=False))
-    assert "0 matured labels; expected at least 200" in str(why_not(proposed(), HEAD, CALM, 1.0, sampled=False))
-    assert "49 % of the matured predictions" in str(why_not(proposed(400), HEAD, CALM, 0.49, sampled=False))
+    assert "fitted on 100 labels; expected at least 200" in str(why_not(proposed(199), HEAD, CALM, 1.0, sampled=False))
+    assert "fitted on 0 labels; expected at least 200" in str(why_not(proposed(), HEAD, CALM, 1.0, sampled=False))
+    assert "49 % of the answers" in str(why_not(proposed(400), HEAD, CALM, 0.49, sampled=False))
     assert why_not(proposed(400), HEAD, CALM, 0.49, sampled=True) is None
     assert "expected between 1/4 and 4 times" in str(why_not(proposed(400, 6.0), HEAD, CALM, 1.0, sampled=False))
     blind = proposed()
