@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Collection
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.print(json.dumps(story, indent=2), markup=False)
         return 0
+    refit = story.get("refit", {})
+    refit |= {name: moment(refit[name]) for name in ("proposed", "promoted") if name in refit}
     told: list[tuple[str, Any]] = [("file", str(arguments.file))]
     for name, (dtype, shape) in head.signature.inputs.items():
         sizes = ", ".join(["N", *("any" if size is None else str(size) for size in shape)])
@@ -122,3 +125,8 @@ def fold(parts: list[str], width: int) -> list[str]:
 
 def plain_text(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as a date and a time, as `created` has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
