@@ -144,7 +144,10 @@ class Settings(BaseSettings):
         1.0, gt=0, le=1, description="share of the requests that are kept, chosen by their ids, on every replica alike"
     )
     journal_max_mb: int = Field(
-        1024, ge=1, description="most MB of what the live process has not read yet; rows beyond that are dropped"
+        1024,
+        ge=1,
+        description="most MB of what the live process has not read yet, and of its store; beyond that new rows are "
+        "dropped, and old days",
     )
     journal_hash_ids: str = Field(
         "",

@@ -57,7 +57,8 @@ def test_the_confidence_sequence_holds_at_every_number_of_labels() -> None:
 def test_a_few_labels_that_agree_say_next_to_nothing_of_the_gap() -> None:
     for n in (1, 2):
         gap = Summary.of(records([0.4] * n, [0] * n)).gap()
-        assert (gap["value"], gap["low"], gap["high"]) == (pytest.approx(0.4, abs=1e-8), -1.0, 1.0)
+        assert gap["value"] == pytest.approx(0.4, abs=1e-8)
+        assert (gap["low"], gap["high"]) == (-1.0, 1.0)
     for seed in range(200):
         rows = drawn(20, seed)
         gaps = [Summary.of(rows[: n + 1]).gap() for n in range(20)]
