@@ -62,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_classifier(arguments: argparse.Namespace, console: Console) -> bool:
     """Print what a classifier is, and the commands that put a head behind it; false where the file is none."""
-    from service.heads.description import describe, is_classifier
+    from service.heads.classifier import is_classifier
+    from service.heads.description import describe
 
     if not is_classifier(arguments.file):
         return False

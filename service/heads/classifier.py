@@ -17,6 +17,7 @@ from service.errors import CannotStart, HeadError
 from service.heads import surgery
 from service.heads.graph import OPSET
 from service.heads.logits import Link
+from service.metadata import KEY
 
 DEFAULT_DOMAINS: Final = ("", "ai.onnx")
 ML: Final = "ai.onnx.ml"
@@ -47,6 +48,14 @@ def load(path: Path) -> ModelProto:
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise HeadError(f"{path} is not an ONNX model: {surgery.first_line(error)}") from error
     return uniform(model)
+
+
+def is_classifier(path: Path) -> bool:
+    """Whether the file is ONNX, and not a head."""
+    try:
+        return KEY not in {prop.key for prop in onnx.load(path, load_external_data=False).metadata_props}
+    except (OSError, DecodeError):
+        return False
 
 
 def refuse_large(path: Path, size: int) -> None:

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 
 from service.engine.rows import Input
 from service.errors import HeadError, UsedWrongly
@@ -13,7 +11,6 @@ from service.heads import classifier
 from service.heads.choice import Candidates, choose, text_of
 from service.heads.logits import Link
 from service.heads.trial import Arrays, read_inputs
-from service.metadata import KEY
 
 
 @dataclass
@@ -37,14 +34,6 @@ class Description:
     logits: dict[str, str] = field(default_factory=dict)
     options: list[list[str]] = field(default_factory=list)
     refusal: str | None = None
-
-
-def is_classifier(path: Path) -> bool:
-    """Whether the file is ONNX, and not a head."""
-    try:
-        return KEY not in {prop.key for prop in onnx.load(path, load_external_data=False).metadata_props}
-    except (OSError, DecodeError):
-        return False
 
 
 def describe(path: Path, rows: Arrays | None = None) -> Description:

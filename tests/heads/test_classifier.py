@@ -169,3 +169,11 @@ def test_a_file_with_its_data_beside_it_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "classifier.onnx"
     onnx.save(classifiers.linear(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     np.testing.assert_allclose(run(session(classifier.load(path)), x=X)["logits"], LOGITS, rtol=1e-5)
+
+
+def test_a_head_is_no_classifier_and_neither_is_text(tmp_path: Path) -> None:
+    onnx.save(classifiers.linear(), tmp_path / "model.onnx")
+    assert classifier.is_classifier(tmp_path / "model.onnx")
+    assert not classifier.is_classifier(Path("models/softmax/1/model.onnx"))
+    (tmp_path / "text.onnx").write_text("text")
+    assert not classifier.is_classifier(tmp_path / "text.onnx")

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, helper
 
-from service.heads.description import describe, is_classifier
+from service.heads.description import describe
 from tests.heads import classifiers
 from tests.heads.test_choice import HALVES, HIDDEN, SHAPES, SIGMOIDS, ending, make
 
@@ -55,10 +55,3 @@ def test_where_there_is_no_way_the_reason_is_told(tmp_path: Path) -> None:
     about = describe(saved(tmp_path, classifiers.linear(n=4)))
     assert about.options == []
     assert "a batch dimension fixed at 4" in (about.refusal or "")
-
-
-def test_a_head_is_no_classifier_and_neither_is_text(tmp_path: Path) -> None:
-    assert is_classifier(saved(tmp_path, classifiers.linear()))
-    assert not is_classifier(Path("models/softmax/1/model.onnx"))
-    (tmp_path / "text.onnx").write_text("text")
-    assert not is_classifier(tmp_path / "text.onnx")
