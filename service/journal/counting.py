@@ -6,6 +6,7 @@ or none for those that have got none by then.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,8 @@ from service.live.monitor import Monitor
 from service.live.records import RECORD
 from service.live.reference import Reference
 from service.metadata import Metadata
+
+logger = logging.getLogger(__name__)
 
 STEP: Final = 1000  # answers that mature at once
 
@@ -45,6 +48,7 @@ class Counting:
         self.monitors: dict[int, Monitor] = {}
         self.abouts: dict[int, Metadata] = {}
         self.changed: set[int] = set()
+        self.without_default: set[int] = set()
 
     def forget(self) -> None:
         """A transaction was undone: what is in memory may be ahead of the store."""
@@ -188,13 +192,25 @@ class Counting:
         )
 
     def default(self, model: int) -> int | None:
-        """The class of answers that got no label."""
-        default = self.policy.default
-        if isinstance(default, str):
-            about = self.about(model)
+        """The class of answers that got no label; none where they are left out."""
+        wanted, about = self.policy.default, self.about(model)
+        if wanted is None:
+            return None
+        found: int | None = None
+        if isinstance(wanted, str):
             names = () if about is None else about.labels or ()
-            return names.index(default) if default in names else None
-        return default
+            found = names.index(wanted) if wanted in names else None
+        elif about is None or about.classes is None or wanted < about.classes:
+            found = wanted
+        if found is None and model not in self.without_default:
+            self.without_default.add(model)
+            logger.warning(
+                "%s has no class %s, as --label-policy has it; expected one of its labels, or an index: answers that "
+                "got no label are left out",
+                self.store.models()[model],
+                wanted,
+            )
+        return found
 
 
 def spread(confidence: float, right: bool, k: int) -> tuple[float, float]:

@@ -115,6 +115,23 @@ def test_a_default_counts_for_answers_that_got_no_label(open_database: Callable[
     assert books.counting.monitors[model].n == 2500
 
 
+@pytest.mark.parametrize("default", ["okay", 3])
+def test_a_default_that_is_no_class_of_the_model_is_told_once_and_left_out(
+    open_database: Callable[[], Database], caplog: pytest.LogCaptureFixture, default: int | str
+) -> None:
+    books = Books(open_database, Policy(HOUR_NS, default))
+    model = books.model("m/1", Metadata(classes=3, labels=("ok", "fraud", "x")).model_dump_json())
+    books.add(*(kept(f"{i}", model) for i in range(2500)))
+    tell(books, Label("7", 0, "fraud"))
+    mature(books, NOW + HOUR_NS)
+    assert books.counting.monitors[model].n == 1
+    (record,) = caplog.records
+    assert record.message == (
+        f"m/1 has no class {default}, as --label-policy has it; expected one of its labels, or an index: answers that "
+        "got no label are left out"
+    )
+
+
 def replay(books: Books, model: int, answers: Sequence[Kept]) -> Monitor:
     """A monitor of the labels in the store, by their numbers."""
     found: list[tuple[int, Counted]] = []
