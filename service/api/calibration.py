@@ -57,7 +57,7 @@ class Calibration(BaseModel):
     model: str
     version: str
     group: str | None = Field(description="Whose rows these are; null for all.")
-    predictions: int = Field(description="Rows that were answered and journaled.")
+    predictions: int = Field(description="Rows that were answered and journaled, of all groups.")
     labels: int = Field(description="Rows whose label was counted.")
     accuracy: float | None
     nll: float | None = Field(description="Over the labels that were possible.")

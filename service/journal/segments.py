@@ -52,7 +52,8 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         segments.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise CannotStart(f"the folder {folder} of {option} cannot be made: {error.strerror}") from error
+        expected = "expected a folder that this user may write"
+        raise CannotStart(f"the folder {folder} of {option} cannot be made: {error.strerror}; {expected}") from error
     if not os.access(segments, os.W_OK | os.X_OK):
         raise CannotStart(f"the folder {folder} of {option} cannot be written; expected one of this user's")
     return segments

@@ -261,5 +261,6 @@ def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CannotStart, match=r"the folder .*file/journal of --journal .* cannot be made: Not a directory"):
+    sentence = r"the folder .*file/journal of --journal .* cannot be made: Not a directory; expected a folder"
+    with pytest.raises(CannotStart, match=sentence):
         make_folder(tmp_path / "file" / "journal")
