@@ -107,6 +107,12 @@ def refit(state: State, folder: Path, policy: Policy, gate: Gate) -> APIRouter:
         response.headers["ETag"] = f'"{found.pop("etag")}"'
         return RefitPage(**found)
 
+    add_decisions(router, state, folder, gate)
+    return router
+
+
+def add_decisions(router: APIRouter, state: State, folder: Path, gate: Gate) -> None:
+    """What people decide about it."""
     decision = reader(gate, Approval)
     may_change: Any = {"openapi_extra": body_schema(Approval), "dependencies": [changes.changes(changes.JSON)]}
 
@@ -144,8 +150,6 @@ def refit(state: State, folder: Path, policy: Policy, gate: Gate) -> APIRouter:
         message = {"do": "dismiss", "by": name_of(key, approval.by), "etag": tag_of(if_match)}
         await tell(state, folder, model, version, message)
         return {"state": "dismissed"}
-
-    return router
 
 
 def answer(state: State, told: dict[str, Any], name: str, version: str, policy: Policy) -> dict[str, Any]:

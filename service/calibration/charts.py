@@ -38,6 +38,8 @@ LEAST_SHARE: Final = 1e-3
 MOST_SHARE: Final = 1 - 1e-5
 """The stretched axes end here at the latest."""
 STRETCHED: Final = (0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
+PLAIN: Final = (0, 0.25, 0.5, 0.75, 1)
+"""The shares that are written at the axes, stretched or not."""
 STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "figure.facecolor": "none",
@@ -104,7 +106,6 @@ def reliability(when: str, scores: Confidences, *, stretched: bool, of: Words = 
     Stretched axes are log-odds, where sure heads live; what was right every time is hollow at their edge.
     """
     found = of.binned(scores)
-    off = sum(one.is_off for one in found)
     colour = OTHER if when == "Before" else ACCENT
     points = np.array([(one.confidence, one.accuracy, one.low, one.high) for one in found])
     low, high = stretched_ends(points) if stretched else (0.0, 1.0)
@@ -124,11 +125,7 @@ def reliability(when: str, scores: Confidences, *, stretched: bool, of: Words = 
         diagram.text(0.98, 0.03, "said more than\nwas right", transform=diagram.transAxes, ha="right")
         confidences = np.clip(place(scores.confidence), low, high)
         n, _, _ = counts.hist(confidences, bins=N_HISTOGRAM, range=(low, high), color=colour)
-        at = (
-            [share for share in STRETCHED if low <= log_odds([share])[0] <= high]
-            if stretched
-            else [0, 0.25, 0.5, 0.75, 1]
-        )
+        at = [share for share in STRETCHED if low <= log_odds([share])[0] <= high] if stretched else PLAIN
         labels, ticks = [percent(share) for share in at], place(at)
         wide = spread_out(ticks, 46 * (high - low) / SIDE)
         diagram.set(xlim=(low, high), ylim=(low, high), yticks=ticks, yticklabels=labels, xticks=[])
@@ -137,12 +134,18 @@ def reliability(when: str, scores: Confidences, *, stretched: bool, of: Words = 
         counts.set_xlabel(f"{of.said}, in log-odds" if stretched else of.said)
     if stretched:
         return Chart(figure, f"{when}, in log-odds: the same bins.", (), ())
+    sentence = f"{when}: {bins_sentence(scores, found)}"
+    return Chart(figure, sentence, (of.said, of.unit, "said", "right", "95 % interval"), bin_rows(found))
+
+
+def bins_sentence(scores: Confidences, found: Sequence[Bin]) -> str:
+    """What the bins of a diagram show."""
+    off = sum(one.is_off for one in found)
     mean, right = (np.average(values, weights=scores.weights) for values in (scores.confidence, scores.correct))
-    sentence = (
-        f"{when}: said {tenths(mean)} on average, was right in {tenths(right)}. {off} of {len(found)} bins "
+    return (
+        f"said {tenths(mean)} on average, was right in {tenths(right)}. {off} of {len(found)} bins "
         f"{'lies' if off == 1 else 'lie'} outside their 95 % interval, where chance alone puts {0.05 * len(found):.1f}."
     )
-    return Chart(figure, sentence, (of.said, of.unit, "said", "right", "95 % interval"), bin_rows(found))
 
 
 def bin_rows(found: Sequence[Bin]) -> list[tuple[str, ...]]:

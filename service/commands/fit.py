@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of `calibrant fit`."""
-    from service.calibration.methods import METHODS
-
     parser.add_argument("--data", type=Path, help="logits and labels: .npz, .npy, .csv or .parquet")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="the labels, where --data is a .npy of logits")
     data_options.add_arguments(parser)
@@ -50,6 +48,29 @@ def add_arguments(parser: ArgumentParser) -> None:
     where.add_argument("--name", help="model name: writes the next version, MODELS/NAME/<n>/model.onnx")
     where.add_argument("--to", type=Path, metavar="FILE", help="write this file instead, in place of one there")
     parser.add_argument("--models", type=Path, default=Path("models"), help="models folder (default: models)")
+    add_fit_arguments(parser)
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="class names in the order of the logits, one a line; labels may be of them (default: the data's)",
+    )
+    parser.add_argument(
+        "--sets",
+        choices=("all", "class", "group"),
+        default="all",
+        help="what the coverage of sets is for (default: all)",
+    )
+    parser.add_argument("--randomised", action="store_true", help="prediction sets draw lots: exact coverage")
+    parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
+    classifiers.add_arguments(parser)
+    parser.add_argument("--no-report", dest="report", action="store_false", help="write no report beside the head")
+
+
+def add_fit_arguments(parser: ArgumentParser) -> None:
+    """Declare what is fitted, and how."""
+    from service.calibration.methods import METHODS
+
     parser.add_argument("--method", choices=("auto", *METHODS), default="auto", help="the calibrator (default: auto)")
     parser.add_argument(
         "--keep-predictions", action="store_true", help="try only what leaves the predicted class of every row"
@@ -67,22 +88,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="mix in the uniform distribution, with weight 1/(n+1) (default: auto decides, else no)",
     )
     parser.add_argument("--group", metavar="NAME", help="array or column of groups: each gets its own temperature")
-    parser.add_argument(
-        "--classes",
-        type=Path,
-        metavar="FILE",
-        help="class names in the order of the logits, one a line; labels may be of them (default: the data's)",
-    )
-    parser.add_argument(
-        "--sets",
-        choices=("all", "class", "group"),
-        default="all",
-        help="what the coverage of sets is for (default: all)",
-    )
-    parser.add_argument("--randomised", action="store_true", help="prediction sets draw lots: exact coverage")
-    parser.add_argument("--from-probabilities", action="store_true", help="the data are probabilities: take logarithms")
-    classifiers.add_arguments(parser)
-    parser.add_argument("--no-report", dest="report", action="store_false", help="write no report beside the head")
 
 
 def run(arguments: Namespace) -> int:
