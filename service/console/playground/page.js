@@ -2,32 +2,18 @@
 /** The playground: a row of logits, and what the service answers to it. */
 
 import { ask, Latest, pathOf, Refused } from "../api.js";
-import { lines } from "../charts/lines.js";
-import { choice, empty, figures, h, heading, panel, select, speak } from "../elements.js";
-import { counted, number, percent, share } from "../words.js";
+import { empty, figures, h, heading, panel, select, speak } from "../elements.js";
+import { curve, CURVE_CLASSES, describe, duration, firstRow } from "./answer.js";
 import { knobs } from "./knobs.js";
-import { curl, predictPath, withPandas, withRequests } from "./program.js";
-import {
-	averages,
-	begin,
-	curveRequest,
-	example,
-	fromAddress,
-	labelsOf,
-	nameOf,
-	parse,
-	request,
-	TEMPERATURES,
-	toAddress,
-} from "./state.js";
+import { predictPath, Programs } from "./program.js";
+import { inputs, stepper, tools } from "./rows.js";
+import { begin, curveRequest, fromAddress, request, toAddress } from "./state.js";
 import { ClassTable } from "./table.js";
 
 /**
  * @typedef {import("./state.js").State} State
  * @typedef {import("./state.js").Model} Model
  */
-
-const CURVE_CLASSES = 2000; // above, 41 rows are too much to ask for a picture
 
 /**
  * @param {HTMLElement} main
@@ -77,7 +63,6 @@ class Playground {
 		this.latest = new Latest(() => this.refresh());
 		/** @type {Map<string, {text: string, body: any}>} the last answer to each question */
 		this.heard = new Map();
-		this.program = "curl";
 		this.written = 0;
 		signal.addEventListener("abort", () => clearTimeout(this.written));
 	}
@@ -90,12 +75,11 @@ class Playground {
 		this.warning = h("p", { className: "note warn" });
 		this.table = new ClassTable(state, model, () => this.changed());
 		this.chart = h("section", { className: "panel", "aria-label": "What temperature does" });
-		this.code = h("pre", { tabIndex: 0 });
-		this.took = h("span", { className: "soft" });
+		this.programs = new Programs(state, model, this.programs?.kind ?? "curl");
 		const classes = panel(
 			"Classes",
-			this.tools(),
-			model.takes === "logits" ? this.stepper() : this.inputs(),
+			tools(this.main, state, model, () => this.build()),
+			model.takes === "logits" ? stepper(state, () => this.build()) : inputs(state, model, () => this.changed()),
 			this.table.element,
 		);
 		this.main.replaceChildren(
@@ -106,7 +90,7 @@ class Playground {
 			h(
 				"div",
 				{ className: "columns" },
-				h("div", { className: "stack" }, this.problem, this.warning, classes, this.programs()),
+				h("div", { className: "stack" }, this.problem, this.warning, classes, this.programs.element),
 				h(
 					"div",
 					{ className: "stack aside" },
@@ -154,141 +138,6 @@ class Playground {
 		];
 	}
 
-	/** Where the logits come from, and on what scale the answer is drawn. */
-	tools() {
-		const { state, model } = this;
-		const scale = choice("Scale", [["linear", "Linear"], ["log", "Log"]], state.scale, (value) => {
-			state.scale = value;
-			this.build();
-		});
-		if (model.takes !== "logits") return h("div", { className: "controls" }, scale);
-		const take = (/** @type {string} */ kind) => {
-			state.rows[state.row] = state.rows[state.row].map(() => example(state.allowed.length, kind));
-			this.build();
-		};
-		const examples = h(
-			"select",
-			{ "aria-label": "Example", onchange: () => take(examples.value) },
-			h("option", { value: "", hidden: true }, "Example…"),
-			...["sure", "torn", "flat"].map((kind) => h("option", { value: kind }, kind)),
-		);
-		return h(
-			"div",
-			{ className: "controls" },
-			examples,
-			h("button", { type: "button", onclick: () => take("random") }, "Random"),
-			h("button", { type: "button", onclick: () => this.paste() }, "Paste…"),
-			scale,
-		);
-	}
-
-	/** Which of several rows is shown. */
-	stepper() {
-		const { state } = this;
-		if (state.rows.length < 2) return "";
-		const step = (/** @type {number} */ by) => () => {
-			state.row = (state.row + by + state.rows.length) % state.rows.length;
-			this.build();
-		};
-		return h(
-			"p",
-			{ className: "controls" },
-			h("button", { type: "button", "aria-label": "Row before", onclick: step(-1) }, "◀"),
-			`Row ${state.row + 1} of ${state.rows.length}`,
-			h("button", { type: "button", "aria-label": "Next row", onclick: step(1) }, "▶"),
-		);
-	}
-
-	/** A classifier's own inputs, as JSON. */
-	inputs() {
-		const { state, model } = this;
-		state.inputs ||= JSON.stringify(Object.fromEntries(model.inputs.map((name) => [name, []])));
-		const field = h("textarea", {
-			value: state.inputs,
-			"aria-label": `Inputs of the classifier as JSON: ${model.inputs.join(", ")}`,
-		});
-		field.addEventListener("input", () => {
-			state.inputs = field.value;
-			this.changed();
-		});
-		return field;
-	}
-
-	paste() {
-		const { state, model } = this;
-		const text = h("textarea", { required: true, "aria-label": "Logits" });
-		const wrong = h("p", { className: "note bad", role: "alert" });
-		const dialog = h(
-			"dialog",
-			{ "aria-labelledby": "paste-title" },
-			h(
-				"form",
-				{
-					onsubmit: (/** @type {Event} */ event) => {
-						event.preventDefault();
-						try {
-							const rows = parse(text.value, averages(model));
-							const classes = rows[0][0].length;
-							if (model.classes && classes !== model.classes) {
-								throw new SyntaxError(
-									`rows have ${classes} logits; expected ${model.classes}, as the model has classes`,
-								);
-							}
-							state.rows = rows;
-							state.row = 0;
-							if (classes !== state.allowed.length) {
-								state.allowed = rows[0][0].map(() => true);
-								state.prior = null;
-							}
-							dialog.close();
-							this.build();
-						} catch (error) {
-							if (!(error instanceof Error)) throw error;
-							wrong.textContent = error.message;
-						}
-					},
-				},
-				h("h2", { id: "paste-title" }, "Paste logits"),
-				h("p", { className: "soft" }, "JSON, or plain numbers, a row a line."),
-				text,
-				wrong,
-				h(
-					"div",
-					{ className: "actions" },
-					h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"),
-					h("button", { className: "main" }, "Take them"),
-				),
-			),
-		);
-		dialog.addEventListener("close", () => dialog.remove());
-		this.main.append(dialog);
-		dialog.showModal();
-	}
-
-	/** How to ask for the same elsewhere. */
-	programs() {
-		/** @type {[string, string][]} */
-		const kinds = [["curl", "curl"], ["python", "Python"], ["answer", "Answer"]];
-		if (this.model.takes === "logits" && !averages(this.model)) kinds.splice(2, 0, ["pandas", "pandas"]);
-		const copy = h("button", {
-			type: "button",
-			onclick: async () => {
-				await navigator.clipboard.writeText(this.code?.textContent ?? "");
-				copy.textContent = "Copied";
-				setTimeout(() => copy.textContent = "Copy", 1500);
-			},
-		}, "Copy");
-		const which = choice("As", kinds, this.program, (kind) => {
-			this.program = kind;
-			this.showProgram();
-		});
-		return panel(
-			"Ask for the same",
-			h("div", { className: "controls" }, this.took ?? "", which, copy),
-			this.code ?? "",
-		);
-	}
-
 	/** Something was changed by a hand: ask, and write it into the address a little later. */
 	changed() {
 		this.latest.want();
@@ -308,7 +157,7 @@ class Playground {
 		if (last?.text === text) return last.body;
 		const { body: answer, headers } = await ask(path, { body, signal: this.signal });
 		this.heard.set(question, { text, body: answer });
-		if (question === "answer" && this.took) this.took.textContent = duration(headers);
+		if (question === "answer" && this.programs) this.programs.took.textContent = duration(headers);
 		return answer;
 	}
 
@@ -325,11 +174,11 @@ class Playground {
 		const late = () => this.signal.aborted || table !== this.table;
 		try {
 			const path = predictPath(model.model, model.version);
-			this.asked = { path, body };
 			const answer = await this.hear("answer", path, body);
 			const compared = await this.compared(body);
 			if (late()) return;
 			this.showAnswer(answer, compared);
+			this.programs?.show({ path, body, answer });
 			if (!this.latest.wanted) await this.showCurve(firstRow(answer).probabilities, late);
 		} catch (error) {
 			if (!(error instanceof Refused)) throw error;
@@ -386,142 +235,21 @@ class Playground {
 		const { compare } = this.state;
 		const against = compare === "t1" ? "at T = 1" : compare.replace("/", ", version ");
 		this.table?.show(answer, compared, against);
-		const shown = this.describe(answer, compared);
+		const shown = describe(this.state, this.model, answer, compared);
 		this.figures?.replaceChildren(figures(shown));
-		this.showProgram();
 		speak(`${shown[0][0]} ${shown[0][1]}, ${shown[1][0].toLowerCase()} ${shown[1][1]}`);
 	}
 
 	/**
-	 * The figures beside the table.
-	 * @param {any} answer
-	 * @param {any} compared
-	 * @returns {[string, string, string][]}
-	 */
-	describe(answer, compared) {
-		const { model, state } = this;
-		const names = (/** @type {number[]} */ classes) => classes.map((k) => nameOf(model, k)).join(", ");
-		if (model.family === "sigmoid") {
-			const reached = `of ${state.allowed.filter(Boolean).length} reach their threshold`;
-			return [["Predicted", counted(answer.prediction.length, "class", "classes"), reached], [
-				"Which",
-				names(answer.prediction) || "none",
-				"",
-			]];
-		}
-		const same = compared &&
-			(compared.prediction === answer.prediction
-				? "the same in both"
-				: `${nameOf(model, compared.prediction)} in the other`);
-		const none = state.abstain === null ? "no class is left" : `the confidence is below ${state.abstain}`;
-		const predicted = answer.prediction === null ? "none" : nameOf(model, answer.prediction);
-		const allowed = state.allowed.filter(Boolean).length;
-		/** @type {[string, string, string][]} */
-		const shown = [
-			["Prediction", predicted, answer.prediction === null ? none : same ?? ""],
-			[
-				"Confidence",
-				share(answer.confidence),
-				compared?.confidence === undefined ? "" : `${share(compared.confidence)} in the other`,
-			],
-			[
-				"Entropy",
-				`${number(answer.entropy, 3)} nats`,
-				allowed > 1 && model.family === "softmax"
-					? `${(100 * answer.entropy / Math.log(allowed)).toFixed(0)} % of ln ${allowed}`
-					: "",
-			],
-		];
-		const set = answer.prediction_set?.classes;
-		if (answer.mutual_information !== undefined) {
-			shown.push([
-				"Mutual information",
-				`${number(answer.mutual_information, 3)} nats`,
-				"how far the members disagree",
-			]);
-		} else if (set) shown.push(["Prediction set", counted(set.length, "class", "classes"), names(set.slice(0, 6))]);
-		else {shown.push([
-				"Exact zeros",
-				counted(answer.probabilities.filter((/** @type {number} */ p) => p === 0).length, "class", "classes"),
-				"",
-			]);}
-		return shown;
-	}
-
-	showProgram() {
-		if (!this.asked || !this.code) return;
-		const { path, body } = this.asked;
-		const labels = labelsOf(this.model) ?? this.state.allowed.map((_, k) => `class ${k}`);
-		if (this.program === "curl") this.code.textContent = curl(path, body);
-		if (this.program === "python") this.code.textContent = withRequests(path, body);
-		if (this.program === "pandas") this.code.textContent = withPandas(path, body, labels);
-		if (this.program === "answer") this.code.textContent = JSON.stringify(this.heard.get("answer")?.body, null, 1);
-	}
-
-	/**
-	 * What temperature does to the three best classes.
+	 * What temperature does, where it is worth asking.
 	 * @param {number[]} now the probabilities that are shown
 	 * @param {() => boolean} late whether the page was left or put together anew
 	 */
 	async showCurve(now, late) {
 		const { model, state } = this;
-		const head = (/** @type {string} */ more) =>
-			h("header", {}, h("h2", {}, "What temperature does"), h("small", {}, more));
-		if (model.takes !== "logits" || state.allowed.length > CURVE_CLASSES) {
-			this.chart?.replaceChildren(
-				head(""),
-				h("p", { className: "soft" }, `Drawn for logits of at most ${CURVE_CLASSES} classes.`),
-			);
-			return;
-		}
-		const { probabilities } = await this.hear(
-			"curve",
-			predictPath(model.model, model.version),
-			curveRequest(state, model),
-		);
-		if (late()) return;
-		const best = state.allowed.flatMap((may, k) => may ? [k] : []).sort((a, b) => now[b] - now[a] || a - b).slice(0, 3);
-		this.chart?.replaceChildren(
-			head(`${["best class", "two best classes", "three best classes"][best.length - 1] ?? "classes"}`),
-			lines({
-				name: `Probability against temperature, for ${best.map((k) => nameOf(model, k)).join(", ")}`,
-				x: TEMPERATURES.map(Math.log2),
-				series: best.map((k) => ({
-					name: nameOf(model, k),
-					y: probabilities.map((/** @type {number[]} */ p) => p[k]),
-				})),
-				xTicks: [[-2, "¼"], [-1, "½"], [0, "1"], [1, "2"], [2, "4"], [3, "8"], [4, "16"]],
-				yTicks: [[0, "0"], [0.5, "50 %"], [1, "100 %"]],
-				xName: "temperature",
-				at: Math.log2(state.temperature ?? model.temperature),
-				atY: best.map((k) => now[k]),
-				asX: (x) => number(2 ** x, 3),
-				asY: percent,
-			}),
-		);
+		const drawn = model.takes === "logits" && state.allowed.length <= CURVE_CLASSES;
+		const path = predictPath(model.model, model.version);
+		const found = drawn ? await this.hear("curve", path, curveRequest(state, model)) : null;
+		if (!late()) this.chart?.replaceChildren(...curve(state, model, now, found?.probabilities));
 	}
-}
-
-/**
- * An answer's first row: what is asked is one row, with or without a list around it.
- * @param {any} body
- */
-function firstRow(body) {
-	if (!Array.isArray(body.probabilities[0])) return body;
-	const row = (/** @type {any} */ value) => Array.isArray(value) ? value[0] : value;
-	const set = body.prediction_set && { classes: row(body.prediction_set.classes) };
-	return {
-		probabilities: body.probabilities[0],
-		prediction: row(body.prediction),
-		confidence: row(body.confidence),
-		entropy: row(body.entropy),
-		mutual_information: row(body.mutual_information),
-		prediction_set: set,
-	};
-}
-
-/** @param {Headers} headers with the phases in ms */
-function duration(headers) {
-	const phases = [...(headers.get("server-timing") ?? "").matchAll(/dur=([\d.]+)/g)].map(([, ms]) => Number(ms));
-	return phases.length ? `${number(phases.reduce((a, b) => a + b), 2)} ms in the service` : "";
 }
