@@ -17,7 +17,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define MAX_DIGITS 19        /* that a uint64 holds */
+#define ROOM_FOR_ONE 1000000000000000000u /* digits below it are still a uint64 with one more, */
+#define ROOM_FOR_EIGHT 100000000000u      /* or with eight */
 #define MAX_EXPONENT 9999    /* larger ones are as good as this */
 #define LARGEST 1e38         /* within float32, whatever its last digits are */
 #define NEAR 0x1p-50         /* relative; more than three roundings */
@@ -29,7 +30,7 @@ static const double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e
 
 typedef struct {
     const char *start, *end; /* in the body */
-    uint64_t digits;         /* the first MAX_DIGITS of them */
+    uint64_t digits;         /* the first 19 of them, which a uint64 holds */
     long power;              /* of ten, that they are multiplied by */
     int negative;
 } Decimal;
@@ -37,12 +38,17 @@ typedef struct {
 typedef struct {
     float *values; /* room for one in two bytes of the body: each number has a comma or a bracket behind it */
     size_t room, n, n_rows, k; /* numbers, rows, numbers of each row */
-    int nested, negative;      /* rows in a list; a number below 0 */
+    size_t n_masked;           /* rows */
+    int nested, masks_nested;  /* rows in a list */
+    int negative;              /* a number below 0 */
     double squares;            /* their sum, about */
     double *temperatures;      /* where some came */
     size_t n_temperatures;
     int listed;
 } Usual;
+
+/* From `at`, in a body that ends at `end`, to behind what was found there; NULL where another way must look. */
+typedef const char *Read(const char *at, const char *end, Usual *found);
 
 static const char *skip_space(const char *at) {
     while (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')
@@ -52,8 +58,41 @@ static const char *skip_space(const char *at) {
 
 static int is_digit(char c) { return (unsigned char)(c - '0') < 10; }
 
+/* Behind the digits at `at`; those that do not fit into `digits` are counted in `power`. */
+static inline const char *read_digits(const char *at, uint64_t *digits, long *power) {
+    for (; is_digit(*at); at++) {
+        if (*digits < ROOM_FOR_ONE)
+            *digits = 10 * *digits + (uint64_t)(*at - '0');
+        else
+            ++*power;
+    }
+    return at;
+}
+
+/* Behind as many of them as surely fit, up to eight at a time as the bytes of a word: no branch asks where they end,
+ * which is hard to predict. */
+static inline const char *read_eights(const char *at, const char *end, uint64_t *digits) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    const uint64_t each = 0x0101010101010101, halves = 0x000000ff000000ff;
+    while (is_digit(*at) && *digits < ROOM_FOR_EIGHT && end - at >= 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        word ^= '0' * each; /* digits are bytes up to 9 now */
+        uint64_t others = (((word & 0x7f * each) + 0x76 * each) | word) & 0x80 * each;
+        int n = others == 0 ? 8 : __builtin_ctzll(others) / 8;
+        word <<= 8 * (8 - n); /* zeros before them, nothing behind */
+        word = 10 * word + (word >> 8); /* in every other byte two digits, */
+        word = ((word & halves) * (100 + (1000000ull << 32)) + ((word >> 16) & halves) * (1 + (10000ull << 32))) >> 32;
+        *digits = *digits * tens[n] + word;
+        at += n;
+    }
+#endif
+    return at;
+}
+
 /* What stands at `at`, a number of JSON; NULL if it is none. */
-static const char *read_decimal(const char *at, Decimal *number) {
+static inline const char *read_decimal(const char *at, const char *end, Decimal *number) {
     number->start = at;
     number->negative = *at == '-';
     at += number->negative;
@@ -61,25 +100,13 @@ static const char *read_decimal(const char *at, Decimal *number) {
         return NULL;
     uint64_t digits = 0;
     long power = 0;
-    int n = 0; /* digits that count */
-    for (; is_digit(*at); at++) {
-        if (n < MAX_DIGITS) {
-            digits = 10 * digits + (uint64_t)(*at - '0');
-            n += digits != 0;
-        } else {
-            power++;
-        }
-    }
+    at = read_digits(at, &digits, &power);
     if (*at == '.') {
-        if (!is_digit(*++at))
+        const char *point = ++at;
+        if (!is_digit(*at))
             return NULL;
-        for (; is_digit(*at); at++) {
-            if (n < MAX_DIGITS) {
-                digits = 10 * digits + (uint64_t)(*at - '0');
-                n += digits != 0;
-                power--;
-            }
-        }
+        at = read_digits(read_eights(at, end, &digits), &digits, &power);
+        power -= at - point;
     } else if (digits == 0) {
         number->negative = 0; /* the integer -0 is 0 */
     }
@@ -103,11 +130,12 @@ static const char *read_decimal(const char *at, Decimal *number) {
 
 /* The nearest float64, or, if `narrow`, one about that whose float32 is the same; NaN where Python does not know it. */
 static inline double convert(const Decimal *number, int narrow) {
+    static const double signs[] = {1, -1}; /* no branch: they are hard to predict */
     uint64_t digits = number->digits;
     long power = number->power;
     if (digits == 0 || (-MAX_POWER <= power && power <= MAX_POWER)) {
         double value = digits == 0 ? 0 : power < 0 ? (double)digits / TENS[-power] : (double)digits * TENS[power];
-        value = number->negative ? -value : value;
+        value *= signs[number->negative];
         if (digits <= (uint64_t)1 << 53 || (narrow && (float)(value * (1 - NEAR)) == (float)(value * (1 + NEAR))))
             return value;
     }
@@ -121,11 +149,11 @@ static inline double convert(const Decimal *number, int narrow) {
 }
 
 /* Behind a row of numbers; `at` is its bracket. */
-static const char *read_row(const char *at, Usual *found) {
+static const char *read_row(const char *at, const char *end, Usual *found) {
     size_t before = found->n;
     do {
         Decimal number;
-        at = read_decimal(skip_space(at + 1), &number);
+        at = read_decimal(skip_space(at + 1), end, &number);
         if (at == NULL || found->n == found->room)
             return NULL;
         double value = convert(&number, 1);
@@ -144,24 +172,13 @@ static const char *read_row(const char *at, Usual *found) {
     return at + 1;
 }
 
-static const char *read_logits(const char *at, Usual *found) {
-    if (*at != '[')
-        return NULL;
-    if (*skip_space(at + 1) != '[')
-        return read_row(at, found);
-    found->nested = 1;
-    do {
-        at = skip_space(at + 1);
-        if (*at != '[' || (at = read_row(at, found)) == NULL)
-            return NULL;
-        at = skip_space(at);
-    } while (*at == ',');
-    return *at == ']' ? at + 1 : NULL;
-}
-
 /* Behind a row of booleans: -inf is put where one is false. No branch asks which, as they are hard to predict. */
-static const char *mask_row(const char *at, const char *end, float *values, size_t k) {
+static const char *mask_row(const char *at, const char *end, Usual *found) {
     static const float minus_infinity = -INFINITY;
+    if (found->n_masked == found->n_rows) /* the logits come first */
+        return NULL;
+    const size_t k = found->k;
+    float *values = found->values + k * found->n_masked++;
     uint32_t masked, any = 0;
     memcpy(&masked, &minus_infinity, sizeof masked);
     for (size_t i = 0; i < k; i++) {
@@ -182,31 +199,30 @@ static const char *mask_row(const char *at, const char *end, float *values, size
     return any ? at + 1 : NULL; /* a row without a class is not usual */
 }
 
-/* Behind the mask of logits that came before it. */
-static const char *read_mask(const char *at, const char *end, Usual *found) {
-    if (found->n == 0 || *at != '[')
+/* Behind one row, or a list of rows, which `read` reads. */
+static const char *read_rows(const char *at, const char *end, Usual *found, Read *read, int *nested) {
+    if (*at != '[')
         return NULL;
-    if (!found->nested)
-        return mask_row(at, end, found->values, found->k);
-    for (size_t row = 0; row < found->n_rows; row++) {
+    *nested = *skip_space(at + 1) == '[';
+    if (!*nested)
+        return read(at, end, found);
+    do {
         at = skip_space(at + 1);
-        if (*at != '[' || (at = mask_row(at, end, found->values + row * found->k, found->k)) == NULL)
+        if (*at != '[' || (at = read(at, end, found)) == NULL)
             return NULL;
         at = skip_space(at);
-        if (*at != (row + 1 < found->n_rows ? ',' : ']'))
-            return NULL;
-    }
-    return at + 1;
+    } while (*at == ',');
+    return *at == ']' ? at + 1 : NULL;
 }
 
-static const char *read_temperatures(const char *at, Usual *found) {
+static const char *read_temperatures(const char *at, const char *end, Usual *found) {
     found->listed = *at == '[';
     found->temperatures = PyMem_Malloc(found->room * sizeof(double));
     if (found->temperatures == NULL)
         return NULL;
     do {
         Decimal number;
-        at = read_decimal(found->listed ? skip_space(at + 1) : at, &number);
+        at = read_decimal(found->listed ? skip_space(at + 1) : at, end, &number);
         if (at == NULL || found->n_temperatures == found->room)
             return NULL;
         double value = convert(&number, 0);
@@ -256,14 +272,16 @@ static int read_body(const char *at, const char *end, Usual *found) {
         if (*at != ':')
             return 0;
         at = skip_space(at + 1);
-        at = key == LOGITS ? read_logits(at, found)
-             : key == MASK ? read_mask(at, end, found)
-                           : read_temperatures(at, found);
+        at = key == LOGITS ? read_rows(at, end, found, read_row, &found->nested)
+             : key == MASK ? read_rows(at, end, found, mask_row, &found->masks_nested)
+                           : read_temperatures(at, end, found);
         if (at == NULL)
             return 0;
         at = skip_space(at);
     } while (*at == ',');
     if (*at != '}' || skip_space(at + 1) != end || !seen[LOGITS])
+        return 0;
+    if (seen[MASK] && (found->n_masked != found->n_rows || found->masks_nested != found->nested))
         return 0;
     if (found->listed && found->n_temperatures != found->n_rows)
         return 0;

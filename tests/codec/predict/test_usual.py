@@ -58,6 +58,10 @@ OTHER = [
     b'{"logits":[1,2],"mask":[1,0]}',
     b'{"logits":[1,2],"mask":[false,false]}',
     b'{"logits":[1,2],"mask":[true]}',
+    b'{"logits":[1,2],"mask":[[true,true]]}',
+    b'{"logits":[[1,2]],"mask":[true,true]}',
+    b'{"logits":[[1,2],[3,4]],"mask":[[true,true]]}',
+    b'{"logits":[[1,2]],"mask":[[true,true],[true,true]]}',
     b'{"logits":[1,2],"mask":[true,true,true]}',
     b'{"logits":[1,2],"mask":[true,falsy]}',
     b'{"logits":[1,2],"mask":[true,fals',
@@ -159,6 +163,18 @@ def test_every_number_is_rounded_as_python_rounds_it(read: Read) -> None:
     for i, value in enumerate(middles.tolist()):
         for text in (f"{value:.{i % 40}e}", repr(value), repr(np.nextafter(value, 0.0).item()), f"{value:.17g}"):
             found = read(b'{"logits":[-5,%s]}' % text.encode())
+            assert found is not None, text
+            assert found[0][4:] == struct.pack("f", float(text)), text
+
+
+@pytest.mark.parametrize("zeros", ["", "000", "000000000"])
+@pytest.mark.parametrize("whole", ["0", "7", "12345678901"])
+def test_digits_are_read_wherever_they_end_and_the_body_behind_them(read: Read, whole: str, zeros: str) -> None:
+    """Eight of them are read at once where so many bytes are left."""
+    for n in range(1, 41 - len(zeros)):
+        text = f"{whole}.{zeros}{'98765432101234567890' * 2:.{n}}"
+        for behind in range(10):
+            found = read(b'{"logits":[-5,%s]%s}' % (text.encode(), b" " * behind))
             assert found is not None, text
             assert found[0][4:] == struct.pack("f", float(text)), text
 
