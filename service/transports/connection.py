@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import AnsweredError
 from service.transports.asgi import Dispatcher
 from service.transports.budget import ARRIVAL_COST, METERED_FROM
-from service.transports.limits import SPARE, WINDOW_S
+from service.transports.limits import SPARE, SURPLUS_S, WINDOW_S
 from service.transports.timer import Timer
 
 
@@ -42,6 +42,7 @@ class Connection(HttpToolsProtocol):
         self.arriving = 0  # bytes of the budget, for bodies on their way
         self.leaving = 0  # and for answers that wait for their reader
         self.running: Any = None  # uvicorn's cycle that is being answered; `self.cycle` may be of a request behind it
+        self.surplus: AnsweredError | None = None  # there are too many: this one may only ask whether the process lives
         self.n_unsent = 0  # bytes that wait for a client that does not read
         self.timer = Timer(self.loop, self.expire)
         self.send_timer = Timer(self.loop, self.check_reader)
@@ -62,7 +63,8 @@ class Connection(HttpToolsProtocol):
         if error is None:
             self.timer.set(self.timeout_keep_alive)
         elif n_connections <= self.limits.max_connections + SPARE:
-            self.refuse(error)
+            self.surplus = error
+            self.timer.set(SURPLUS_S)
         else:
             transport.abort()
 

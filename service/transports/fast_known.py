@@ -57,6 +57,8 @@ class KnownProtocol(FastProtocol):
 
     def passes(self, known: Known) -> bool:
         """Have its key accepted still, and room for its body; without, the way through the parser says so."""
+        if self.surplus is not None:
+            return False
         if known.key is not None and key_error(known.key, PREDICT_SCOPE):
             return False
         if known.n_bytes < METERED_FROM:

@@ -15,6 +15,9 @@ from service.settings import Settings
 
 FRAMING: Final = 4  # bytes of a header beside its name and value: colon, blank and line end
 SPARE: Final = 256  # so many connections beyond the bound are told why they are closed; others just are
+SURPLUS_S: Final = 2.0  # for one of those to ask
+# what one of those is answered all the same: a place that is busy shall not be ended for it
+LIVENESS: Final = frozenset({b"/healthz", b"/v2/health/live"})
 WINDOW_S: Final = 5.0  # how often the rate of a body or of an answer is looked at
 CHUNKED_COST: Final = 8  # bytes on the wire a byte of a chunked body: one alone takes six
 

@@ -15,7 +15,7 @@ from service.transports.budget import METERED_FROM
 from service.transports.connection import Connection
 from service.transports.endpoints import find_target
 from service.transports.gate import new_request_id
-from service.transports.limits import WINDOW_S
+from service.transports.limits import LIVENESS, WINDOW_S
 from service.transports.section import write_headers
 
 REST: Final = 0
@@ -93,11 +93,14 @@ class OrdinaryProtocol(Connection):
         """The first bytes of a message are there."""
         self.phase = HEADERS
         self.n_read = self.n_body = 0
-        self.timer.stop()
+        if self.surplus is None:
+            self.timer.stop()
 
     def begin_body(self) -> None:
         """The headers are there: pass them, or raise what is wrong with them."""
         self.n_announced = self.limits.check_section(self.url, self.headers, self.parser.get_http_version())
+        if self.surplus is not None and self.url not in LIVENESS:
+            raise self.surplus
         self.phase = BODY
         self.timer.stop()
         self.n_requests += 1
@@ -118,13 +121,13 @@ class OrdinaryProtocol(Connection):
         self.begin_cycle()
 
     def begin_cycle(self) -> None:
-        """Let uvicorn make a request cycle, the last of the connection if so many have come."""
+        """Let uvicorn make a request cycle, the last of the connection if that has had its share."""
         try:
             self.reserve_announced()
         except AnsweredError as error:
             self.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key]  # the dispatcher answers with it
         super().on_headers_complete()
-        if self.n_requests == self.limits.max_requests_per_connection:
+        if self.surplus is not None or self.n_requests == self.limits.max_requests_per_connection:
             cycle = self.pipeline[0][0] if self.pipeline else self.cycle
             cycle.keep_alive = False
 
@@ -157,6 +160,8 @@ class OrdinaryProtocol(Connection):
         """What was waited for has not come."""
         if self.phase == REFUSED or self.transport.is_closing():
             self.cut_off()
+        elif self.surplus is not None:
+            self.refuse(self.surplus)
         elif self.phase == REST:
             self.timeout_keep_alive_handler()
         elif self.flow.read_paused or self.pipeline or (self.phase == HEADERS and self.busy()):

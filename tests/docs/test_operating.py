@@ -44,6 +44,10 @@ TESTS: Final = {
         "test_counts_that_find_no_disk_are_told_once_and_come_later",
     ),
     "the clock jumps": (SURROUNDINGS, "test_a_clock_that_jumps_moves_no_deadline"),
+    "as many connections are open as there may be (`--max-connections`, `--max-connections-per-address`)": (
+        "tests/transports/test_limits.py",
+        "test_with_all_connections_taken_the_process_still_says_that_it_lives",
+    ),
     "no descriptors are left": (
         SURROUNDINGS,
         "test_without_descriptors_who_is_connected_is_answered_and_later_everybody",

@@ -231,17 +231,34 @@ def test_one_connection_too_many_is_told_so_and_makes_room_when_it_goes(run: Run
         for line in (first, second):
             line.send(post())
             assert line.answer()[0] == 200
-        with wire(running) as third:
-            status, headers, body = third.answer()
-            assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
-            assert f"(--{option.replace('_', '-')})".encode() in body
-            assert third.closed()
+        for sent in (post(), b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n", b"", b"GET /healthz HTTP/1.1\r\n"):
+            with wire(running) as third:  # who asks for nothing is told so after a while
+                third.send(sent)
+                status, headers, body = third.answer()
+                assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+                assert f"(--{option.replace('_', '-')})".encode() in body
+                assert third.closed()
         until(lambda: len(running.server.server_state.connections) == 2)
     until(lambda: not running.server.server_state.connections)
     assert not running.service.connections.by_address
     with wire(running) as line:
         line.send(post())
         assert line.answer()[0] == 200
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/v2/health/live"])
+def test_with_all_connections_taken_the_process_still_says_that_it_lives(run: Run, path: bytes) -> None:
+    running = run(max_connections=1)
+    get = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path
+    with wire(running) as first, wire(running) as second:
+        first.send(post())
+        assert first.answer()[0] == 200
+        second.send(get)
+        status, headers, _ = second.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert second.closed()
+        first.send(post())
+        assert first.answer()[0] == 200
 
 
 def test_addresses_are_counted_apart() -> None:
