@@ -141,7 +141,7 @@ def test_a_comparison_measures_each_server_and_names_the_one_that_is_not_there(t
     assert (tmp_path / "page.md").read_text() == text
 
 
-def test_a_server_that_dies_has_answered_nothing_and_is_none_of_the_others_business() -> None:
+def test_a_server_that_dies_has_answered_nothing_and_ends_no_comparison() -> None:
     cell = Cell.read("1x10@1")
     with Server(SPECS["bare"]) as server:
         server.wait().process.kill()
