@@ -17,8 +17,18 @@ from typing import Any, NamedTuple
 from watchfiles import awatch
 
 from service.engine.head import Head
-from service.errors import CannotStart, CommandError, HeadError, UnknownModel, UnknownVersion
-from service.model_files import Key, Stamp, misplaced_files, misplaced_sentence, model_files, stamp_of
+from service.errors import CommandError, HeadError, UnknownModel, UnknownVersion
+from service.model_files import (
+    Key,
+    Stamp,
+    check_folder,
+    check_start,
+    misplaced_files,
+    misplaced_sentence,
+    model_files,
+    model_of,
+    stamp_of,
+)
 from service.telemetry.counts import Off, Telemetry
 from service.telemetry.tally import SILENCE, Tally
 
@@ -125,27 +135,16 @@ class Repository:
         self.failures: Mapping[str, str] = {}
         self.misplaced: Collection[Path] = ()
         self.tried: dict[str, tuple[Stamp, str]] = {}  # the failures: the same file would fail again, and take its time
-        if not root.is_dir():
-            raise CannotStart(
-                f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
-            )
-        models, failures, misplaced = self.scan()
-        fatal = failures if strict else {key: why for key, why in failures.items() if model_of(key) not in models}
-        if fatal and not (replaces and models):
-            raise CannotStart("; ".join(dict.fromkeys(fatal.values())))
-        if not models:
-            raise CannotStart(
-                "; ".join(map(misplaced_sentence, misplaced))
-                or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
-            )
-        self.models, self.failures, self.misplaced = models, failures, misplaced
-        for key, why in failures.items():
+        check_folder(root)
+        self.models, self.failures, self.misplaced = look = self.scan()
+        check_start(root, *look, strict=strict, replaces=replaces)
+        for key, why in self.failures.items():
             logger.warning("model %s does not load, it is not served: %s", key, why)
         if replaces:
             return
-        for path in misplaced:
+        for path in self.misplaced:
             logger.warning(misplaced_sentence(path))
-        if default_model not in models:
+        if default_model not in self.models:
             logger.warning(
                 "the default model %s is not there, /v1/predict answers 404: see --default-model", default_model
             )
@@ -281,14 +280,6 @@ class Repository:
                 self.swap(*await asyncio.to_thread(self.scan))
             except Exception as error:  # the next change of the folder is another chance
                 logger.warning("the models folder %s cannot be read, what is loaded goes on: %s", self.root, error)
-
-
-HOW = "with `calibrant export --name NAME`"
-
-
-def model_of(key: str) -> str:
-    """The name in `NAME/VERSION`."""
-    return key.rpartition("/")[0]
 
 
 def stopped_heads(models: Snapshot) -> dict[str, str]:
