@@ -199,8 +199,8 @@ class Traffic {
 			figures([
 				["Requests a second", number(point.requests, 3), `${whole(count)} in ${over} s`],
 				["Rows a second", number(rows / over, 3), ""],
-				["Half are answered within", upTo(0.5), "read from buckets"],
-				["99 % are answered within", upTo(0.99), "read from buckets"],
+				["Half answered within", upTo(0.5), "read from buckets"],
+				["99 % answered within", upTo(0.99), "read from buckets"],
 				["Rows waiting", whole(point.waiting), `of ${whole(point.room)} that may wait`],
 				["Refused", whole(total(refused)), `in ${over} s`],
 			]),

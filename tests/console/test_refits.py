@@ -1,5 +1,6 @@
 """Refits: what another temperature would change, and how somebody lets it serve; the numbers are those of the API."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from service.api import refit
 from service.journal.state import read_state, write_state
 from service.live.proposal import Refit, describe
 from service.live.refit import Shadow
-from tests.conftest import Running, serving
+from tests.conftest import ROOT, Running, serving
 from tests.console.conftest import Open, failures, opened, wait_until
 from tests.live.test_refit import labelled
 
 DIGITS = "#/refits/digits/1"
+FITTED = json.loads((ROOT / "models/digits/1/report.json").read_text())["calibrator"]["temperature"]
 AT_NS = 1_790_000_000 * 10**9
 Tell = Callable[..., Any]
 
@@ -41,7 +43,7 @@ def tell(running: Running, state: Refit, **more: Any) -> Any:
     """Say that a refit stands there, beside what else is known, and return what the API says of it."""
     folder = running.service.settings.journal
     assert folder is not None
-    page = describe(state, 2.0, "propose") | {"refusal": None, "command": None, **more}
+    page = describe(state, FITTED, "propose") | {"refusal": None, "command": None, **more}
     known = (read_state(folder) or {}).get("models", {}).get("digits/1", {})
     write_state(folder, {"models": {"digits/1": {"predictions": 1, **known, "refit": page}}})
     return running.client.get("/v1/models/digits/versions/1/refit").json()
@@ -94,7 +96,7 @@ def test_from_no_proposal_to_one_that_waits_for_approval(browser: Browser, journ
         for name in ("Serves now", "Proposed"):
             expect(page.get_by_role("img", name=f"Reliability diagram, {name}")).to_be_visible()
         shown = page.locator(".figures")
-        expect(shown).to_contain_text(f"2 → {found['temperature']['proposed']:.3g}")
+        expect(shown).to_contain_text(f"{FITTED:.3g} → {found['temperature']['proposed']:.3g}")
         expect(shown).to_contain_text(f"\N{MINUS SIGN}{-found['nll']['difference']:.2g}")
         expect(shown).to_contain_text(f"{found['nll']['rows']:,} rows unseen by both".replace(",", " "))
         expect(shown).to_contain_text("after an alarm")
@@ -122,7 +124,7 @@ def test_it_is_approved_by_name_as_it_was_looked_at_and_not_by_accident(
         approve = page.get_by_role("button", name="Approve…")
         approve.click()
         dialog = page.get_by_role("dialog", name="Approve the refit of digits, version 1")
-        expect(dialog).to_contain_text(f"temperature 2 becomes {found['temperature']['proposed']:.3g}")
+        expect(dialog).to_contain_text(f"temperature {FITTED:.3g} becomes {found['temperature']['proposed']:.3g}")
         expect(dialog).to_contain_text(f"\N{MINUS SIGN}{-found['nll']['difference']:.2g}")
         expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
         page.keyboard.press("Enter")

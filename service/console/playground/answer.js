@@ -24,12 +24,11 @@ export const CURVE_CLASSES = 2000; // above, 41 rows are too much to ask for a p
 export function describe(state, model, answer, compared) {
 	const names = (/** @type {number[]} */ classes) => classes.map((k) => nameOf(model, k)).join(", ");
 	if (model.family === "sigmoid") {
-		const reached = `of ${state.allowed.filter(Boolean).length} reach their threshold`;
-		return [["Predicted", counted(answer.prediction.length, "class", "classes"), reached], [
-			"Which",
-			names(answer.prediction) || "none",
-			"",
-		]];
+		const { length } = answer.prediction;
+		return [
+			["Predicted", counted(length, "class", "classes"), names(answer.prediction)],
+			["Threshold", `${length} of ${state.allowed.filter(Boolean).length}`, "classes reach their own"],
+		];
 	}
 	const same = compared &&
 		(compared.prediction === answer.prediction

@@ -73,7 +73,7 @@ export function begin(model) {
 		abstain: null,
 		group: "",
 		inputs: "",
-		compare: "t1",
+		compare: model.temperature === 1 ? "" : "t1",
 		scale: "linear",
 	};
 }
