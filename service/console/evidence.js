@@ -51,7 +51,9 @@ function drawn({ history, labels, monitors }) {
 	const now = Math.max(...monitors.map((/** @type {any} */ each) => each.log10_e));
 	const points = [...history.filter((/** @type {number[]} */ [n]) => n < labels), [labels, now]];
 	const y = points.map(([, log]) => Math.max(log, -2) + 2);
-	const ends = ticksTo(Math.max(5, ...y), (at) => powerOfTen(at - 2), 1);
+	const ends = ticksTo(Math.max(...y) - 2, powerOfTen, 3).map((
+		[at, text],
+	) => /** @type {[number, string]} */ ([at + 2, text]));
 	const [top] = ends[ends.length - 1];
 	const alarm = Math.log10(ALARM) + 2;
 	return lines({

@@ -114,7 +114,7 @@ class Traffic {
 		this.held = false;
 		this.body = h("div", { className: "stack" }, h("div", { className: "bones" }));
 		this.state = h("span", {}, "The first look is taken …");
-		const hold = h("button", {
+		const hold = this.hold = h("button", {
 			type: "button",
 			"aria-pressed": "false",
 			onclick: () => {
@@ -149,6 +149,7 @@ class Traffic {
 		this.state.textContent =
 			"Counting is off: the service was started with --no-metrics. Without that option its traffic is here.";
 		this.body.replaceChildren();
+		this.hold.remove();
 	}
 
 	/** @param {Look} look */

@@ -37,6 +37,12 @@ def press(name: str) -> Prepare:
     return lambda page: page.get_by_role("button", name=name).first.click()
 
 
+def go_away(page: Page) -> None:
+    """Answer nothing any more, after the first numbers."""
+    page.locator(".figures").wait_for()
+    page.route("**/metrics", lambda route: route.abort())
+
+
 STATES: Final[dict[str, tuple[str, Prepare]]] = {
     "calibration-all": ("#/calibration", str),
     "calibration-evidence": (
@@ -52,7 +58,7 @@ STATES: Final[dict[str, tuple[str, Prepare]]] = {
     ),
     "refits-all": ("#/refits", str),
     "refits-approve": ("#/refits/digits/1", press("Approve…")),
-    "traffic-no-answer": ("#/traffic", lambda page: page.route("**/metrics", lambda route: route.abort())),
+    "traffic-no-answer": ("#/traffic", go_away),
 }
 BARE: Final[dict[str, tuple[str, Prepare]]] = {
     "calibration-none": ("#/calibration", str),

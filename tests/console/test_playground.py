@@ -252,8 +252,11 @@ def test_what_is_answered_after_another_row_was_chosen_is_left_aside(visit: Open
 
 
 @pytest.mark.parametrize("address", [DIGITS, "#/playground/ensemble-logits"])
-def test_on_a_phone_a_class_has_its_logits_beside_it_and_all_bars_have_one_scale(visit: Open, address: str) -> None:
-    page = visit(address, viewport={"width": 320, "height": 640})
+@pytest.mark.parametrize("width", [320, 390, 700])
+def test_on_a_phone_a_class_has_its_logits_beside_it_and_all_bars_have_one_scale(
+    visit: Open, address: str, width: int
+) -> None:
+    page = visit(address, viewport={"width": width, "height": 640})
     expect(page.locator("tr.best")).to_be_visible()
     rows = page.locator(".classes tbody tr").evaluate_all(
         """(rows) => rows.map((row) => {

@@ -76,6 +76,7 @@ def test_a_hidden_page_asks_nothing(visit: Open) -> None:
 def test_without_counting_it_says_which_option_brings_it(browser: Browser) -> None:
     with serving(metrics=False) as running, opened(browser, running.url, "#/traffic") as page:
         expect(page.get_by_text("--no-metrics")).to_be_visible()
+        expect(page.get_by_role("button", name="Hold")).to_have_count(0)
 
 
 def test_no_answer_is_said_and_the_numbers_stay(visit: Open) -> None:
