@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,13 +219,16 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         yield
 
 
-class Uncountable:
-    """Rows whose number is a fault."""
+class Broken(deque[Entry]):
+    """Entries that wait, of which the first `n_good` can be taken."""
 
-    @property
-    def n(self) -> int:
-        """Raise."""
-        raise ZeroDivisionError
+    n_good = 0
+
+    def __getitem__(self, i: Any) -> Any:
+        if not self.n_good:
+            raise ZeroDivisionError
+        self.n_good -= 1
+        return super().__getitem__(i)
 
 
 @pytest.mark.usefixtures("_quiet")
@@ -232,7 +236,9 @@ class Uncountable:
 def test_a_dead_batcher_answers_who_waits_and_takes_nobody(i: int) -> None:
     async def test(client: Client, batcher: Batcher, _: Fake) -> None:
         entries = [client.send(1), client.send(2)]
-        entries[i].rows = Uncountable()  # type: ignore[assignment]
+        (queue,) = batcher.queues.values()
+        queue.waiting = waiting = Broken(queue.waiting)
+        waiting.n_good = i
         await client.all(*entries)
         assert [str(e.error) for e in entries] == ["the batcher has died"] * 2
         assert not batcher.alive
