@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from service.engine.single import Row
-from service.journal.packing import hash_id, pack_answer, pack_batch, pack_rows
+from service.journal.packing import Kept, hash_id, pack_answer, pack_batches, pack_rows
 from service.journal.record import MAX_ID
 from service.journal.segments import Appender
 from service.journal.writer import Writer
 from service.telemetry.observer import Nobody, Observer, Request, Response
 
 MANY: Final = 128  # single rows that are packed together
+MANY_BYTES: Final = 2**20  # of the logits of batches that are packed together
 
 
 class Journal(Nobody):
@@ -50,9 +51,12 @@ class Journal(Nobody):
         # small rows are packed many at a time
         self.direct = keeps == "logits" and not id_key and sample >= 1
         self.batch: Any = None  # the last one that small rows were part of, their ids, and their places in it
-        self.batch_model: Any = None
         self.batch_ids: list[bytes] = []
         self.places: list[int] = []
+        self.batches: list[Kept] = []  # with those before it, of one model and width
+        self.batches_model: Any = None
+        self.batches_k = 0
+        self.n_bytes = 0  # of the logits in them
         self.model: Any = None  # of the small rows that ran alone
         self.ids: list[bytes] = []
         self.rows: list[Row] = []
@@ -66,26 +70,37 @@ class Journal(Nobody):
         if query.plain and self.direct:
             batch = arrays.batch  # type: ignore[attr-defined]  # a share of one, as of all that ran
             if batch is not self.batch and batch.feed is not None:
-                self.pack_batch()
-                self.batch, self.batch_model = batch, request.model
+                self.begin_batch(batch, request.model)
             if batch is self.batch:
                 self.batch_ids.append(request.request_id)
                 self.places.append(arrays.start)  # type: ignore[attr-defined]
             else:
                 self.add_alone(request)
-            if self.writer.timer is None:
-                self.writer.wake()
         else:
             self.add(request, arrays)
         self.then(request, arrays, response)
 
     def collect(self) -> None:
         """Hand over the small rows that wait."""
-        self.pack_batch()
+        self.pack_batches()
         self.pack_alone()
+
+    def begin_batch(self, batch: Any, model: Any) -> None:
+        """Keep the small rows of this batch from now on, beside those of the batches before."""
+        logits = batch.feed["logits"]
+        k = logits.shape[1]
+        if model is not self.batches_model or k != self.batches_k or self.n_bytes >= MANY_BYTES:
+            self.pack_batches()
+            self.batches_model, self.batches_k = model, k
+        self.batch, self.batch_ids, self.places = batch, [], []
+        self.batches.append((batch.feed, self.batch_ids, self.places))
+        self.n_bytes += logits.nbytes
+        self.writer.wake()
 
     def add_alone(self, request: Request) -> None:
         """Keep a small row that ran alone."""
+        if not self.ids:
+            self.writer.wake()
         if request.model is not self.model:
             self.pack_alone()
             self.model = request.model
@@ -94,14 +109,12 @@ class Journal(Nobody):
         if len(self.ids) >= MANY:
             self.pack_alone()
 
-    def pack_batch(self) -> None:
-        """Pack the rows of the last batch: their logits lie there in one piece already."""
-        batch, ids, places = self.batch, self.batch_ids, self.places
-        if not ids:
-            return
-        self.batch, self.batch_ids, self.places = None, [], []
-        if self.batch_model.signature.family.chooses_one:
-            self.writer.put(pack_batch(batch.feed, ids, places, self.batch_model), len(ids))
+    def pack_batches(self) -> None:
+        """Pack the small rows of batches: their logits lie there in one piece each already."""
+        batches, model = self.batches, self.batches_model
+        self.batch, self.batches, self.batches_model, self.n_bytes = None, [], None, 0
+        if batches and model.signature.family.chooses_one:
+            self.writer.put(pack_batches(batches, model), sum([len(ids) for _, ids, _ in batches]))
 
     def add(self, request: Request, arrays: Mapping[str, Any]) -> None:
         """Keep the rows of any answer, if they can be kept, and are among those that shall be."""

@@ -15,6 +15,8 @@ from service.telemetry.observer import Request
 
 DIGEST: Final = 16  # bytes
 MAX_NAME: Final = 256  # characters
+Kept = tuple[Mapping[str, NDArray[Any]], list[bytes], list[int]]
+"""Of a batch of single rows its feed, the ids of those that are kept, and their places in it."""
 
 
 def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
@@ -70,15 +72,24 @@ def name_of(model: Any) -> bytes:
     return f"{model.name}/{model.version}".encode()
 
 
-def pack_batch(feed: Mapping[str, NDArray[Any]], ids: Sequence[bytes], places: list[int], model: Any) -> list[Any]:
-    """Single rows that ran as one batch, as one block: what they have of their own is found when it is read."""
-    logits, temperature = feed["logits"], feed.get("temperature")
-    if len(places) != len(logits):
-        logits = logits[places]
-        temperature = None if temperature is None else temperature[places]
-    column = b"" if temperature is None else temperature.tobytes()
+def pack_batches(batches: Sequence[Kept], model: Any) -> list[Any]:
+    """Single rows of batches of one width, as one block: what they have of their own is found when it is read."""
+    ids = [key for _, some, _ in batches for key in some]
+    logits = np.concatenate([take(feed["logits"], places) for feed, _, places in batches])
+    column = b""
+    if any("temperature" in feed for feed, _, _ in batches):
+        own = [
+            take(feed["temperature"], at)[:, 0] if "temperature" in feed else [np.nan] * len(at)
+            for feed, _, at in batches
+        ]
+        column = np.concatenate(own).astype("<f8").tobytes()
     m, k = logits.shape
     return pack_block(LOGITS, name_of(model), ids, [1] * m, k, bytes(m), [logits], temperatures=column)
+
+
+def take(values: NDArray[Any], places: list[int]) -> NDArray[Any]:
+    """The rows at these places, ascending, which are all of them as a rule."""
+    return values if len(places) == len(values) else values[places]
 
 
 def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> list[Any]:

@@ -19,7 +19,7 @@ from service.engine.single import Row
 from service.errors import NotReady
 from service.journal import writer
 from service.journal.answers import apart
-from service.journal.observer import Journal
+from service.journal.observer import MANY_BYTES, Journal
 from service.journal.packing import hash_id
 from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
 from service.journal.segments import SEGMENTS, Appender, find_segments
@@ -298,6 +298,45 @@ def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
     assert sum(isinstance(block, Labels) for block in found) == 2
     messages = [record.getMessage() for record in caplog.records if record.name == "service.journal.writer"]
     assert len([message for message in messages if "cannot be written" in message]) == 1
+
+
+@pytest.mark.parametrize(("max_bytes", "sizes"), [(MANY_BYTES, [5, 4]), (1, [3, 2, 2, 2])])
+def test_batches_of_one_model_and_width_are_packed_together_each_row_with_its_own_temperature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int, sizes: list[int]
+) -> None:
+    logits = np.arange(18, dtype=np.float32).reshape(6, 3)
+    feeds: list[dict[str, Any]] = [
+        {"logits": logits[:4]},
+        {"logits": logits[4:], "temperature": np.array([[2], [1.5]])},
+        {"logits": logits[:2, :2]},
+        {"logits": logits[:2, :2] + 1},
+    ]
+    monkeypatch.setattr("service.journal.observer.MANY_BYTES", max_bytes)
+    model = request(0).model
+
+    async def answer() -> None:
+        journal = Journal(Appender(tmp_path, 2**24), count=lambda kept, dropped: None)
+        number = 0
+        for feed in feeds:
+            batch = Batch({}, of_single_rows=True, feed=feed)
+            for place in range(len(feed["logits"])):
+                if number != 1:  # which was refused
+                    one = request(number)
+                    one.model = model
+                    journal.answered(one, Share(batch, place, place + 1), SimpleNamespace(status=200, headers=()))
+                number += 1
+        await journal.close()
+
+    asyncio.run(answer())
+    assert [len(block.ids) for block in blocks(tmp_path) if isinstance(block, Block)] == sizes
+    wide = [logits[[i]].tolist() for i in (0, 2, 3, 4, 5)]
+    narrow = [[[0, 1]], [[3, 4]], [[1, 2]], [[4, 5]]]
+    assert rows(tmp_path) == dict(zip("023456789", wide + narrow, strict=True))
+    first, *_, last = (block for block in blocks(tmp_path) if isinstance(block, Block))
+    assert last.temperatures is None
+    if len(sizes) == 2:
+        assert first.temperatures is not None
+        assert np.array_equal(first.temperatures, [np.nan, np.nan, np.nan, 2, 1.5], equal_nan=True)
 
 
 def test_a_journal_that_is_closed_has_written_what_waited_and_leaves_no_timer(tmp_path: Path) -> None:
