@@ -43,6 +43,7 @@ class Watched(BaseModel):
     max_e: float = Field(description="Its largest value in this epoch.")
     p: float = Field(description="A p-value that holds at any time: 1 over the largest e-value.")
     warning: bool = Field(description="Whether the e-value has ever been 20.")
+    warning_at: int | None = Field(None, description="The number of the label that raised the warning.")
     alarm: bool = Field(description="Whether it has ever been 100: by chance in at most 1 % of all epochs.")
     alarm_at: int | None = Field(description="The number of the label that raised the alarm.")
     since: int = Field(description="The number of the label since which the leading bet gains.")

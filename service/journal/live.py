@@ -20,6 +20,7 @@ from service.journal import channel
 from service.journal.answers import Heads
 from service.journal.counting import Counting
 from service.journal.database import Database
+from service.journal.events import Events
 from service.journal.ingest import Ingest
 from service.journal.ledger import Ledger, digest, from_json
 from service.journal.policy import ARRIVAL, Policy
@@ -91,6 +92,7 @@ class Live:
         self.published = 0.0
         self.swept = 0.0
         self.models: dict[str, Any] = (read_state(folder) or {}).get("models", {})
+        self.events = Events(self.models)
         self.stale = True
 
     async def run(self) -> None:
@@ -268,6 +270,7 @@ class Live:
                     reports[name] = {"report": report(monitor), "groups": groups}
         for name, numbers in counts.items():
             self.models[name] = {"shares": None, **self.models.get(name, {}), **numbers, **reports.get(name, {})}
+        self.events.log(self.models)
         state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
         write_state(self.folder, {**state, "models": self.models})
         self.published, self.stale = time.monotonic(), False

@@ -51,6 +51,7 @@ class Latch:
             "max_e": self.max_e,
             "p": min(1.0, 1 / self.max_e),
             "warning": self.warning_at is not None,
+            "warning_at": self.warning_at,
             "alarm": self.alarm_at is not None,
             "alarm_at": self.alarm_at,
             "alarm_ns": self.alarm_ns,
