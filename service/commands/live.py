@@ -5,7 +5,7 @@ there are any row, at (seconds since 1970) and replace; it ends with 1 where ano
 `calibrant live status` shows what labels say of each version.
 
 `calibrant live propose MODEL/VERSION` asks for another temperature, fitted on the labels that come; `promote` makes the
-next version of it, `dismiss` throws it away.
+next version of it, `dismiss` throws it away. `calibrant live acknowledge MODEL/VERSION` ends an alarm.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from service.process.live import PASSED_ON
 from service.settings import Settings, load
 from service.telemetry import logs
 
-DECISIONS: Final = ("propose", "promote", "dismiss")
+DECISIONS: Final = ("propose", "promote", "dismiss", "acknowledge")
 NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 
@@ -57,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="of label: the service (default: %(default)s)")
     parser.add_argument("--api-key", default="", metavar="KEY", help="of label: a key of the service")
     parser.add_argument(
-        "--by", default="", metavar="NAME", help="of propose, promote, dismiss: who (default: the user)"
+        "--by",
+        default="",
+        metavar="NAME",
+        help="of propose, promote, dismiss, acknowledge: who (default: the user)",
     )
     parser.add_argument("--force", action="store_true", help="of promote: although the evidence never was 100")
     parser.add_argument("--back", action="store_true", help="of promote: put the version back that this one replaced")

@@ -1,4 +1,4 @@
-"""`calibrant live propose|promote|dismiss MODEL/VERSION`: what people decide about a refit, in the terminal.
+"""`calibrant live propose|promote|dismiss|acknowledge MODEL/VERSION`: what people decide, in the terminal.
 
 Promoting writes the new version from here: where the service cannot write its models folder, this can be run elsewhere.
 """
@@ -31,7 +31,7 @@ class RefusedRefit(CommandError):
 
 
 def decide(action: str, name: str | None, place: Place, by: str, options: dict[str, Any]) -> None:
-    """Propose, promote or dismiss, and print what was done.
+    """Propose, promote or dismiss a refit, or acknowledge an alarm, and print what was done.
 
     Raises:
         UsedWrongly: no version is named.
@@ -47,8 +47,12 @@ def decide(action: str, name: str | None, place: Place, by: str, options: dict[s
         path = promote(place, (model, int(version)), message)
         print(f"{model}/{path.parent.name}: {path}")  # noqa: T201 - the terminal is where this belongs
         return
-    tell(place, {"do": action, **message})
-    done = {"propose": "is shadowed at another temperature", "dismiss": "has no refit any more"}[action]
+    found = tell(place, {"do": action, **message})
+    done = {
+        "propose": "is shadowed at another temperature",
+        "dismiss": "has no refit any more",
+        "acknowledge": f"is in epoch {found.get('epoch')}, its evidence is 1 again",
+    }[action]
     print(f"{model}/{version} {done}")  # noqa: T201 - as above
 
 
@@ -60,6 +64,8 @@ def tell(place: Place, message: dict[str, Any]) -> dict[str, Any]:
         raise CannotStart(f"{error}; expected a service that runs with --journal {place.journal}") from error
     if "message" in found:
         raise RefusedRefit(found["message"])
+    if "error" in found:
+        raise RefusedRefit(f"{found['error']}; expected an alarm to acknowledge")
     if "away" in found:
         raise CannotStart(f"the store of the live process is away: {found['away']}")
     return found

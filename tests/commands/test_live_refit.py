@@ -198,6 +198,12 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     client.tell(client.predict(AT_ONCE))
     assert calibrant("propose", "m/1", "--by", "ann") == (0, "m/1 is shadowed at another temperature")
     assert calibrant("propose", "m/1")[0] == 1
+    done = calibrant("acknowledge", "m/1", "--by", "ann")
+    assert done == (0, "m/1 is in epoch 1, its evidence is 1 again")
+    until(lambda: [one["by"] for one in client.get("calibration")["epochs"]] == ["ann"])
+    assert calibrant("acknowledge", "m/7") == (
+        1, "calibrant live: no label of m/7 has come; expected an alarm to acknowledge",
+    )  # fmt: skip
     code, text = calibrant("promote", "m/1")
     assert (code, "expected at least 200 for the method temperature" in text) == (1, True)
     assert calibrant("dismiss", "m/1", "--by", "ann") == (0, "m/1 has no refit any more")
