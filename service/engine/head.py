@@ -16,7 +16,7 @@ from service.engine.reading import read_signature
 from service.engine.refusal import ValueRefused, run_error
 from service.engine.rows import PACKET, Runnable
 from service.engine.runner import RUN_TIMEOUT
-from service.engine.session import PROVIDERS, RunOptions, open_session, open_short, run_options
+from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, open_short, run_options
 from service.engine.single import Row
 from service.engine.warm_up import JUST_BITS, LOGSUMEXP_BIT, warm_up
 from service.errors import HeadError, InvalidValue, RunFailed
@@ -26,7 +26,6 @@ from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
-JUST: Final = ("probabilities",)
 LARGE_RUN: Final = 2**20  # numbers; the memory of larger runs is given back, which costs time, that of others is kept
 MAX_BOUND: Final = 64  # widths
 
@@ -72,11 +71,11 @@ class Head:
             logger.info("provider auto: %s runs on %s", path, self.provider)
         # most requests want probabilities alone or no logsumexp, and every node would run for them
         self.short = self.without_logsumexp = self.session
-        self.widens = False
-        if self.signature.takes == "logits" and self.provider == "cpu" and SHORT_KEY in props:
-            self.widens = self.signature.inputs.get("logits", (np.float32, (0,)))[1][-1] is None
+        takes_logits = self.signature.takes == "logits"
+        self.widens = takes_logits and self.signature.inputs.get("logits", (np.float32, (0,)))[1][-1] is None
+        if takes_logits and self.provider == "cpu" and SHORT_KEY in props:
             self.short = open_short(path, props[SHORT_KEY], intra_op_threads)
-        if self.signature.takes == "logits" and self.provider == "cpu" and NO_LOGSUMEXP_KEY in props:
+        if takes_logits and self.provider == "cpu" and NO_LOGSUMEXP_KEY in props:
             self.without_logsumexp = open_short(path, props[NO_LOGSUMEXP_KEY], intra_op_threads)
         # a short graph without the input answers at the fitted temperature alone
         given = (entry.name for entry in self.short.get_overridable_initializers())
@@ -98,11 +97,10 @@ class Head:
         """
         names = graph_outputs(bits)
         try:
-            if names == JUST and self.is_for_short(feed):
-                return {"probabilities": self.run_short(feed)}
-            if self.provider == "cpu" or self.has_strings:
-                session = self.session if bits & LOGSUMEXP_BIT else self.without_logsumexp
-                outputs = session.run(names, feed, self.options_for(feed))
+            if (short := self.short_for(feed, bits)) is not None:
+                outputs = self.run_short(short, names, feed)
+            elif self.provider == "cpu" or self.has_strings:
+                outputs = self.session.run(names, feed, self.options_for(feed))
             else:
                 outputs = run_with_binding(self.session, names, feed, self.run_options)
         except Exception as error:  # onnxruntime's exceptions share no root
@@ -146,22 +144,29 @@ class Head:
             logger.warning("%s: %s; answered with 422, and not logged again", self.path, found)
         return found
 
-    def is_for_short(self, feed: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether the session for probabilities alone can run `feed`."""
-        return (
-            self.short is not self.session
-            and not ("mask" in feed and self.metadata.masks_first)
+    def short_for(self, feed: Mapping[str, NDArray[Any]], bits: int) -> InferenceSession | None:
+        """The session of a shorter graph that runs `feed` and has the outputs of `bits`, if there is one."""
+        if self.short is self.without_logsumexp or ("mask" in feed and self.metadata.masks_first):
+            return None
+        short = self.session if bits & LOGSUMEXP_BIT else self.without_logsumexp
+        if (
+            bits == JUST_BITS
+            and self.short is not self.session
             and (self.takes_temperature or "temperature" not in feed)
-        )
+        ):
+            short = self.short
+        return None if short is self.session else short
 
-    def run_short(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """The probabilities, `[N, K]`, by the session that has nothing else."""
+    def run_short(
+        self, short: InferenceSession, names: tuple[str, ...], feed: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        """The outputs `names`, by a session that takes rows of an even width where their width is open."""
         options = self.options_for(feed)
         k = feed["logits"].shape[-1] if self.widens else 0
-        if k % PACKET:
-            feed = {**feed, "logits": pad_width(feed["logits"])}
-        (probabilities,) = self.short.run(JUST, feed, options)
-        return np.ascontiguousarray(probabilities[:, :k]) if k % PACKET else np.asarray(probabilities)
+        if k % PACKET == 0:
+            return list(short.run(names, feed, options))
+        answers = short.run(names, {**feed, "logits": pad_width(feed["logits"])}, options)
+        return [np.ascontiguousarray(values[:, :k]) for values in answers]
 
     def options_for(self, feed: Mapping[str, NDArray[Any]]) -> RunOptions:
         """Those of a run of this size."""

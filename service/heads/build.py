@@ -5,7 +5,8 @@ the row maximum is subtracted before the temperature divides, so that no digit i
 the family's own: see `GRAPHS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,7 @@ from service.heads.width import Width
 from service.metadata import Metadata
 
 # Outputs of nodes, and which input each of them equals where rows are of even width.
-WIDENING: Final = {"wide": 0, "probabilities": 0}
+WIDENING: Final = {"wide": 0, "probabilities": 0, "log_probabilities": 0, "scores": 0}
 
 # What each family makes of the shifted logits and the temperature: its outputs.
 FamilyGraph = Callable[[Graph, Width, Dim, Shifted, str, Stages], None]
@@ -106,26 +107,32 @@ def append(graph: Graph, logits: str, stages: Stages, n: Dim, k: Dim) -> None:
 
 
 def short_graph(model: ModelProto) -> ModelProto:
-    """A head on its own, cut to what its `probabilities` need, which stay the same to the bit.
+    """A head on its own, cut to what its `probabilities` need; see `cut_graph`.
+
+    One with the top-label stage takes no temperature, and answers at the fitted one, where that is the default.
+    """
+    return cut_graph(model, {"probabilities"}, FITTED if is_as_fitted(model) else {})
+
+
+def graph_without_logsumexp(model: ModelProto) -> ModelProto:
+    """A head on its own, cut to all outputs but `logsumexp`; see `cut_graph`."""
+    return cut_graph(model, {entry.name for entry in model.graph.output} - {"logsumexp"})
+
+
+def cut_graph(model: ModelProto, outputs: Set[str], passing: Mapping[str, int] = MappingProxyType({})) -> ModelProto:
+    """A head on its own, cut to what `outputs` need, which stay the same to the bit; `passing` is taken out as well.
 
     ONNX Runtime runs every node, whatever is fetched. A graph that masks first takes no mask here: -inf in the logits
-    is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many. One with the
-    top-label stage takes no temperature, and answers at the fitted one, where that is the default.
+    is the same. One for any number of classes takes rows of a multiple of `PACKET`, and answers as many.
     """
     metadata = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props})
     logits = next(entry for entry in model.graph.input if entry.name == "logits")
     fixed = logits.type.tensor_type.shape.dim[-1].HasField("dim_value")
+    dropped = {entry.name for entry in model.graph.output} - outputs
+    widening = {} if fixed else {name: at for name, at in WIDENING.items() if name not in dropped}
     short = copy_graph(model)
-    passing = (MASKING if metadata.masks_first else {}) | ({} if fixed else WIDENING)
-    surgery.bypass(short.graph, passing | (FITTED if is_as_fitted(model) else {}))
-    surgery.keep_outputs(short.graph, ("probabilities",))
-    return short
-
-
-def graph_without_logsumexp(model: ModelProto) -> ModelProto:
-    """A head on its own with the same inputs, and all outputs but `logsumexp`, the same to the bit."""
-    short = copy_graph(model)
-    surgery.keep_outputs(short.graph, {entry.name for entry in model.graph.output} - {"logsumexp"})
+    surgery.bypass(short.graph, {**(MASKING if metadata.masks_first else {}), **widening, **passing})
+    surgery.keep_outputs(short.graph, outputs)
     return short
 
 

@@ -31,6 +31,7 @@ from service.families import SOFTMAX
 from service.families.outputs import GRAPH_OUTPUTS, graph_bits
 from service.heads.build import build, graph_without_logsumexp, short_graph
 from service.heads.entropy import EntropyTemperature
+from service.heads.members import Average, Members
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.heads.top import TopLabel
@@ -251,10 +252,12 @@ def test_probabilities_take_the_short_graph_but_for_a_temperature_that_it_does_n
     takes = "top" not in kind.split()
     for t, short in ((0.3, takes), (None, True)):
         row = Row(array("f", np.arange(5.0).tolist()).tobytes(), None, t, ())
-        assert mine.is_for_short(build_feed([row, row], mine.temperature)) == short
+        found = mine.short_for(build_feed([row, row], mine.temperature), PROBABILITIES)
+        assert found is (mine.short if short else None)
         mine.run_alone(row, PROBABILITIES)
         assert bool(mine.bound) == short
-    assert not mine.is_for_short({"logits": np.zeros((1, 5), np.float32), "mask": np.ones((1, 5), bool)})
+    masked = {"logits": np.zeros((1, 5), np.float32), "mask": np.ones((1, 5), bool)}
+    assert mine.short_for(masked, PROBABILITIES) is None
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 10, 101, 1000])
@@ -321,6 +324,26 @@ def test_what_needs_no_logsumexp_is_run_without_it_to_the_same_bits(family: str,
         for bits in range(1, ALL_OUTPUTS + 1):
             one, two = (head.run(build_feed([rows], head.temperature), bits) for head in (mine, plain))
             assert [(name, one[name].tobytes()) for name in one] == [(name, two[name].tobytes()) for name in two]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_graph_without_logsumexp_neither_masks_nor_pads(family: str) -> None:
+    stages = Stages(1.3, family=families.find_family(family, 1.25 if family == "entmax" else None))
+    graph = graph_without_logsumexp(build(stages, None, Metadata())).graph
+    assert [entry.name for entry in graph.input] == ["logits", "temperature"]
+    assert "Pad" not in {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_members_are_averaged_without_logsumexp_to_the_same_bits(average: Average, tmp_path: Path) -> None:
+    stages = Stages(members=Members(average), family=families.find_family("sparsemax"))
+    path = write(build(stages, None, Metadata()), tmp_path / "with.onnx")
+    mine, plain = Head(path), Head(with_short_graph(path, tmp_path / "without.onnx", None, NO_LOGSUMEXP_KEY))
+    feed = {"logits": np.random.default_rng(0).standard_normal((4, 3, 7)).astype(np.float32)}
+    bits = mine.signature.bits(("log_probabilities", "prediction", "mutual_information"))
+    assert mine.short_for(feed, bits) is mine.without_logsumexp is not mine.session
+    one, two = mine.run(feed, bits), plain.run(feed, bits)
+    assert [(name, one[name].tobytes()) for name in one] == [(name, two[name].tobytes()) for name in two]
 
 
 def test_a_graph_without_logsumexp_that_is_none_is_refused(tmp_path: Path) -> None:
