@@ -117,7 +117,7 @@ class Batcher:
             raise NotReady(runner.stopped, code=HEAD_STOPPED)
         if self.n_waiting > self.max_batch_rows:
             check_deadline(self.queues.values(), timeout_s)
-        entry = Entry(rows, bits, done, clock() + timeout_s, mark)
+        entry = Entry(rows, bits, done, timeout_s, mark)
         if entry.deadline < self.alarm.at:
             self.alarm.set(entry.deadline)
         key = (runner, rows.shape)

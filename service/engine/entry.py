@@ -41,12 +41,11 @@ class Entry:
     )
 
     def __init__(
-        self, rows: Runnable, bits: int, done: Callable[["Entry"], None], deadline: float, mark: Any = None
+        self, rows: Runnable, bits: int, done: Callable[["Entry"], None], timeout_s: float, mark: Any = None
     ) -> None:
         self.rows = rows
         self.bits = bits
         self.done: Callable[[Entry], None] | None = done
-        self.deadline = deadline
         self.answers: Mapping[str, NDArray[Any]] | None = None
         self.error: AnsweredError | None = None
         self.shares: list[Share] | None = None
@@ -54,6 +53,7 @@ class Entry:
         self.n_received = 0
         self.mark = mark  # whatever the observer shall see of it
         self.submitted = clock()
+        self.deadline = self.submitted + timeout_s
         self.queue_s = 0.0
         self.run_s = 0.0
 

@@ -40,8 +40,9 @@ def derive_total(n_processes: int) -> int:
 class Budget:
     """Bytes for requests, and how many are taken; at most half by bodies that arrive, so that some can be run."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, rest_s: float = REST_S) -> None:
         self.total = total
+        self.rest_s = rest_s
         self.taken = 0
         self.arriving = 0  # of those taken
         self.peak = 0
@@ -103,7 +104,7 @@ class Budget:
         self.taken -= n_bytes
         if not self.taken and self.peak > MUCH:
             self.peak = 0
-            asyncio.get_running_loop().call_later(REST_S, self.rest)
+            asyncio.get_running_loop().call_later(self.rest_s, self.rest)
 
     def rest(self) -> None:
         """Give free memory back, unless there is more to do."""

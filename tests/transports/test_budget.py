@@ -79,7 +79,6 @@ def test_the_total_is_what_the_cgroup_leaves(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_after_many_requests_free_memory_is_given_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.transports.budget.REST_S", 0.01)
     given: list[bool] = []
     mine = threading.current_thread()  # the services of other tests have budgets, too
 
@@ -90,7 +89,7 @@ def test_after_many_requests_free_memory_is_given_back_once(monkeypatch: pytest.
     monkeypatch.setattr(memory, "give_back", give_back)
 
     async def main() -> None:
-        budget = Budget(2 * MUCH)
+        budget = Budget(2 * MUCH, rest_s=0.01)
         budget.take(MB)
         budget.give(MB)
         await asyncio.sleep(0.05)
