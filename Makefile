@@ -156,6 +156,8 @@ soak: .venv/developing          ## Fuzz, ask, load and kill for an hour; SOAK="-
 	$(BIN)/python -m tests.resilience.soak $(SOAK)
 	$(BIN)/python -m tests.resilience.overload
 	$(BIN)/python -m tests.resilience.overload --plain
+	$(BIN)/python -m tests.resilience.slow
+	$(BIN)/python -m tests.resilience.slow --plain
 	$(BIN)/python -m tests.resilience.vanish
 	$(BIN)/python -m tests.resilience.vanish --plain
 	$(BIN)/python -m tests.resilience.killed
