@@ -1,6 +1,7 @@
 """POST and DELETE of /v1/labels: what is taken, what is refused in which words, and where it goes."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import orjson
 import pytest
 
 from service.api import labels
+from service.api.labels import parse
 from service.journal import channel
 from service.journal.packing import hash_id
 from service.journal.record import Labels
@@ -238,3 +240,14 @@ def test_the_page_describes_both_ways_in(run: Run, tmp_path: Path) -> None:
     assert set(page["/v1/labels"]["post"]["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
     assert set(page["/v1/labels"]["post"]["responses"]) == {"202", "400", "403", "413", "415", "422", "503"}
     assert "delete" in page["/v1/labels/{id}"]
+
+
+def test_ids_of_labels_are_in_no_cache() -> None:
+    def parse_some(name: str) -> None:
+        labels = [{"id": f"{name}-{i}", "label": 1} for i in range(2000)]
+        parse(json.dumps({"labels": labels}).encode(), lines=False)
+
+    parse_some("first")
+    before = sys.getallocatedblocks()
+    parse_some("second")
+    assert sys.getallocatedblocks() - before < 1000
