@@ -199,6 +199,29 @@ class Settings(BaseSettings):
             "FILE, --host 127.0.0.1, or --insecure if it is meant so"
         )
 
+    def check_journal(self) -> None:
+        """Refuse an option of the journal where there is none.
+
+        Raises:
+            UsedWrongly: one is given, as an option or as a variable that is not empty.
+        """
+        if self.journal is not None:
+            return
+        for name in Settings.model_fields:
+            if name in self.model_fields_set and name in OF_JOURNAL and getattr(self, name) != "":
+                raise UsedWrongly(
+                    f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}) is of no use without a journal; expected "
+                    "--journal FOLDER, too"
+                )
+
+
+OF_JOURNAL: Final = frozenset(
+    {"label_policy", "label_wait_s", "ece_bound", "refit", "labels_sampled"}.union(
+        name for name in Settings.model_fields if name.startswith("journal_")
+    )
+)
+"""The settings that do nothing without a journal."""
+
 
 def is_loopback(host: str) -> bool:
     """Whether all addresses of a host are this machine's alone; a name without any is left to who listens there."""

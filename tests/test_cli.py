@@ -102,6 +102,10 @@ def test_cuda_that_is_not_there_is_exit_code_3() -> None:
         (["--max-batch-rows", "0"], "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'; expected at least 1"),
         (["--journal-sample", "x"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is 'x'; expected a number"),
         (["--journal-sample", "0"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is '0'; expected a number above 0"),
+        (
+            ["--refit", "off"],
+            "--refit (CALIBRANT_REFIT) is of no use without a journal; expected --journal FOLDER, too",
+        ),
         (["--ece-bound", "1"], "--ece-bound (CALIBRANT_ECE_BOUND) is '1'; expected a number below 1"),
         (["--watch", "perhaps"], "unrecognized arguments: perhaps"),
         (["--max-wait-ms", "nan"], "--max-wait-ms (CALIBRANT_MAX_WAIT_MS) is 'nan'"),

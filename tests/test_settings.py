@@ -77,6 +77,32 @@ def test_loopback_needs_no_keys(host: str) -> None:
     load(host=host).check_reach()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("label_policy", "matured:72h"), ("journal_sample", 0.5), ("refit", "propose"), ("labels_sampled", False)],
+)
+def test_an_option_of_the_journal_is_refused_without_one(
+    option: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = (
+        f"--{option.replace('_', '-')} (CALIBRANT_{option.upper()}) is of no use without a journal; "
+        "expected --journal FOLDER, too"
+    )
+    with pytest.raises(UsedWrongly) as error:
+        load(**{option: value}).check_journal()
+    assert str(error.value) == sentence
+    load(journal="j", **{option: value}).check_journal()
+    monkeypatch.setenv(PREFIX + option.upper(), str(value))
+    with pytest.raises(UsedWrongly) as error:
+        load().check_journal()
+    assert str(error.value) == sentence
+
+
+def test_no_option_of_the_journal_and_empty_variables_are_no_wish_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALIBRANT_JOURNAL_STORE", "")
+    load(port=1).check_journal()
+
+
 def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
     settings.check_reach()
+    settings.check_journal()
     for option in KEYS.intersection(vars(arguments)):
         logger.warning(
             "--%s is on the command line, which everybody on this machine can read; expected it in %s%s",
