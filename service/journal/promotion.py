@@ -17,7 +17,7 @@ from service.journal.publication import Place, Refused, superseded, unwritable, 
 from service.journal.refits import Refits
 from service.journal.rows import row_of
 from service.live.monitor import Monitor
-from service.live.proposal import Refit, describe, tag_of, unfit, why_not
+from service.live.proposal import NO_LOGITS, Refit, describe, tag_of, unfit, why_not
 from service.metadata import Metadata
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ class Promotions:
                 raise Refused("refit_running", f"a refit of {name} is running; expected none, or that it is dismissed")
             if reason := unfit(one.about):
                 raise Refused("refit_refused", reason)
+            if not self.store.keeps_logits(one.number):
+                raise Refused("refit_refused", NO_LOGITS)
             one.refit.propose("request", by, one.monitor.epoch_start, one.monitor.n, time.time_ns())
             self.save(one)
         return {}

@@ -125,6 +125,14 @@ class Store(Requests):
             found += [(bytes(log_p), n, row, label) for log_p, n, row, label in rows]
         return found
 
+    def keeps_logits(self, model: int) -> bool:
+        """Whether the newest answer of a model has its log-probabilities, from which alone a refit can be fitted."""
+        for day in sorted(self.days, reverse=True):
+            statement = f"SELECT log_p IS NOT NULL FROM requests_{day} WHERE model = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - as above
+            if found := self.db.rows(statement, (model,)):
+                return bool(found[0][0])
+        return True
+
     def coverage(self, model: int, from_ns: int, to_ns: int) -> tuple[int, int]:
         """Rows of a model that were answered from then to then, and how many of them have a label."""
         rows = labels = 0

@@ -20,6 +20,7 @@ Phase = Literal["none", "running", "promoted", "dismissed"]
 
 METHOD: Final = "temperature"
 MOST_EVENTS: Final = 100
+NO_LOGITS: Final = "the journal has no log-probabilities of the answers; expected --journal-what logits"
 
 
 class Refit:
@@ -176,7 +177,7 @@ def why_not(refit: Refit, about: Metadata | None, monitor: Monitor, labelled: fl
         return reason
     shadow = refit.shadow or Shadow()
     if refit.left_out and not shadow.n:
-        return "the journal has no log-probabilities of the answers; expected --journal-what logits"
+        return NO_LOGITS
     case = Case(
         METHOD,
         shadow.fitted,

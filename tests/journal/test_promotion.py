@@ -71,6 +71,15 @@ def test_what_cannot_be_proposed_is_refused(desk: Callable[..., Desk]) -> None:
     assert desk(head=sparse).do("propose")["message"] == "the head is of the family sparsemax; expected softmax"
 
 
+def test_a_proposal_is_refused_where_the_newest_answer_has_no_logits(desk: Callable[..., Desk]) -> None:
+    one = desk()
+    one.books.see(10, 1.0, 10, bare=True)
+    sentence = "the journal has no log-probabilities of the answers; expected --journal-what logits"
+    assert one.do("propose") == refused("refit_refused", sentence)
+    one.books.see(1, 1.0, 1, seed=1)
+    assert one.do("propose") == {}
+
+
 def test_it_is_planned_where_it_has_earned_its_place_or_by_force(desk: Callable[..., Desk]) -> None:
     one = desk()
     one.do("propose")
