@@ -12,6 +12,8 @@ from service.errors import CommandError, DataError
 
 AT_ONCE: Final = 10_000
 COLUMNS: Final = ("id", "label", "row", "at", "replace")
+KNOWN: Final = "id and label, and row, at and replace if any"
+INDEX: Final = "__index_level_"  # pandas writes the index of filtered rows under this name
 MOST_TOLD: Final = 10
 TIMEOUT_S: Final = 60.0
 ROWS: Final = range(2**31)
@@ -53,9 +55,10 @@ def read_labels(path: Path) -> Iterator[list[dict[str, Any]]]:
 
     table = open_table(path)
     if missing := {"id", "label"} - {*table.names}:
-        raise DataError(
-            f"{path.name} has no column {min(missing)}; expected id and label, and row, at and replace if any"
-        )
+        raise DataError(f"{path.name} has no column {min(missing)}; expected {KNOWN}")
+    unknown = [name for name in table.names if name not in COLUMNS and not name.startswith(INDEX)]
+    if unknown:
+        raise DataError(f"{path.name} has an unknown column {unknown[0]}; expected {KNOWN}")
     names = tuple(name for name in COLUMNS if name in table.names)
     start = 0
     for piece in table.pieces(AT_ONCE, names):

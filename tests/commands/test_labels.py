@@ -89,6 +89,10 @@ def test_a_label_that_replaces_is_taken(process: Process, tmp_path: Path, capsys
     ("text", "sentence"),
     [
         ("id,row\na,1\n", "labels.csv has no column label; expected id and label"),
+        (
+            "id,label,rows\na,1,2\n",
+            "labels.csv has an unknown column rows; expected id and label, and row, at and replace if any",
+        ),
         ("id,label\na,\n", "row 0, column label: the cell is empty; expected a value"),
         ("id,label\na,1\n,2\n", "row 1, column id: the cell is empty; expected a value"),
         ("id,label,row\na,1,one\n", "row 0, column row: 'one'; expected a whole number from 0 on"),
@@ -105,7 +109,7 @@ def test_what_is_wrong_with_a_table_is_told_with_its_row(tmp_path: Path, text: s
 
 
 def test_cells_become_labels(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("note,id,label,row,at,replace\nx,a,3,,1.5,1\ny,b,cat,2,,\n")
+    (tmp_path / "labels.csv").write_text("id,label,row,at,replace\na,3,,1.5,1\nb,cat,2,,\n")
     expected: list[dict[str, Any]] = [
         {"id": "a", "label": 3, "at": 1.5, "replace": True},
         {"id": "b", "label": "cat", "row": 2},
@@ -114,7 +118,7 @@ def test_cells_become_labels(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_that_pandas_keeps_as_floats_are_indices_and_rows(tmp_path: Path) -> None:
-    columns = {"id": ["a", "b"], "label": [3.0, 4.5], "row": [2.0, None]}
+    columns = {"id": ["a", "b"], "label": [3.0, 4.5], "row": [2.0, None], "__index_level_0__": [4, 7]}
     parquet.write_table(pa.table(columns), tmp_path / "labels.parquet")
     expected = [{"id": "a", "label": 3, "row": 2}, {"id": "b", "label": "4.5"}]
     assert list(read_labels(tmp_path / "labels.parquet")) == [expected]
