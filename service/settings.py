@@ -68,14 +68,20 @@ class Settings(BaseSettings):
         60.0, gt=0, le=3600, description="seconds for the body to arrive, from the last header"
     )
     min_bytes_per_s: int = Field(
-        1024, ge=0, description="least bytes a second of a body that arrives, and of an answer that is read"
+        1024,
+        ge=0,
+        title="BYTES",
+        description="least bytes a second of a body that arrives, and of an answer that is read",
     )
     max_connections: int = Field(8192, ge=0, description="most connections of a process; 0 is any number")
     max_connections_per_address: int = Field(
-        0, ge=0, description="most connections of one address in a process; 0 is any number, as behind a balancer"
+        0,
+        ge=0,
+        title="CONNECTIONS",
+        description="most connections of one address in a process; 0 is any number, as behind a balancer",
     )
     max_requests_per_connection: int = Field(
-        0, ge=0, description="requests after which a connection is closed; 0 is any number"
+        0, ge=0, title="REQUESTS", description="requests after which a connection is closed; 0 is any number"
     )
     max_json_depth: int = Field(128, ge=8, le=512, description="levels of arrays and objects within each other in JSON")
     max_unpacked_ratio: int = Field(200, ge=1, description="bytes that one byte of a compressed body may unpack to")

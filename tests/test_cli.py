@@ -163,6 +163,12 @@ def test_the_help_shows_every_option_with_its_default_and_its_variable() -> None
     ):
         assert option in text
         assert f"(default: {default}; {variable})" in text
+    for option, unit in (
+        ("--min-bytes-per-s", "BYTES"),
+        ("--max-connections-per-address", "CONNECTIONS"),
+        ("--max-requests-per-connection", "REQUESTS"),
+    ):
+        assert f"{option} {unit} " in text
 
 
 def test_inspect_prints_a_heads_story(tmp_path: Path) -> None:
