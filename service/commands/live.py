@@ -37,18 +37,15 @@ from service.settings import Settings, load
 from service.telemetry import logs
 
 DECISIONS: Final = ("propose", "promote", "dismiss", "acknowledge")
+ACTIONS: Final = ("work", "label", "status", *DECISIONS)
 NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of the journal, as `serve` has them, and what to do."""
-    parser.add_argument(
-        "action",
-        nargs="?",
-        choices=("work", "label", "status", *DECISIONS),
-        default="work",
-        help="what to do (default: %(default)s)",
-    )
+    # checked by `run`: argparse would take the value of a mistyped option for an action, and complain of that
+    actions = f"{{{','.join(ACTIONS)}}}"
+    parser.add_argument("action", nargs="?", metavar=actions, default="work", help="what to do (default: %(default)s)")
     parser.add_argument(
         "target",
         nargs="?",
@@ -74,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     given = vars(arguments)
     action, target, follow, url, key = (given.pop(name) for name in ("action", "target", "follow", "url", "api_key"))
     by, options = given.pop("by"), {name: given.pop(name) for name in ("force", "back", "etag")}
+    if action not in ACTIONS:
+        raise UsedWrongly(f"{action!r} is not something to do; expected {', '.join(ACTIONS)}")
     if action == "label":
         return send_labels(target, url, key)
     settings = load(**given)

@@ -134,6 +134,8 @@ def test_whole_numbers_that_pandas_keeps_as_floats_are_indices_and_rows(tmp_path
             "the service at http://127.0.0.1:1/v1/labels does not",
         ),
         (["label", "{table}", "--url", "ftp://x"], 1, "--url is 'ftp://x'; expected http:// or https://"),
+        (["--jurnal", "j"], 2, "unrecognized arguments: --jurnal"),
+        (["lable", "{table}"], 2, "'lable' is not something to do; expected work, label, status, propose"),
         ([], 2, "there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it"),
     ],
 )
