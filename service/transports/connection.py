@@ -30,6 +30,7 @@ class Connection(HttpToolsProtocol):
         "n_unsent",
         "running",
         "send_timer",
+        "surplus",
         "timer",
     )
 
