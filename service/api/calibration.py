@@ -60,6 +60,7 @@ class Calibration(BaseModel):
     group: str | None = Field(description="Whose rows these are; null for all.")
     predictions: int = Field(description="Rows that were answered and journaled, of all groups.")
     labels: int = Field(description="Rows whose label was counted.")
+    waiting: int = Field(description="Labels that wait until their answers are old enough, of all groups.")
     accuracy: float | None
     nll: float | None = Field(description="Over the labels that were possible.")
     impossible: int = Field(description="Labels with a probability of 0.")
@@ -173,7 +174,7 @@ def answer(state: State, told: Told, name: str, version: str, group: str | None)
         if measured is None:
             there = ", ".join(sorted(found.get("groups", {}))) or "none yet"
             raise UnknownGroup(f"no label of this group was counted; groups with labels: {there}")
-    counted = {key: found.get(key, 0) for key in ("predictions", "conflicts")}
+    counted = {key: found.get(key, 0) for key in ("predictions", "waiting", "conflicts")}
     return {
         "model": model.name,
         "version": model.version,

@@ -47,8 +47,9 @@ def refit_line(refit: dict[str, Any]) -> str:
 def waiting(found: dict[str, Any]) -> str:
     """The labels that were counted, and what else came."""
     labels = (found.get("report") or {}).get("labels", 0)
-    conflicts = found.get("conflicts", 0)
-    return count(labels, "label") + (f", {conflicts:,} in conflict with another" if conflicts else "")
+    conflicts, young = found.get("conflicts", 0), found.get("waiting", 0)
+    more = f", {young:,} waiting until their answers are old enough" if young else ""
+    return count(labels, "label") + more + (f", {conflicts:,} in conflict with another" if conflicts else "")
 
 
 def count(n: int, what: str) -> str:

@@ -7,6 +7,7 @@ or none for those that have got none by then.
 
 import json
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ from service.metadata import Metadata
 logger = logging.getLogger(__name__)
 
 STEP: Final = 1000  # answers that mature at once
+MOST_LOOKING: Final = 0.05  # of the time, at how many labels wait
 
 
 class Counted(NamedTuple):
@@ -49,6 +51,7 @@ class Counting:
         self.abouts: dict[int, Metadata] = {}
         self.changed: set[int] = set()
         self.without_default: set[int] = set()
+        self.waiting_until, self.known_waiting, self.is_late = 0.0, dict[int, int](), False
 
     def forget(self) -> None:
         """A transaction was undone: what is in memory may be ahead of the store."""
@@ -165,6 +168,19 @@ class Counting:
             self.count_matured(model, answers)
             self.store.set_matured(model, answers[-1].day, answers[-1].seq)
         return more
+
+    def waiting(self) -> dict[int, int]:
+        """How many labels of each model wait until their answers are old enough.
+
+        Where it takes long to count them, as of a moment ago: `is_late` says so.
+        """
+        begun = time.monotonic()
+        self.is_late = begun < self.waiting_until
+        if self.policy.after_ns is not None and not self.is_late:
+            self.known_waiting = self.store.waiting()
+            now = time.monotonic()
+            self.waiting_until = now + (now - begun) / MOST_LOOKING
+        return self.known_waiting
 
     def count_matured(self, model: int, answers: Sequence[Kept]) -> None:
         """Count the labels of answers in their order, and number them."""

@@ -260,8 +260,10 @@ class Live:
         changed, self.counting.changed = self.counting.changed, set()
         with self.ledger.transaction():
             counts, n_pending = self.store.counts(), self.store.n_pending()
+            waiting = self.counting.waiting()
             reports = {}
             for number, name in self.store.models().items():
+                counts[name]["waiting"] = waiting.get(number, 0)
                 counts[name]["refit"] = self.promotions.report(number, name)
                 told = self.models.get(name, {}).get("counted", 0)
                 if number in changed or counts[name]["counted"] != told:
@@ -273,7 +275,7 @@ class Live:
         self.events.log(self.models)
         state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
         write_state(self.folder, {**state, "models": self.models})
-        self.published, self.stale = time.monotonic(), False
+        self.published, self.stale = time.monotonic(), self.counting.is_late
 
 
 async def hold(folder: Path) -> int:

@@ -161,5 +161,20 @@ class Store(Requests):
                 break
         return found
 
+    def waiting(self) -> dict[int, int]:
+        """How many labels of each model have an answer that has not had its turn yet."""
+        found: dict[int, int] = {}
+        turns = self.db.rows("SELECT id, matured_day, matured_seq FROM models")
+        for model, matured_day, matured_seq in turns:
+            for day in self.days:
+                if day >= matured_day:
+                    statement = (
+                        f"SELECT count(*) FROM labels_{day} l JOIN requests_{day} r ON l.seq = r.seq "  # noqa: S608 - as above
+                        "WHERE r.model = ? AND l.seq > ?"
+                    )
+                    after = matured_seq if day == matured_day else 0
+                    found[model] = found.get(model, 0) + int(self.db.rows(statement, (model, after))[0][0])
+        return found
+
     def set_matured(self, model: int, day: int, seq: int) -> None:
         self.db.run("UPDATE models SET matured_day = ?, matured_seq = ? WHERE id = ?", (day, seq, model))

@@ -117,6 +117,12 @@ def test_one_label_is_not_one_labels() -> None:
     assert "digits/1: 1 prediction, 1 label, 1 in conflict" in shown(state)
 
 
+def test_labels_that_wait_for_the_age_of_their_answers_are_told() -> None:
+    state = told(drawn(1, 0))
+    state["models"]["digits/1"] |= {"waiting": 1200}
+    assert "1 label, 1,200 waiting until their answers are old enough, 1 in conflict" in shown(state)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(None, "an unknown time"), (0.5, "0.5 s"), (90, "90 s"), (150, "2.5 min"), (7200, "2.0 h"), (604800, "7.0 d")],

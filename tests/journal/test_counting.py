@@ -102,6 +102,39 @@ def test_matured_labels_count_in_the_order_of_the_answers_once_these_are_old_eno
     assert books.counting.monitors[model].n == 3
 
 
+def test_labels_wait_until_their_answers_are_old_enough(open_database: Callable[[], Database]) -> None:
+    books = Books(open_database, Policy(72 * HOUR_NS))
+    model, other = books.model(), books.model("m/2")
+    books.add(*(kept(f"{i}", model, at_ns=NOW + i * DAY_NS) for i in range(4)), kept("x", other), kept("y", model))
+    tell(books, *(Label(f"{i}", 0, 1) for i in range(4)), Label("x", 0, 1))
+
+    def waiting() -> dict[int, int]:
+        with books.ledger.transaction():
+            return books.store.waiting()
+
+    assert waiting() == {model: 4, other: 1}
+    mature(books, NOW + 4 * DAY_NS)  # 0, 1, x and y are old enough
+    assert waiting() == {model: 2, other: 0}
+    tell(books, Label("y", 0, 1))  # too late, and waits for nothing
+    assert waiting() == {model: 2, other: 0}
+    with books.ledger.transaction():
+        assert books.counting.waiting() == {model: 2, other: 0}
+        books.counting.waiting_until = np.inf  # the look has taken long
+    mature(books, NOW + 9 * DAY_NS)
+    with books.ledger.transaction():
+        assert books.counting.waiting() == {model: 2, other: 0}
+        assert books.counting.is_late
+        books.counting.waiting_until = 0.0
+        assert books.counting.waiting() == {model: 0, other: 0}
+        assert not books.counting.is_late
+
+
+def test_labels_that_count_as_they_come_do_not_wait(books: Books) -> None:
+    books.add(kept("a", books.model()))
+    tell(books, Label("a", 0, 0))
+    assert books.counting.waiting() == {}
+
+
 def test_a_default_counts_for_answers_that_got_no_label(open_database: Callable[[], Database]) -> None:
     about = Metadata(classes=3, labels=("ok", "fraud", "x")).model_dump_json()
     books = Books(open_database, Policy(HOUR_NS, "ok"))

@@ -408,7 +408,8 @@ def test_matured_answers_count_while_it_runs(folder: Path, running: Callable[...
     appender.append([block("new")], AT_NS)
 
     async def work() -> None:
-        await soon(lambda: digits(folder).get("labels") == 2 and digits(folder).get("counted") == 1)
+        names = ("labels", "counted", "waiting")
+        await soon(lambda: [digits(folder).get(name) for name in names] == [2, 1, 1])
 
     running(open_live(folder, policy=Policy(3600 * 10**9)), work)
 
