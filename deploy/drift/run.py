@@ -45,7 +45,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as name:
             models, journal = Path(name) / "models", Path(name) / "journal"
             shutil.copytree(ROOT / "models", models)
-            options = ("--models", models, "--journal", journal, "--log-level", "warning")
+            options = ("--models", models, "--journal", journal, "--log-level", "error")
             with serve(url, *options, stdout=subprocess.DEVNULL):
                 Demo(url, Client(url, given.scans, given.step_s)).run()
     except NotServed:
