@@ -213,12 +213,9 @@ class Settings(BaseSettings):
         """
         if self.journal is not None:
             return
-        for name in Settings.model_fields:
-            if name in self.model_fields_set and name in OF_JOURNAL and getattr(self, name) != "":
-                raise UsedWrongly(
-                    f"--{name.replace('_', '-')} ({PREFIX}{name.upper()}) is of no use without a journal; expected "
-                    "--journal FOLDER, too"
-                )
+        for name in sorted(self.model_fields_set & OF_JOURNAL):
+            if getattr(self, name) != "":
+                raise UsedWrongly(f"{spell(name)} is of no use without a journal; expected --journal FOLDER, too")
 
 
 OF_JOURNAL: Final = frozenset(
@@ -227,6 +224,11 @@ OF_JOURNAL: Final = frozenset(
     )
 )
 """The settings that do nothing without a journal."""
+
+
+def spell(name: str) -> str:
+    """A setting as an option and as a variable, for people."""
+    return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
 
 
 def is_loopback(host: str) -> bool:
@@ -251,7 +253,7 @@ def load(**options: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        where = f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
+        where = spell(name)
         field = Settings.model_fields[name]
         if not field.repr:  # a secret
             fault = f"; expected {field.title}" if "pattern" in first["type"] else f": {first['msg'].lower()}"

@@ -38,6 +38,32 @@ class Counted(NamedTuple):
     at_ns: int
 
 
+class Waiting:
+    """How many labels of each model wait until their answers are old enough.
+
+    Attributes:
+        is_late: whether what was told last is as of a moment ago, as it takes long to count them.
+    """
+
+    def __init__(self, store: Store, policy: Policy) -> None:
+        self.store, self.policy = store, policy
+        self.is_late = False
+        self.known: dict[int, int] = {}
+        self.known_until = 0.0
+
+    def count(self) -> dict[int, int]:
+        """By the number of the model; nothing of a policy under which labels count as they come."""
+        if self.policy.after_ns is None:
+            return {}
+        begun = time.monotonic()
+        self.is_late = begun < self.known_until
+        if not self.is_late:
+            self.known = self.store.waiting()
+            now = time.monotonic()
+            self.known_until = now + (now - begun) / MOST_LOOKING
+        return self.known
+
+
 class Counting:
     """The monitors of a store, and who calls them."""
 
@@ -51,7 +77,7 @@ class Counting:
         self.abouts: dict[int, Metadata] = {}
         self.changed: set[int] = set()
         self.without_default: set[int] = set()
-        self.waiting_until, self.known_waiting, self.is_late = 0.0, dict[int, int](), False
+        self.waiting = Waiting(store, policy)
 
     def forget(self) -> None:
         """A transaction was undone: what is in memory may be ahead of the store."""
@@ -168,19 +194,6 @@ class Counting:
             self.count_matured(model, answers)
             self.store.set_matured(model, answers[-1].day, answers[-1].seq)
         return more
-
-    def waiting(self) -> dict[int, int]:
-        """How many labels of each model wait until their answers are old enough.
-
-        Where it takes long to count them, as of a moment ago: `is_late` says so.
-        """
-        begun = time.monotonic()
-        self.is_late = begun < self.waiting_until
-        if self.policy.after_ns is not None and not self.is_late:
-            self.known_waiting = self.store.waiting()
-            now = time.monotonic()
-            self.waiting_until = now + (now - begun) / MOST_LOOKING
-        return self.known_waiting
 
     def count_matured(self, model: int, answers: Sequence[Kept]) -> None:
         """Count the labels of answers in their order, and number them."""

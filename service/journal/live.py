@@ -98,7 +98,7 @@ class Live:
     async def run(self) -> None:
         """Work until `stop`, and once more then."""
         server = await channel.listen(self.folder, self.answer)
-        watch = asyncio.create_task(self.watch())
+        watching = asyncio.create_task(watch(self.folder / SEGMENTS, self.woken))
         last = False
         # a disk without room for what is published is one, too
         failures: tuple[type[Exception], ...] = (*self.store.db.errors, OSError)
@@ -120,7 +120,7 @@ class Live:
                     async with asyncio.timeout(PUBLISH_S if self.stale else resting):
                         await self.woken.wait()
         finally:
-            watch.cancel()
+            watching.cancel()
             server.close()
             remove_spares(self.folder / SEGMENTS, 0.0)
             with contextlib.suppress(*failures):
@@ -131,12 +131,6 @@ class Live:
         """Read what is there, and end."""
         self.stopping = True
         self.woken.set()
-
-    async def watch(self) -> None:
-        """Wake up when a segment grows, wherever the folder lies: watchfiles' own filter passes over some."""
-        segments = self.folder / SEGMENTS
-        async for _ in awatch(segments, watch_filter=None, step=50, debounce=100, rust_timeout=60_000):
-            self.woken.set()
 
     async def work(self) -> None:
         """Read what there is, count what has matured, forget what is old, and tell."""
@@ -260,7 +254,7 @@ class Live:
         changed, self.counting.changed = self.counting.changed, set()
         with self.ledger.transaction():
             counts, n_pending = self.store.counts(), self.store.n_pending()
-            waiting = self.counting.waiting()
+            waiting = self.counting.waiting.count()
             reports = {}
             for number, name in self.store.models().items():
                 counts[name]["waiting"] = waiting.get(number, 0)
@@ -275,7 +269,13 @@ class Live:
         self.events.log(self.models)
         state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
         write_state(self.folder, {**state, "models": self.models})
-        self.published, self.stale = time.monotonic(), self.counting.is_late
+        self.published, self.stale = time.monotonic(), self.counting.waiting.is_late
+
+
+async def watch(segments: Path, woken: asyncio.Event) -> None:
+    """Wake up when a segment grows, wherever the folder lies: watchfiles' own filter passes over some."""
+    async for _ in awatch(segments, watch_filter=None, step=50, debounce=100, rust_timeout=60_000):
+        woken.set()
 
 
 async def hold(folder: Path) -> int:

@@ -238,13 +238,14 @@ class Promotions:
         self.refits.save(one.number, refit)
         task = asyncio.get_running_loop().create_task(self.answer({"do": "promote", "model": one.name, **message}))
         self.tasks.add(task)
-        task.add_done_callback(self.finish)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(log_failure)
 
-    def finish(self, task: "asyncio.Task[Answer]") -> None:
-        """Log what has become of it."""
-        self.tasks.discard(task)
-        if not task.cancelled() and "message" in task.result():
-            logger.warning("a refit that has earned its place is not served: %s", task.result()["message"])
+
+def log_failure(task: "asyncio.Task[Answer]") -> None:
+    """Say why a version was not written that nobody has asked for."""
+    if not task.cancelled() and "message" in task.result():
+        logger.warning("a refit that has earned its place is not served: %s", task.result()["message"])
 
 
 def newest_rows(counting: Counting, one: Subject) -> dict[str, Any] | None:

@@ -223,7 +223,7 @@ class Monitor:
         found.lags = Lags(np.array(state["lags"], np.int64))
         found.epochs = list(state["epochs"])
         found._first_rows = [(confidence, hit) for confidence, hit in state["first_rows"]]
-        found.evidence = state["evidence"] and Evidence.restore(reference, state["evidence"])
+        found.evidence = None if state["evidence"] is None else Evidence.restore(reference, state["evidence"])
         found.absolute.load(state["absolute"])
         found.sets.load(state["sets"])
         found.disagreement = Disagreement.restore(state["disagreement"])

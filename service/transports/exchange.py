@@ -177,14 +177,7 @@ class Exchange:
         elif entry.rows.n_numbers < OWN_TURN_FROM:
             self.end(entry.answers)
         else:
-            self.handler.turns.encode(partial(self.end_in_time, entry.answers, entry.deadline))
-
-    def end_in_time(self, arrays: Arrays, deadline: float) -> None:
-        """As `end`, where the answer had to wait to be encoded."""
-        if clock() > deadline:
-            self.settle(self.refuse(DeadlinePassed(TOO_LATE)))
-        else:
-            self.end(arrays)
+            self.handler.turns.encode(partial(end_in_time, self, entry.answers, entry.deadline))
 
     def end(self, arrays: Arrays) -> None:
         """Encode, and reply; packed, if that is wanted."""
@@ -261,6 +254,14 @@ class Exchange:
         """The response to a fault of our own; the log has the error that is being handled."""
         logger.exception(what, extra=request_extra(self.request_id))
         return self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))
+
+
+def end_in_time(exchange: Exchange, arrays: Arrays, deadline: float) -> None:
+    """End an exchange whose answer had to wait to be encoded."""
+    if clock() > deadline:
+        exchange.settle(exchange.refuse(DeadlinePassed(TOO_LATE)))
+    else:
+        exchange.end(arrays)
 
 
 def go_on_after(exchange: Exchange, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:

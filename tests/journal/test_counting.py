@@ -118,21 +118,21 @@ def test_labels_wait_until_their_answers_are_old_enough(open_database: Callable[
     tell(books, Label("y", 0, 1))  # too late, and waits for nothing
     assert waiting() == {model: 2, other: 0}
     with books.ledger.transaction():
-        assert books.counting.waiting() == {model: 2, other: 0}
-        books.counting.waiting_until = np.inf  # the look has taken long
+        assert books.counting.waiting.count() == {model: 2, other: 0}
+        books.counting.waiting.known_until = np.inf  # the look has taken long
     mature(books, NOW + 9 * DAY_NS)
     with books.ledger.transaction():
-        assert books.counting.waiting() == {model: 2, other: 0}
-        assert books.counting.is_late
-        books.counting.waiting_until = 0.0
-        assert books.counting.waiting() == {model: 0, other: 0}
-        assert not books.counting.is_late
+        assert books.counting.waiting.count() == {model: 2, other: 0}
+        assert books.counting.waiting.is_late
+        books.counting.waiting.known_until = 0.0
+        assert books.counting.waiting.count() == {model: 0, other: 0}
+        assert not books.counting.waiting.is_late
 
 
 def test_labels_that_count_as_they_come_do_not_wait(books: Books) -> None:
     books.add(kept("a", books.model()))
     tell(books, Label("a", 0, 0))
-    assert books.counting.waiting() == {}
+    assert books.counting.waiting.count() == {}
 
 
 def test_a_default_counts_for_answers_that_got_no_label(open_database: Callable[[], Database]) -> None:

@@ -138,7 +138,7 @@ def test_an_answer_that_waited_too_long_to_be_encoded_is_none() -> None:
         encode = app.handler.turns.encode
 
         def encode_late(work: Any) -> None:
-            encode(partial(work.func, work.args[0], time.perf_counter() - 1))
+            encode(partial(work.func, *work.args[:-1], time.perf_counter() - 1))
 
         app.handler.turns.encode = encode_late
         await requests.wait("late")
