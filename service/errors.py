@@ -41,6 +41,11 @@ from typing import ClassVar, Final
 RETRY_AFTER: Final = {"retry-after": "1"}
 
 
+def count(n: int, what: str, many: str = "", *, form: str = "") -> str:
+    """`1 row`, `2 rows`; `many` where the plural is not made by an s, `form` as in a format string."""
+    return f"{n:{form}} {what if n == 1 else many or f'{what}s'}"
+
+
 class CalibrantError(Exception):
     """The root; `str(error)` is one sentence for a person."""
 
@@ -273,7 +278,7 @@ class FitError(CommandError):
 
 
 class CannotStart(CommandError):
-    """The command was right, the surroundings are not: a missing folder, a port in use, no such provider."""
+    """The command was right, the surroundings are not: a missing file or folder, a port in use."""
 
     exit_code = 3
 

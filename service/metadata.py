@@ -102,4 +102,5 @@ class Metadata(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise HeadError(f"has metadata that do not read, {where}: {first['msg']}") from error
+            found = f"{where}: {first['msg']}" if where else "they are not a JSON object"
+            raise HeadError(f"has metadata that cannot be read, {found}") from error

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 
 MAX_LEVELS: Final = 32  # of lists; numpy has 64 axes
 
@@ -55,12 +55,12 @@ def flatten(value: Any, name: str) -> tuple[tuple[int, ...], list[Any]]:
         n = len(level[0])
         for i, item in enumerate(level):
             if not isinstance(item, list):
-                raise InvalidValue(
-                    f"{name}{place(i, shape)} is {json_type(item)}; expected a list of {n}", code="wrong_shape"
-                )
+                where = f"{name}{place(i, shape)}"
+                raise InvalidValue(f"{where} is {json_type(item)}; expected a list of {n}", code="wrong_shape")
             if len(item) != n:
                 raise InvalidValue(
-                    f"{name}{place(i, shape)} has {len(item)} values; expected {n}, as in {name}{place(0, shape)}",
+                    f"{name}{place(i, shape)} has {count(len(item), 'value')}; expected {n}, as in "
+                    f"{name}{place(0, shape)}",
                     code="ragged_rows",
                     row=i if len(shape) == 1 else None,
                 )
@@ -206,10 +206,9 @@ def fit_mask(mask: NDArray[np.bool_], shape: tuple[int, ...], n_class_axes: int)
         return mask
     if mask.shape == shape[-n_class_axes:]:
         return np.broadcast_to(mask, shape)
+    for_all = f", or {list(shape[-n_class_axes:])} for all rows" if len(shape) > n_class_axes else ""
     raise InvalidValue(
-        f"mask has the shape {list(mask.shape)}; expected {list(shape)} as the logits have, "
-        f"or {list(shape[-n_class_axes:])} for all rows",
-        code="wrong_shape",
+        f"mask has the shape {list(mask.shape)}; expected {list(shape)} as the logits have{for_all}", code="wrong_shape"
     )
 
 
@@ -225,19 +224,22 @@ def allowed_mask(value: Any, n: int, k: int, labels: Sequence[str] | None) -> ND
         )
     per_row = any(isinstance(item, list) for item in value)
     if per_row and len(value) != n:
-        raise InvalidValue(f"allowed has {len(value)} lists; expected one for each of {n} rows", code="wrong_shape")
+        raise InvalidValue(
+            f"allowed has {count(len(value), 'list')}; expected one for each of {count(n, 'row')}", code="wrong_shape"
+        )
     index = {label: i for i, label in enumerate(labels or ())}
     mask = np.zeros((n, k), np.bool_)
     for row, classes in enumerate(value if per_row else [value]):
         if not isinstance(classes, list):
             raise InvalidValue(f"allowed[{row}] is {json_type(classes)}; expected a list", code="bad_allowed", row=row)
-        indices = [class_index(item, (row, i), k, index) for i, item in enumerate(classes)]
+        name = f"allowed[{row}]" if per_row else "allowed"
+        indices = [class_index(item, f"{name}[{i}]", row, k, index) for i, item in enumerate(classes)]
         mask[row if per_row else slice(None), indices] = True
     return mask
 
 
-def class_index(item: Any, at: tuple[int, int], k: int, index: dict[str, int]) -> int:
-    """The index of one allowed class, given as index or label."""
+def class_index(item: Any, name: str, row: int, k: int, index: dict[str, int]) -> int:
+    """The index of one allowed class, given as index or label; `name` is what the client calls it."""
     if type(item) is int and 0 <= item < k:
         return item
     if type(item) is str and item in index:
@@ -245,13 +247,12 @@ def class_index(item: Any, at: tuple[int, int], k: int, index: dict[str, int]) -
     what = (
         "not a label of this model"
         if type(item) is str
-        else f"not one of {k} classes"
+        else f"not one of {count(k, 'class', 'classes')}"
         if type(item) is int
         else json_type(item)
     )
     expected = f"an index from 0 to {k - 1}" + (", or a label" if index else "")
-    row, i = at
-    raise InvalidValue(f"allowed[{row}][{i}] is {what}; expected {expected}", code="bad_allowed", row=row)
+    raise InvalidValue(f"{name} is {what}; expected {expected}", code="bad_allowed", row=row)
 
 
 def read_temperatures(value: Any, n: int) -> float | NDArray[np.float64]:
@@ -264,7 +265,7 @@ def read_temperatures(value: Any, n: int) -> float | NDArray[np.float64]:
         return read_temperature(value, "temperature", None)
     if len(value) != n:
         raise InvalidValue(
-            f"temperature has {len(value)} values; expected one, or one for each of {n} rows",
+            f"temperature has {count(len(value), 'value')}; expected one, or one for each of {count(n, 'row')}",
             code="wrong_shape",
         )
     return np.array([[read_temperature(v, f"temperature[{i}]", i)] for i, v in enumerate(value)])
@@ -295,5 +296,5 @@ def class_axes(axis: int | list[int], rank: int, *, members: bool = False) -> in
     if rank not in (one, one + 1):
         few = "[M][K] or [N][M][K]" if members else "[K] or [N][K]"
         ranks = few if n == 1 else f"{one} or {one + 1} levels of lists"
-        raise InvalidValue(f"logits have {rank} levels of lists; expected {ranks}", code="wrong_shape")
+        raise InvalidValue(f"logits have {count(rank, 'level')} of lists; expected {ranks}", code="wrong_shape")
     return n

@@ -12,7 +12,7 @@ from service.codec import arrays
 from service.codec.query import Query
 from service.engine.rows import Arrays, Temperature
 from service.engine.signature import Signature
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 
 KEYS = ("new", "old", "strength")
 
@@ -78,7 +78,9 @@ def read_frequencies(value: Any, name: str, k: int, model: Signature) -> NDArray
         i = int((~good).argmax())
         raise bad_prior(f"{name}[{i}] is {values[i]:g}; expected a number of 0 or more{', 1 at most' * (most == 1)}")
     if len(values) != k:
-        raise bad_prior(f"{name} has {len(values)} values; expected one for each of {k} classes")
+        raise bad_prior(
+            f"{name} has {count(len(values), 'value')}; expected one for each of {count(k, 'class', 'classes')}"
+        )
     return values
 
 

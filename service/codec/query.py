@@ -1,7 +1,5 @@
 """A decoded request: what to run, and how to say the answer."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +8,6 @@ from service.engine.rows import Runnable
 DEFAULT_OUTPUTS = ("probabilities",)
 
 
-@dataclass(slots=True)
 class Query:
     """One request.
 
@@ -30,22 +27,59 @@ class Query:
         plain: one row, probabilities only, no warnings.
     """
 
-    rows: Runnable
-    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
-    lead: tuple[int, ...] = ()
-    classes: tuple[int, ...] = ()
-    lists_temperature: bool = False
-    top_k: int | None = None
-    timeout_s: float | None = None
-    id: str | None = None
-    alpha: float | None = None
-    groups: NDArray[np.int64] | None = None
-    binary: bool = False
-    plain: bool = False
-    prior: NDArray[np.float64] | None = None
-    abstain_below: float | None = None
-    group: str | list[str] | None = None
-    sets: NDArray[np.bool_] | None = None
+    __slots__ = (
+        "abstain_below",
+        "alpha",
+        "binary",
+        "classes",
+        "group",
+        "groups",
+        "id",
+        "lead",
+        "lists_temperature",
+        "outputs",
+        "plain",
+        "prior",
+        "rows",
+        "sets",
+        "timeout_s",
+        "top_k",
+    )
+
+    def __init__(
+        self,
+        rows: Runnable,
+        outputs: tuple[str, ...] = DEFAULT_OUTPUTS,
+        lead: tuple[int, ...] = (),
+        classes: tuple[int, ...] = (),
+        lists_temperature: bool = False,
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+        id: str | None = None,  # noqa: A002 - as the request calls it
+        alpha: float | None = None,
+        groups: NDArray[np.int64] | None = None,
+        binary: bool = False,
+        plain: bool = False,
+        prior: NDArray[np.float64] | None = None,
+        abstain_below: float | None = None,
+        group: str | list[str] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.outputs = outputs
+        self.lead = lead
+        self.classes = classes
+        self.lists_temperature = lists_temperature
+        self.top_k = top_k
+        self.timeout_s = timeout_s
+        self.id = id
+        self.alpha = alpha
+        self.groups = groups
+        self.binary = binary
+        self.plain = plain
+        self.prior = prior
+        self.abstain_below = abstain_below
+        self.group = group
+        self.sets: NDArray[np.bool_] | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:

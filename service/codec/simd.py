@@ -12,6 +12,9 @@ from service.engine.single import WIDE_ROW
 OWN_PARSER_FROM: Final = 2**21
 
 
+SPARSE: Final = 512  # bytes a list; from there on, finding each takes a fifth of the time of looking at each byte
+
+
 SHORT_ROW: Final = 25  # classes; looking for the end of each row takes longer than looking at each byte
 
 
@@ -85,8 +88,15 @@ def row_fast(body: bytes, start: int, k: int, rank: int) -> bytes:
     return allowed
 
 
-def count_lists(body: bytes) -> int:
-    """How many opening brackets the body has, one in a string included."""
+def has_lists(body: bytes, n: int) -> bool:
+    """Whether the body has so many opening brackets, those in strings included."""
+    if len(body) > SPARSE * n:
+        at = -1
+        for _ in range(n):
+            at = body.find(b"[", at + 1)
+            if at < 0:
+                return False
+        return body.find(b"[", at + 1) < 0
     if len(body) < 4096:
-        return body.count(b"[")
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord("[")))  # twice as fast from here on
+        return body.count(b"[") == n
+    return bool(np.count_nonzero(np.frombuffer(body, np.uint8) == ord("[")) == n)  # twice as fast from here on

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from service.codec import arrays
+from service.errors import count
 from service.families.outputs import OUTPUTS
 
 NAMES: Final = ", ".join(OUTPUTS)
@@ -32,6 +33,7 @@ EXPECTED: Final = {
     "ready": "true or false",
     "parameters": "an object",
 }
+NAMED: Final = frozenset({"outputs[]", "of"})  # whose values are names
 COUNTED: Final = frozenset({"too_long", "too_short", "string_too_long", "string_too_short"})
 MAX_SHOWN: Final = 40  # digits
 
@@ -42,10 +44,15 @@ def sentence(error: ValidationError) -> str:
     key = errors[0]["loc"][0]
     furthest = max((one for one in errors if one["loc"][0] == key), key=lambda one: len(indices(one["loc"])))
     place = indices(furthest["loc"])
-    expected = EXPECTED[f"{key}{'[]' if place else ''}"]
+    kind = f"{key}{'[]' if place else ''}"
+    expected = EXPECTED[kind]
     if furthest["type"] == "missing":
         return f"{key} is missing; expected {expected}"
-    found = length_text(furthest["input"]) if furthest["type"] in COUNTED else value_text(furthest["input"])
+    value = furthest["input"]
+    if kind in NAMED and type(value) is str:
+        found = "is an unknown name"
+    else:
+        found = length_text(value) if furthest["type"] in COUNTED else value_text(value)
     return f"{key}{''.join(f'[{i}]' for i in place)} {found}; expected {expected}"
 
 
@@ -56,7 +63,7 @@ def indices(location: tuple[int | str, ...]) -> list[int]:
 
 def length_text(value: Any) -> str:
     """How long something is."""
-    return f"has {len(value)} {'characters' if isinstance(value, str) else 'items'}"
+    return f"has {count(len(value), 'character' if isinstance(value, str) else 'item')}"
 
 
 def value_text(value: Any) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from service.commands import data_options, model_files
-from service.errors import CannotStart, DataError, UsedWrongly
+from service.errors import CannotStart, UsedWrongly, count
 
 if TYPE_CHECKING:
     from service.scoring.job import Outcome
@@ -143,7 +143,7 @@ def list_files(given: list[str]) -> list[Path]:
     """The files behind names, folders and patterns, each once, in their order.
 
     Raises:
-        DataError: nothing behind one of them.
+        CannotStart: nothing behind one of them.
     """
     found: dict[Path, None] = {}
     for name in given:
@@ -153,7 +153,9 @@ def list_files(given: list[str]) -> list[Path]:
         else:
             inside = [path] if path.exists() else [Path(file) for file in sorted(glob.glob(name, recursive=True))]
         if not inside:
-            raise DataError(f"there is no file {name}; expected {', '.join(SUFFIXES)}, a folder of them, or a pattern")
+            raise CannotStart(
+                f"there is no file {name}; expected {', '.join(SUFFIXES)}, a folder of them, or a pattern"
+            )
         found |= dict.fromkeys(inside)
     return list(found)
 
@@ -169,7 +171,9 @@ def show(output: Path, outcome: "Outcome", seconds: float) -> None:
 
     console, errors = (Console(stderr=where, highlight=False, soft_wrap=True) for where in (False, True))
     rate = f"{outcome.n_written / seconds:,.0f} rows a second"
-    kept = f", {outcome.n_kept:,} rows were there" if outcome.n_kept else ""
-    console.print(f"wrote {output}: {outcome.n_written:,} rows in {seconds:.1f} s, {rate}{kept}", markup=False)
+    kept = f", {count(outcome.n_kept, 'row', form=',')} had been written before" if outcome.n_kept else ""
+    console.print(
+        f"wrote {output}: {count(outcome.n_written, 'row', form=',')} in {seconds:.1f} s, {rate}{kept}", markup=False
+    )
     for code, n in outcome.warnings.items():
-        errors.print(f"warning: {n:,} rows: {SENTENCES[code]}", markup=False)
+        errors.print(f"warning: {count(n, 'row', form=',')}: {SENTENCES[code]}", markup=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.datasets import npz
 from service.datasets.dataset import Dataset, check_mask
 from service.datasets.table_arrays import Arrays, read_table, two_classes
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 PARTS: Final = ("val", "test")
 
@@ -38,7 +38,8 @@ def load(
     row, for the second of two classes.
 
     Raises:
-        DataError: not there, not readable, or not a dataset; with the row where it can be named.
+        CannotStart: it is not there.
+        DataError: not readable, or not a dataset; with the row where it can be named.
     """
     read = {"logits": logits, "binary": binary, "named": named}
     found = {}
@@ -51,7 +52,7 @@ def load(
 def read_arrays(path: Path, labels: Path | None, group: str | None, **columns: Any) -> Arrays:
     for needed in (path, labels):
         if needed is not None and not needed.is_file():
-            raise DataError(f"there is no file {needed}")
+            raise CannotStart(f"there is no file {needed}")
     match path.suffix:
         case ".npz":
             return npz.arrays(path)

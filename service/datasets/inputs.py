@@ -16,7 +16,7 @@ from service.datasets import files, npz, table_arrays
 from service.datasets.multilabel import LABEL
 from service.datasets.table_arrays import Arrays
 from service.engine.rows import Input
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 MOST_ROWS: Final = 1024  # of a batch
 MOST_NUMBERS: Final = 2**20  # of its inputs
@@ -26,10 +26,11 @@ def load(path: Path, inputs: Mapping[str, Input], group: str | None = None) -> d
     """The parts of a file as in `files.load`, each with the inputs by name, `[n, *shape]` of their dtype, and the rest.
 
     Raises:
-        DataError: not there, not readable, or without an input; with the row where it can be named.
+        CannotStart: it is not there.
+        DataError: not readable, or without an input; with the row where it can be named.
     """
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise CannotStart(f"there is no file {path}")
     match path.suffix:
         case ".npz":
             arrays: Arrays = npz.arrays(path)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 CSV_BLOCK: Final = 2**20  # bytes
 BUFFER: Final = 2**17  # bytes a column of a .parquet; without buffers a whole row group is in memory
@@ -119,12 +119,13 @@ def open_table(path: Path) -> Table:
     """The table in a file.
 
     Raises:
-        DataError: not there, or not a table.
+        CannotStart: it is not there.
+        DataError: it is not a table.
     """
     if path.suffix not in KINDS:
         raise DataError(f"{path.name}: expected a file .csv or .parquet")
     if not path.is_file():
-        raise DataError(f"there is no file {path}")
+        raise CannotStart(f"there is no file {path}")
     return KINDS[path.suffix](path)
 
 

@@ -24,7 +24,7 @@ from service.codec.infer.header import (
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, join_elements
 from service.engine.rows import Arrays
 from service.engine.signature import Signature
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 from service.rpc.messages import ModelInferRequest, ModelInferResponse
 from service.transports.endpoints import Endpoint
 
@@ -141,7 +141,7 @@ def pack_contents(tensor: Any) -> bytes:
     sizes = shape_of(list(tensor.shape), tensor.name)
     if len(given) != math.prod(sizes):
         raise InvalidValue(
-            f"{name} has {len(given)} values; expected {math.prod(sizes)} for its shape {list(sizes)}",
+            f"{name} has {count(len(given), 'value')}; expected {math.prod(sizes)} for its shape {list(sizes)}",
             code="wrong_shape",
         )
     wide = np.asarray(given)

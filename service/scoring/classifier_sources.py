@@ -15,7 +15,7 @@ from service.datasets.table_arrays import Arrays, to_numpy
 from service.datasets.tables import Piece, Table, open_table
 from service.engine.rows import Input
 from service.engine.signature import Signature
-from service.errors import DataError, UsedWrongly
+from service.errors import CannotStart, DataError, UsedWrongly
 from service.scoring.options import Options
 from service.scoring.sources import OTHERS, PIECE_NUMBERS, PIECE_ROWS, Block, NpzSource, TableSource
 
@@ -77,11 +77,12 @@ class InputArrays(NpzSource):
         """Map the arrays.
 
         Raises:
+            CannotStart: the file is not there.
             DataError: an input has none, or one of another shape.
         """
         check_options(options)
         if not path.is_file():
-            raise DataError(f"there is no file {path}")
+            raise CannotStart(f"there is no file {path}")
         self.path = path
         arrays = npz.arrays(path)
         checked = inputs.checked(arrays, model.inputs)

@@ -16,7 +16,7 @@ from service.datasets.dataset import check_mask, give_back
 from service.datasets.table_arrays import Arrays, two_classes
 from service.datasets.tables import Parquet, Piece, Table, open_table
 from service.engine.signature import Signature
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 from service.scoring.options import Options
 
 PIECE_ROWS: Final = 2**14
@@ -180,10 +180,11 @@ class NpzSource:
         """Map the arrays.
 
         Raises:
+            CannotStart: the file is not there.
             DataError: without logits, or of another shape.
         """
         if not path.is_file():
-            raise DataError(f"there is no file {path}")
+            raise CannotStart(f"there is no file {path}")
         self.path = path
         arrays = npz.arrays(path)
         name = options.logits or "logits"

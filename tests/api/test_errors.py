@@ -133,7 +133,7 @@ def test_an_unknown_default_model_gets_404(run: Run) -> None:
     assert isinstance(running.service.handler, Handler)
     running.service.handler.default_model = "other"  # its folder has gone since
     response = running.client.post("/v1/predict", json={"logits": [1]})
-    refused(response, 404, "unknown_model", "there are digits, softmax")
+    refused(response, 404, "unknown_model", "expected one of digits, softmax")
 
 
 def test_a_default_model_that_is_named_and_not_there_stops_the_start(run: Run) -> None:

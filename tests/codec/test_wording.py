@@ -61,8 +61,9 @@ def test_every_key_is_refused_in_the_service_s_own_words(kind: type[BaseModel]) 
         (
             "outputs",
             ["entropy", "x"],
-            "outputs[1] is a string; expected one of probabilities, log_probabilities, prediction",
+            "outputs[1] is an unknown name; expected one of probabilities, log_probabilities, prediction",
         ),
+        ("outputs", [7], "outputs[0] is 7; expected one of"),
     ],
     ids=str,
 )

@@ -311,6 +311,16 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "not a model name" in capsys.readouterr().err
 
 
+def test_a_file_that_is_not_there_is_exit_code_3_for_every_command(tmp_path: Path) -> None:
+    for command in (
+        ["fit", "--data", "nowhere.npz", "--name", "x"],
+        ["fit", "--onto", "nowhere.onnx", "--inputs", "nowhere.npz", "--name", "x"],
+        ["export", "--onto", "nowhere.onnx", "--name", "x"],
+        ["export", "--classes", "nowhere.txt", "--name", "x"],
+    ):
+        assert main([*command, "--models", str(tmp_path)]) == 3, command
+
+
 def test_data_of_another_width_than_the_head_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = saved(tmp_path / "rows.npz", drawn(300))
     fitted(tmp_path, "--data", str(path), "--no-report")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from service.datasets import files
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 from tests.calibration.conftest import drawn
 from tests.scoring.files import save
 
@@ -150,7 +150,7 @@ def test_without_pyarrow_a_parquet_names_the_extra(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(("logits", "labels"), [("nowhere.npz", None), ("z.npy", "nowhere.npy")])
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, logits: str, labels: str | None) -> None:
     np.save(tmp_path / "z.npy", np.zeros((3, 3)))
-    with pytest.raises(DataError, match=r"there is no file .*nowhere"):
+    with pytest.raises(CannotStart, match=r"there is no file .*nowhere"):
         files.load(tmp_path / logits, None if labels is None else tmp_path / labels)
 
 

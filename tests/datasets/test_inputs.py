@@ -9,7 +9,7 @@ import pytest
 
 from service.datasets import inputs
 from service.engine.rows import Input
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 TEXT: Mapping[str, Input] = {"text": (np.object_, (1,)), "age": (np.float32, ())}
 WIDE: Mapping[str, Input] = {"x": (np.float64, (None,))}
@@ -58,7 +58,7 @@ def test_a_table_without_an_inputs_columns_is_refused(
 
 
 def test_other_files_and_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(CannotStart, match="there is no file"):
         inputs.load(tmp_path / "rows.npz", WIDE)
     (tmp_path / "rows.txt").write_text("1")
     with pytest.raises(DataError, match=r"rows.txt: expected inputs in a file .npz, .csv or .parquet"):

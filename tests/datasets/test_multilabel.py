@@ -126,13 +126,11 @@ def test_what_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, more: d
          "there is no label_a"),
         ("rows.csv", "a,label\n1,0\n", "for each class; found a, label"),
         ("rows.csv", "logit_a,label_a\n1\n", "row 0: 1 cells, the header has 2"),
-        ("rows.csv", None, "there is no file"),
         ("rows.txt", "1", "expected a file .npz, .npy, .csv or .parquet"),
     ],
 )  # fmt: skip
-def test_a_table_that_is_none_is_refused(tmp_path: Path, name: str, write: str | None, sentence: str) -> None:
-    if write is not None:
-        (tmp_path / name).write_text(write)
+def test_a_table_that_is_none_is_refused(tmp_path: Path, name: str, write: str, sentence: str) -> None:
+    (tmp_path / name).write_text(write)
     with pytest.raises(DataError, match=sentence):
         multilabel.load(tmp_path / name)
 

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from service.datasets.tables import Parquet, open_table
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 
 
 @pytest.fixture(params=[".csv", ".parquet"])
@@ -81,7 +81,7 @@ def test_a_damaged_parquet_says_so(tmp_path: Path) -> None:
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no file .*t\.csv"):
+    with pytest.raises(CannotStart, match=r"there is no file .*t\.csv"):
         open_table(tmp_path / "t.csv")
 
 

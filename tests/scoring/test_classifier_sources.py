@@ -88,4 +88,4 @@ def test_arrays_that_are_none_of_the_inputs_are_refused(
     for name, sentence in zip("abc", sentences, strict=True):
         assert score(models, tmp_path / f"{name}.npz", tmp_path / "out.parquet") == 2
         assert sentence in capsys.readouterr().err
-    assert score(models, tmp_path / "nowhere.npz", tmp_path / "out.parquet") == 2
+    assert score(models, tmp_path / "nowhere.npz", tmp_path / "out.parquet") == 3

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from service.engine.signature import Signature
-from service.errors import DataError
+from service.errors import CannotStart, DataError
 from service.scoring.options import Options
 from service.scoring.sources import Source, open_source
 from tests.scoring.files import NAMES, logits, save, table
@@ -97,5 +97,5 @@ def test_columns_that_could_be_either_are_refused_for_a_head_without_names(tmp_p
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in ("a.npz", "a.csv"):
-        with pytest.raises(DataError, match="there is no file"):
+        with pytest.raises(CannotStart, match="there is no file"):
             source(tmp_path / name)

@@ -134,7 +134,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, int | None, str]] = {
     "beyond": ({"labels": [0, 3]}, "bad_label", 1, "labels[1] is not one of 3 classes; expected an index from 0 to 2"),
     "a name": ({"labels": ["cat", 0]}, "bad_label", 0, "labels[0] is not a label of this model; expected an index"),
     "a half": ({"labels": [0.5, 0]}, "bad_label", 0, "labels[0] is a number; expected an index from 0 to 2"),
-    "too few": ({"labels": [0]}, "bad_label", None, "labels has 1 items; expected a class a row, for 2 rows"),
+    "too few": ({"labels": [0]}, "bad_label", None, "labels has 1 item; expected a class a row, for 2 rows"),
     "no list": ({"labels": 0}, "bad_label", None, "labels is a number; expected a class a row, for 2 rows"),
     "masked": (
         {"labels": [0, 1], "mask": [[True] * 3, [True, False, True]]},

@@ -55,7 +55,7 @@ WRONG = {
     "header length 0 and a body of no whole floats": Wrong(400, "bad_binary_size", "raw FP32", b"", b"12345", "0"),
     "binary data without a header length": Wrong(400, "bad_binary_size", "0 bytes of binary data", asks(BINARY)),
     "too few binary data": Wrong(
-        400, "bad_binary_size", "20 bytes of binary data follow the header; expected 24", asks(BINARY), DATA[4:]
+        400, "bad_binary_size", "20 bytes of binary data came behind the header; expected 24", asks(BINARY), DATA[4:]
     ),
     "too many binary data": Wrong(400, "bad_binary_size", "25 bytes", asks(BINARY), DATA + b"!"),
     "gzip that is none": Wrong(400, "bad_encoding", "is not gzip", asks(LOGITS), headers={"content-encoding": "gzip"}),

@@ -1,7 +1,6 @@
 """A body of /evaluate to an `Evaluation`."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from service.errors import InvalidValue
 from service.families.outputs import OUTPUTS
 
 
-@dataclass(slots=True)
 class Evaluation(Query):
     """One request.
 
@@ -30,11 +28,13 @@ class Evaluation(Query):
         of_logs: the upstream gradient is with respect to the log-probabilities.
     """
 
-    measures: tuple[str, ...] = ()
-    targets: NDArray[np.float64] | None = None
-    smoothed: NDArray[np.float64] | None = None
-    upstream: NDArray[np.float64] | None = None
-    of_logs: bool = False
+    __slots__ = ("measures", "of_logs", "smoothed", "targets", "upstream")
+
+    measures: tuple[str, ...]
+    targets: NDArray[np.float64] | None
+    smoothed: NDArray[np.float64] | None
+    upstream: NDArray[np.float64] | None
+    of_logs: bool
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def decode_evaluate(body: bytes, _: bytes | None, model: Signature) -> Evaluatio
     upstream = None
     if request.upstream is not None:
         upstream = read_like_logits(request.upstream, "upstream", query, allowed.shape, "bad_upstream")
-    return Evaluation(
+    evaluation = Evaluation(
         query.rows,
         query.outputs,
         query.lead,
@@ -74,12 +74,13 @@ def decode_evaluate(body: bytes, _: bytes | None, model: Signature) -> Evaluatio
         query.groups,
         prior=query.prior,
         abstain_below=query.abstain_below,
-        measures=measures,
-        targets=targets,
-        smoothed=None if targets is None else smooth(targets, request.label_smoothing, allowed, model),
-        upstream=upstream,
-        of_logs=request.of == "log_probabilities",
     )
+    evaluation.measures = measures
+    evaluation.targets = targets
+    evaluation.smoothed = None if targets is None else smooth(targets, request.label_smoothing, allowed, model)
+    evaluation.upstream = upstream
+    evaluation.of_logs = request.of == "log_probabilities"
+    return evaluation
 
 
 def has_only_upstream(request: EvaluateRequest) -> bool:

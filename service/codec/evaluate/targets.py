@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from service.codec.arrays import json_type
 from service.codec.query import Query
 from service.engine.signature import Signature
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 
 SUM_TOLERANCE: Final = 1e-6
 
@@ -25,8 +25,8 @@ def read_labels(value: Any, query: Query, shape: tuple[int, ...], model: Signatu
         value = [value]  # that of one row, without a batch axis
     expected = "a list of classes a row" if many else "a class a row"
     if not isinstance(value, list) or len(value) != n:
-        found = f"has {len(value)} items" if isinstance(value, list) else f"is {json_type(value)}"
-        raise InvalidValue(f"labels {found}; expected {expected}, for {n} rows", code="bad_label")
+        found = f"has {count(len(value), 'item')}" if isinstance(value, list) else f"is {json_type(value)}"
+        raise InvalidValue(f"labels {found}; expected {expected}, for {count(n, 'row')}", code="bad_label")
     index = {label: i for i, label in enumerate(model.labels or ())}
     targets = np.zeros(shape)
     for row, label in enumerate(value):
@@ -43,7 +43,7 @@ def class_of(label: Any, row: int, k: int, index: dict[str, int]) -> int:
         return label
     if type(label) is str and label in index:
         return index[label]
-    what = "not a label of this model" if type(label) is str else f"not one of {k} classes"
+    what = "not a label of this model" if type(label) is str else f"not one of {count(k, 'class', 'classes')}"
     if type(label) not in (int, str):
         what = json_type(label)
     expected = f"an index from 0 to {k - 1}" + (", or a label" if index else "")

@@ -1,7 +1,6 @@
 """A body of the Open Inference Protocol's `infer` to a query: the header, the binary data behind it, and the rows."""
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
 from service.engine.signature import Signature
-from service.errors import InvalidValue, Malformed
+from service.errors import InvalidValue, Malformed, count
 from service.families.outputs import outputs_of
 
 try:
@@ -31,11 +30,12 @@ LOGITS = ("FP32", "FP64", "FP16", "BF16")
 TEMPERATURES = ("FP32", "FP64")
 
 
-@dataclass(slots=True)
 class Inference(Query):
     """One request; `lead` is `()` where the logits came without a batch axis."""
 
-    wanted: tuple[OutputRequest, ...] = ()
+    __slots__ = ("wanted",)
+
+    wanted: tuple[OutputRequest, ...]
 
 
 def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inference:
@@ -50,7 +50,8 @@ def decode_infer(body: bytes, length: bytes | None, model: Signature) -> Inferen
     header = (read_header_fast(text) if len(text) > REMEMBERED_BYTES else None) or read_header(text)
     if n + header.n_bytes != len(body):
         raise Malformed(
-            f"{len(body) - n} bytes of binary data follow the header; expected {header.n_bytes}, as the inputs say",
+            f"{count(len(body) - n, 'byte')} of binary data came behind the header; expected {header.n_bytes}, as the "
+            "inputs say",
             code="bad_binary_size",
         )
     return build_inference(header, body, n, model)
@@ -72,7 +73,7 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
     made_of = tuple([one.name for one in wanted])
     if any(one.n_classes for one in wanted):
         made_of = (*made_of, "top")
-    return Inference(
+    query = Inference(
         rows,
         made_of,
         lead,
@@ -83,11 +84,12 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
         header.id,
         groups=groups,
         binary=header.binary,
-        wanted=wanted,
         prior=None if header.prior is None else read_prior(header.prior, classes[0] or None, model),
         abstain_below=header.abstain_below,
         group=header.group,
     )
+    query.wanted = wanted
+    return query
 
 
 def raw_header(body: bytes, model: Signature) -> bytes:
@@ -110,7 +112,7 @@ def raw_header(body: bytes, model: Signature) -> bytes:
         sizes[0] = 1
     if sizes.count(-1) > 1 or rest or n_elements % fixed:
         raise Malformed(
-            f"the body has {len(body)} bytes; expected a raw {NAMES[np.dtype(dtype)]} tensor of {sizes}",
+            f"the body has {count(len(body), 'byte')}; expected a raw {NAMES[np.dtype(dtype)]} tensor of {sizes}",
             code="bad_binary_size",
         )
     sizes = [n_elements // fixed if size == -1 else size for size in sizes]
@@ -165,9 +167,14 @@ def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> 
     lead, k = shape[:-one], shape[-1]
     n = math.prod(lead)
     if model.averages and shape[-2] != (model.members or shape[-2]):
-        raise InvalidValue(f"rows have {shape[-2]} members, the model averages {model.members}", code="wrong_members")
-    if k != (model.classes or k):
-        raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
+        raise InvalidValue(
+            f"rows have {count(shape[-2], 'member')}, the model averages {model.members}", code="wrong_members"
+        )
+    if k != (known := model.classes or k):
+        raise InvalidValue(
+            f"rows have {count(k, 'logit')}, the model has {count(known, 'class', 'classes')}",
+            code="wrong_classes",
+        )
     mask = None if came.mask is None else arrays.fit_mask(came.mask, (*lead, k), 1).reshape(n, k)
     temperature = read_temperatures(came.temperature, header, body, n)
     if n == 0:
@@ -231,7 +238,7 @@ def read_temperatures(came: tuple[Tensor, int] | None, header: InferHeader, body
     check_datatype(tensor, TEMPERATURES)
     if tensor.shape not in ((n,), (n, 1), (1,), (1, 1)):
         raise InvalidValue(
-            f"temperature has the shape {list(tensor.shape)}; expected [1], or [{n}] or [{n}, 1] for {n} rows",
+            f"temperature has the shape {list(tensor.shape)}; expected [1], or [{n}] or [{n}, 1] for {count(n, 'row')}",
             code="wrong_shape",
         )
     if tensor.n_bytes is not None:

@@ -14,7 +14,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.infer.header import InferHeader, check_header, shape_of
-from service.codec.simd import PARSERS, booleans_fast, count_lists
+from service.codec.simd import PARSERS, booleans_fast, has_lists
 from service.errors import InvalidValue
 
 FLOATS: Final = frozenset({"FP32", "FP64"})
@@ -48,7 +48,7 @@ class Reader:
                 given[key] = [self.tensor(item) for item in value]
             else:
                 given[key] = self.plain(value)
-        if count_lists(self.header) != self.n_lists or self.header.find(KEY, self.at) >= 0:
+        if not has_lists(self.header, self.n_lists) or self.header.find(KEY, self.at) >= 0:
             raise ValueError
         return given
 

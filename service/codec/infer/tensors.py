@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.codec import arrays
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 
 # BF16 is not numpy's: the upper half of a float32. BYTES are not numbers: each element is its length and then itself.
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
@@ -143,7 +143,8 @@ def leaves_of(tensor: Tensor) -> list[Any]:
         given, leaves = arrays.flatten(data, tensor.name)
     if len(leaves) != n:
         raise InvalidValue(
-            f"{tensor.name} has {len(leaves)} values; expected {n} for its shape {list(shape)}", code="wrong_shape"
+            f"{tensor.name} has {count(len(leaves), 'value')}; expected {n} for its shape {list(shape)}",
+            code="wrong_shape",
         )
     if given not in (shape, (n,)):
         raise InvalidValue(

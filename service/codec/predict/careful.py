@@ -18,7 +18,7 @@ from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Temperature
 from service.engine.signature import Signature
-from service.errors import InvalidValue
+from service.errors import InvalidValue, count
 
 Request = TypeVar("Request", bound=PredictRequest)
 MOST_NAMES: Final = 8  # of a client's, in a sentence
@@ -79,7 +79,7 @@ Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead,
 def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     """Rows of logits, classes flattened to one axis."""
     if request.inputs is not None or request.logits is None:
-        raise InvalidValue(f"the model {model.name} takes logits; expected the key logits", code="missing_logits")
+        raise InvalidValue(takes_sentence(request, model, "logits", "inputs"), code="missing_logits")
     logits = arrays.read_numbers(request.logits)
     n_axes = arrays.class_axes(request.axis, logits.ndim, members=model.averages)
     classes = logits.shape[-n_axes:]
@@ -87,10 +87,14 @@ def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     n, k = math.prod(lead), math.prod(classes)
     if model.averages and logits.shape[-n_axes - 1] != (model.members or logits.shape[-n_axes - 1]):
         raise InvalidValue(
-            f"rows have {logits.shape[-n_axes - 1]} members, the model averages {model.members}", code="wrong_members"
+            f"rows have {count(logits.shape[-n_axes - 1], 'member')}, the model averages {model.members}",
+            code="wrong_members",
         )
-    if k != (model.classes or k):
-        raise InvalidValue(f"rows have {k} logits, the model has {model.classes} classes", code="wrong_classes")
+    if k != (known := model.classes or k):
+        raise InvalidValue(
+            f"rows have {count(k, 'logit')}, the model has {count(known, 'class', 'classes')}",
+            code="wrong_classes",
+        )
     if request.mask is None:
         mask = read_allowed(request, model, n, k)
     else:
@@ -104,14 +108,21 @@ def read_logits(request: PredictRequest, model: Signature) -> Decoded:
     return rows, lead, classes
 
 
+def takes_sentence(request: PredictRequest, model: Signature, key: str, other: str) -> str:
+    """What is wrong where a model that takes `key` did not get it, or got `other`."""
+    names = f" ({', '.join(model.inputs)})" if key == "inputs" else ""
+    takes = f"the model {model.name} takes {key}{names}"
+    if getattr(request, other) is not None:
+        return f"{takes}, and no {other}; expected the key {key} alone"
+    if key in request.model_fields_set:
+        return f"{key} is null; expected {'a list' if key == 'logits' else wording.EXPECTED['inputs']}"
+    return f"{takes}; expected the key {key}"
+
+
 def read_inputs(request: PredictRequest, model: Signature) -> Decoded:
     """Rows of a classifier's own inputs."""
     if request.logits is not None or request.inputs is None:
-        names = ", ".join(model.inputs)
-        raise InvalidValue(
-            f"the model {model.name} takes inputs: {names}; expected the key inputs",
-            code="missing_inputs",
-        )
+        raise InvalidValue(takes_sentence(request, model, "inputs", "logits"), code="missing_inputs")
     if request.inputs.keys() != model.inputs.keys():
         came = ", ".join(repr(name[:MOST_SHOWN]) for name in list(request.inputs)[:MOST_NAMES]) or "none"
         raise InvalidValue(f"inputs has {came}; expected {', '.join(model.inputs)}", code="missing_inputs")

@@ -20,13 +20,15 @@ from service.families.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 RANDOM: Final = SystemRandom()
+MOST_TOGETHER: Final = 64  # classes; wider rows are cheaper written one by one than cut out of those of a batch
 PLAIN: Final = b'%b%b,"probabilities":[[%b]]}'
 PLAIN_FLAT: Final = b'%b%b,"probabilities":[%b]}'
 
 
 def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
     """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
-    if query.plain and isinstance(arrays, Share) and arrays.batch.of_single_rows:
+    together = query.plain and query.rows.n_numbers <= MOST_TOGETHER
+    if together and isinstance(arrays, Share) and arrays.batch.of_single_rows:
         return encode_plain(query, arrays, model), None
     return orjson.dumps(answer_object(query, arrays, model), option=NUMPY), None
 

@@ -11,7 +11,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from service.codec.query import DEFAULT_OUTPUTS, Query
-from service.codec.simd import PARSERS, booleans_fast, count_lists, row_fast
+from service.codec.simd import PARSERS, booleans_fast, has_lists, row_fast
 from service.engine.rows import Rows, Runnable
 from service.engine.signature import Signature
 from service.engine.single import WIDE_ROW, Row
@@ -76,7 +76,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Signatur
         elif key != "logits":
             lists += option_fast(key, document[key], options)
     # lists deeper than they should be would show as more brackets; a bracket in a string only costs the detour
-    if count_lists(body) != lists or len(logits) != n * k:
+    if not has_lists(body, lists) or len(logits) != n * k:
         return None
     rows = rows_fast(logits, mask, temperature, model, lead)
     query = Query(rows, DEFAULT_OUTPUTS, lead, (k,), lists_temperature)

@@ -45,6 +45,48 @@ def test_an_unknown_label_is_not_repeated() -> None:
     assert (error.code, error.row) == ("bad_allowed", 0)
 
 
+@pytest.mark.parametrize(("item", "what"), [(3, "not one of 3 classes"), (None, "null")])
+def test_a_class_is_named_as_the_client_would_name_it(item: Any, what: str) -> None:
+    assert str(refused(THREE, logits=[1, 2, 3], allowed=[0, item])).startswith(f"allowed[1] is {what}; expected")
+    assert str(refused(THREE, logits=[1, 2, 3], allowed=[[item]])).startswith(f"allowed[0][0] is {what}; expected")
+
+
+@pytest.mark.parametrize(
+    ("logits", "mask", "expected"),
+    [
+        ([1, 2, 3], [True], "mask has the shape [1]; expected [3] as the logits have"),
+        ([[1, 2, 3]], [True], "mask has the shape [1]; expected [1, 3] as the logits have, or [3] for all rows"),
+    ],
+)
+def test_a_mask_is_told_the_shapes_that_it_could_have(logits: Any, mask: Any, expected: str) -> None:
+    assert str(refused(THREE, logits=logits, mask=mask)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "sentence"),
+    [
+        (THREE, {}, "the model stub takes logits; expected the key logits"),
+        (THREE, {"logits": None}, "logits is null; expected a list"),
+        (
+            THREE,
+            {"logits": [1, 2, 3], "inputs": {}},
+            "the model stub takes logits, and no inputs; expected the key logits alone",
+        ),
+        (CLASSIFIER, {}, "the model stub takes inputs (pixels, ids, flag); expected the key inputs"),
+        (CLASSIFIER, {"inputs": None}, "inputs is null; expected an object of lists by the names of the inputs"),
+        (
+            CLASSIFIER,
+            {"inputs": INPUTS, "logits": [1]},
+            "the model stub takes inputs (pixels, ids, flag), and no logits; expected the key inputs alone",
+        ),
+    ],
+)
+def test_a_request_for_the_other_kind_of_model_is_told_what_this_one_takes(
+    model: Signature, body: dict[str, Any], sentence: str
+) -> None:
+    assert str(refused(model, **body)) == sentence
+
+
 def test_a_wrong_number_of_classes_says_both_numbers() -> None:
     error = refused(THREE, logits=[1, 2])
     assert (str(error), error.code) == ("rows have 2 logits, the model has 3 classes", "wrong_classes")

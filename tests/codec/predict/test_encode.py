@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.errors import encode_error
-from service.codec.predict.encode import encode_predict
+from service.codec.predict.encode import MOST_TOGETHER, encode_predict
 from service.codec.query import Query
 from service.engine.answers import Batch, Share
 from service.engine.rows import Rows
@@ -53,6 +53,16 @@ def test_an_answer_written_for_a_whole_batch_is_the_same_as_one_written_alone(
     for i in range(len(values)):
         alone = {"probabilities": arrays["probabilities"][i : i + 1]}
         assert encode_predict(query, Share(batch, i, i + 1), ANY) == encode_predict(query, alone, ANY)
+
+
+@pytest.mark.parametrize(("k", "together"), [(MOST_TOGETHER, True), (MOST_TOGETHER + 1, False)])
+def test_wide_rows_of_a_batch_are_written_one_by_one(k: int, together: bool) -> None:
+    batch = Batch({"probabilities": np.full((2, k), 1 / k, np.float32)}, of_single_rows=True)
+    query = Query(Rows({"logits": np.zeros((1, k), np.float32)}), lead=(1,), classes=(k,), plain=True)
+    body, _ = encode_predict(query, Share(batch, 1, 2), ANY)
+    assert bool(batch.made) == together
+    query.plain = False
+    assert encode_predict(query, Share(batch, 1, 2), ANY) == (body, None)
 
 
 def test_minus_infinity_is_null() -> None:
