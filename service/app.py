@@ -21,8 +21,9 @@ from service.engine.batcher import Batcher, measure_hand_over
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
 from service.errors import CannotStart
+from service.model import stopped_heads
 from service.readiness import Readiness
-from service.repository import Repository, stopped_heads
+from service.repository import Repository
 from service.settings import Settings
 from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start

@@ -1,20 +1,34 @@
-"""Which files of a models folder are served, under which names and versions, and whether they are enough."""
+"""Which files of a models folder are served, under which names and versions, whether they are enough, and changes."""
 
-from collections.abc import Collection, Mapping
+import asyncio
+import os
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Final
+
+from watchfiles import awatch
 
 from service.errors import CannotStart
 
 Stamp = tuple[int, int, int]
 Key = tuple[str, int]  # name and version
 HOW: Final = "with `calibrant export --name NAME`"
+LOOK_S: Final = 1.0  # between two looks at whether the models folder is still there
 
 
 def check_folder(root: Path) -> None:
-    """Raise CannotStart where there is no such folder."""
-    if not root.is_dir():
-        raise CannotStart(f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}")
+    """Raise CannotStart where there is no such folder, or none that can be read."""
+    try:
+        os.scandir(root).close()
+    except FileNotFoundError:
+        raise CannotStart(
+            f"the models folder {root} is not there: name it with --models, or make a head for it {HOW}"
+        ) from None
+    except NotADirectoryError:
+        raise CannotStart(f"the models folder {root} is a file; expected a folder (--models)") from None
+    except OSError as error:
+        raise CannotStart(f"the models folder {unreadable_sentence(root, error)}") from error
 
 
 def model_files(root: Path, default_model: str) -> dict[Key, Path]:
@@ -25,14 +39,48 @@ def model_files(root: Path, default_model: str) -> dict[Key, Path]:
     return {(name, int(version)): path for name, version, path in places if is_version(version)}
 
 
+def unreadable_folders(root: Path, default_model: str) -> dict[tuple[str, ...], str]:
+    """The folders that cannot be read, as `()`, `(NAME,)` or `(NAME, VERSION)`, to why."""
+    folders: dict[Path, tuple[str, ...]] = {root: ()}
+    for folder in root.glob("[!.]*"):
+        if folder.name != "lost+found":  # the file system's own, at the root of a volume
+            folders[folder] = (default_model, folder.name) if is_version(folder.name) else (folder.name,)
+    for folder in root.glob("[!.]*/*"):
+        if is_version(folder.name):
+            folders[folder] = (folder.parent.name, folder.name)
+    found = {}
+    for folder, key in folders.items():
+        try:
+            if len(key) < 2:
+                os.scandir(folder).close()
+            else:
+                (folder / "model.onnx").stat()
+        except OSError as error:
+            if folder == root or not isinstance(error, FileNotFoundError | NotADirectoryError):
+                found[key] = f"the {'' if key else 'models '}folder {unreadable_sentence(folder, error)}"
+    return found
+
+
+def unreadable_sentence(path: Path, error: OSError) -> str:
+    """What to do about a file or a folder that cannot be read."""
+    return f"{path} cannot be read ({error.strerror or error}); expected it to be there, readable by the service's user"
+
+
 def misplaced_files(root: Path) -> list[Path]:
-    """The files that lie in the folder of a model, where versions were expected."""
-    return [path for path in sorted(root.glob("[!.]*/model.onnx")) if not is_version(path.parent.name)]
+    """The files that lie in the folder of a model, where versions were expected, or in one that is no version."""
+    places = [*root.glob("[!.]*/model.onnx"), *root.glob("[!.]*/[!.]*/model.onnx")]
+    return [path for path in sorted(places) if not is_version(path.parent.name)]
 
 
-def misplaced_sentence(path: Path) -> str:
+def misplaced_sentence(root: Path, path: Path) -> str:
     """What to do about a file in a wrong place."""
-    return f"{path} is not served; expected {path.parent / '1' / path.name}"
+    name = path.relative_to(root).parts[0]
+    return f"{path} is not served; expected {root / name / '1' / path.name}"
+
+
+def is_flat(root: Path, path: Path) -> bool:
+    """Whether a file lies in the folder without the name of its model."""
+    return len(path.relative_to(root).parts) < 3
 
 
 def check_start(
@@ -55,7 +103,7 @@ def check_start(
         raise CannotStart("; ".join(dict.fromkeys(fatal)))
     if not models:
         raise CannotStart(
-            "; ".join(map(misplaced_sentence, misplaced))
+            "; ".join(misplaced_sentence(root, path) for path in misplaced)
             or f"the models folder {root} has no NAME/VERSION/model.onnx: make one {HOW}"
         )
 
@@ -74,3 +122,40 @@ def stamp_of(path: Path) -> Stamp:
     """What changes when a file is replaced."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+async def follow_folder(root: Path) -> AsyncIterator[None]:
+    """Yield after each change in a folder, for ever: also where it goes, comes back, or another takes its place."""
+    while True:
+        watched, is_new = identity_of(root), True
+        # without a filter: the usual one sees nothing that lies below a folder such as .venv or .git
+        changes = awatch(
+            root,
+            watch_filter=None,
+            step=250,
+            debounce=1000,
+            rust_timeout=round(LOOK_S * 1e3),
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        )
+        with suppress(OSError):  # it is not there now
+            async with aclosing(changes):
+                async for changed in changes:
+                    is_other = identity_of(root) != watched
+                    if changed or is_new or is_other:
+                        yield
+                    is_new = False
+                    if is_other:
+                        break
+        if watched is None:
+            await asyncio.sleep(LOOK_S)
+
+
+def identity_of(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another of the same name; none where it cannot be listed."""
+    try:
+        os.scandir(folder).close()
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

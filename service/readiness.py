@@ -7,7 +7,8 @@ from service.engine.batcher import Batcher
 from service.engine.head import Head
 from service.engine.runner import HEAD_STOPPED
 from service.errors import NotReady
-from service.repository import Repository, stopped_heads
+from service.model import stopped_heads
+from service.repository import Repository
 from service.telemetry.counts import Telemetry
 
 
@@ -40,6 +41,8 @@ def check_ready(state: State, head: Head | None = None) -> None:
         raise NotReady("the batcher is not running")
     if not state.readiness():
         raise NotReady("one of the workers is not ready")
+    if not state.repository.models:
+        raise NotReady("no model is served; expected MODEL/VERSION/model.onnx in the models folder (see /v1/models)")
     stopped = stopped_heads(state.repository.models)
     if stopped and len(stopped) == sum(map(len, state.repository.models.values())):
         raise NotReady("no head is in service: " + "; ".join(f"{key}: {why}" for key, why in stopped.items()))

@@ -10,79 +10,32 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from watchfiles import awatch
+from typing import NamedTuple
 
 from service.engine.head import Head
 from service.errors import CommandError, HeadError, UnknownModel, UnknownVersion
+from service.model import Model, Snapshot, by_key
 from service.model_files import (
     Key,
     Stamp,
     check_folder,
     check_start,
+    follow_folder,
+    is_flat,
     misplaced_files,
     misplaced_sentence,
     model_files,
     model_of,
     stamp_of,
+    unreadable_folders,
+    unreadable_sentence,
 )
 from service.telemetry.counts import Off, Telemetry
-from service.telemetry.tally import SILENCE, Tally
 
 logger = logging.getLogger(__name__)
 
 Load = Callable[[Path], Head]
-
-
-class Model:
-    """One version of one model, loaded and warm: its signature, and the head that runs it."""
-
-    def __init__(self, name: str, number: int, head: Head, stamp: Stamp, tally: Tally = SILENCE) -> None:
-        self.name = name
-        self.number = number
-        self.version = str(number)
-        self.head = head
-        self.stamp: Stamp | None = stamp
-        self.signature = replace(head.signature, name=name, version=self.version)
-        self.tally = head.tally = tally
-
-    def __repr__(self) -> str:
-        return f"<Model {self.name}/{self.version} {self.head!r}>"
-
-    def summary(self) -> dict[str, Any]:
-        """The line that `/v1/models` has of it."""
-        return {
-            "model": self.name,
-            "version": self.version,
-            "family": self.signature.family.name,
-            "takes": self.signature.takes,
-            "classes": self.signature.classes,
-            "method": self.signature.method,
-            "temperature": self.signature.temperature,
-            "provider": self.head.provider,
-        }
-
-    def details(self) -> dict[str, Any]:
-        """Everything that its file says, and what a run costs here."""
-        metadata = self.head.metadata.model_dump(mode="json", exclude_none=True)
-        for scores in metadata["conformal"].values():
-            if isinstance(scores, dict):  # the tables are for machines, and long
-                scores.pop("tables", None)
-        cost = {"run_s": self.head.seconds_per_run, "number_s": self.head.seconds_per_number}
-        use = self.signature.family.use
-        return {
-            **self.summary(),
-            "use": use,
-            "inputs": list(self.signature.inputs),
-            "metadata": metadata,
-            "measured_cost": cost,
-        }
-
-
-Snapshot = Mapping[str, Mapping[int, Model]]
 
 
 class Look(NamedTuple):
@@ -138,16 +91,7 @@ class Repository:
         check_folder(root)
         self.models, self.failures, self.misplaced = look = self.scan()
         check_start(root, *look, strict=strict, replaces=replaces)
-        for key, why in self.failures.items():
-            logger.warning("model %s does not load, it is not served: %s", key, why)
-        if replaces:
-            return
-        for path in self.misplaced:
-            logger.warning(misplaced_sentence(path))
-        if default_model not in self.models:
-            logger.warning(
-                "the default model %s is not there, /v1/predict answers 404: see --default-model", default_model
-            )
+        log_start(root, default_model, look, replaces=replaces)
 
     def __repr__(self) -> str:
         return f"<Repository {self.root} {sum(map(len, self.models.values()))} versions, {len(self.failures)} failures>"
@@ -160,12 +104,12 @@ class Repository:
         """
         versions = self.models.get(name)
         if versions is None:
-            there = ", ".join(self.models) or "none"
+            there = f"expected one of {', '.join(self.models)}" if self.models else "no model is served"
             if failed := self.failed(name):
                 raise UnknownModel(f"the model {name} is not served, it does not load: {failed}", code="model_failed")
             if name == self.default_model:
-                raise UnknownModel(f"the default model {name} is not there (see --default-model); there are {there}")
-            raise UnknownModel(f"there is no model of that name; there are {there}")
+                raise UnknownModel(f"the default model {name} is not there (see --default-model); {there}")
+            raise UnknownModel(f"there is no model of that name; {there}")
         if version is None:
             return versions[max(versions)]
         for model in versions.values():
@@ -177,9 +121,10 @@ class Repository:
 
     def scan(self) -> Look:
         """Look at the folder, and load what is new there. Takes its time."""
-        found: dict[str, dict[int, Model]] = {}
-        failures: dict[str, str] = {}
-        for (name, number), path in self.files().items():
+        files = self.files()
+        wanted = {name: versions for name, versions in self.models.items() if name not in self.unloaded}
+        found, failures = find_unreadable(self.root, self.default_model, files, wanted)
+        for (name, number), path in files.items():
             if name in self.unloaded:
                 continue
             current = self.models.get(name, {}).get(number)
@@ -192,10 +137,14 @@ class Repository:
                 model = current if unchanged else self.load_version(name, number, path, stamp)
             except FileNotFoundError:  # gone since the look; its going is the next change of the folder
                 model = current
+            except OSError as error:  # that is the machine's, and passes
+                ours = error.filename != str(path)  # such as a trial that cannot begin
+                failures[key] = f"{path} does not load: {error!r}" if ours else unreadable_sentence(path, error)
+                model = current
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
                 failures[key] = str(error) if ours else f"{path} does not load: {error!r}"
-                if stamp is not None and not isinstance(error, OSError):  # that is the machine's, and passes
+                if stamp is not None:
                     self.tried[key] = stamp, failures[key]
                 model = current
             if model is not None:
@@ -212,7 +161,11 @@ class Repository:
 
     def public_failures(self) -> dict[str, str]:
         """The failures as clients may see them: files are named by MODEL/VERSION, without where the folder lies."""
-        return {key: why.replace(f"{self.root}{os.sep}", "") for key, why in self.failures.items()}
+        whole = f"the models folder {self.root} "
+        return {
+            key: why.replace(f"{self.root}{os.sep}", "").replace(whole, "the models folder ")
+            for key, why in self.failures.items()
+        }
 
     def failed(self, name: str, version: str | None = None) -> str:
         """Why a model, or a version of it, is not served, as clients may see it; empty where nothing failed."""
@@ -257,36 +210,76 @@ class Repository:
 
     def swap(self, models: Snapshot, failures: Mapping[str, str], misplaced: Collection[Path]) -> None:
         """Serve another snapshot from now on, and log what is different."""
-        before, after = by_key(self.models), by_key(models)
-        for key in sorted(before.keys() | after.keys()):
-            if key not in after:
-                logger.info("model %s is no longer served", key)
-            elif after[key] is not before.get(key):
-                logger.info("model %s is served, %s", key, "replaced" if key in before else "new")
-        for key, why in failures.items():
-            if self.failures.get(key) != why:
-                kept = "the version loaded before goes on" if key in after else "it is not served"
-                logger.warning("model %s does not load, %s: %s", key, kept, why)
+        log_changes(self.models, models, self.failures, failures)
+        if self.default_model in self.models and self.default_model not in models:
+            self.warn_of_default()
         for path in misplaced:
             if path not in self.misplaced:
-                logger.warning(misplaced_sentence(path))
+                logger.warning(misplaced_sentence(self.root, path))
         self.models, self.failures, self.misplaced = models, failures, misplaced
+
+    def warn_of_default(self) -> None:
+        """Log that the default model is not there."""
+        logger.warning(
+            "the default model %s is not there, /v1/predict answers 404: see --default-model", self.default_model
+        )
 
     async def watch(self) -> None:
         """Follow the folder until cancelled; the loading happens in a thread, the swap on the loop."""
-        # without a filter: the usual one sees nothing that lies below a folder such as .venv or .git
-        async for _ in awatch(self.root, watch_filter=None, step=250, debounce=1000, ignore_permission_denied=True):
+        async for _ in follow_folder(self.root):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
             except Exception as error:  # the next change of the folder is another chance
                 logger.warning("the models folder %s cannot be read, what is loaded goes on: %s", self.root, error)
 
 
-def stopped_heads(models: Snapshot) -> dict[str, str]:
-    """`NAME/VERSION` to why its head was taken out of service; a new file, or a reload, brings it back."""
-    return {key: model.head.stopped for key, model in by_key(models).items() if model.head.stopped}
+def find_unreadable(
+    root: Path, default_model: str, files: Collection[Key], served: Snapshot
+) -> tuple[dict[str, dict[int, Model]], dict[str, str]]:
+    """Of what is served, the versions beside `files` whose folder cannot be read now, which go on, and the failures."""
+    kept: dict[str, dict[int, Model]] = {}
+    failures: dict[str, str] = {}
+    models = by_key(served).values()
+    for folder, why in unreadable_folders(root, default_model).items():
+        there = [
+            model
+            for model in models
+            if (model.name, model.version)[: len(folder)] == folder and (model.name, model.number) not in files
+        ]
+        for model in there:
+            kept.setdefault(model.name, {})[model.number] = model
+        keys = [f"{model.name}/{model.version}" for model in there] or ["/".join((*folder, "*", "*")[:2])]
+        failures |= dict.fromkeys(keys, why)
+    return kept, failures
 
 
-def by_key(models: Snapshot) -> dict[str, Model]:
-    """A snapshot by `NAME/VERSION`."""
-    return {f"{name}/{number}": model for name, versions in models.items() for number, model in versions.items()}
+def log_start(root: Path, default_model: str, look: Look, *, replaces: bool) -> None:
+    """Log what fails at the start, and where another process has not done so before, what is hardly meant."""
+    for key, why in look.failures.items():
+        logger.warning("model %s does not load; it is not served: %s", key, why)
+    if replaces:
+        return
+    for path in look.misplaced:
+        logger.warning(misplaced_sentence(root, path))
+    for model in look.models.get(default_model, {}).values():
+        if is_flat(root, model.head.path):
+            logger.info(
+                "%s is served as version %s of the default model %s", model.head.path, model.version, model.name
+            )
+
+
+def log_changes(old: Snapshot, models: Snapshot, old_failures: Mapping[str, str], failures: Mapping[str, str]) -> None:
+    """Log what comes, what goes, and what fails from now on."""
+    before, after = by_key(old), by_key(models)
+    for key in sorted(before.keys() | after.keys()):
+        if key not in after:
+            logger.info("model %s is no longer served", key)
+        elif after[key] is not before.get(key):
+            logger.info("model %s %s", key, "was replaced by its new file" if key in before else "is now served")
+    new: dict[str, list[str]] = {}
+    for key, why in failures.items():
+        if old_failures.get(key) != why:
+            new.setdefault(why, []).append(key)
+    for why, keys in new.items():  # one line where a folder takes many with it
+        kept = "the version loaded before stays in service" if keys[0] in after else "it is not served"
+        logger.warning("model %s does not load; %s: %s", ", ".join(keys), kept, why)

@@ -22,6 +22,7 @@ from service.engine.feed import build_feed
 from service.engine.rows import Rows
 from service.engine.single import Row, all_single
 from service.engine.warm_up import JUST_BITS
+from service.transports.endpoints import PREDICT, Target
 from service.transports.fast_known import KnownProtocol
 from service.transports.known import Known
 from tests.codec.served import ANY, LATE_MASK
@@ -140,7 +141,7 @@ def test_headers_that_come_again_are_known(running: Running) -> None:
         known = entries[section]
         assert isinstance(known, Known)
         # were they read again, they would still mean the default model
-        entries[section] = known._replace(target=known.target._replace(model="nobody"))
+        known.target = Target(PREDICT, "nobody", None)
         line.send(section + body)
         assert line.answer()[0] == 404
     del entries[section]

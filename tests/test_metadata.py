@@ -53,10 +53,10 @@ def test_what_a_head_takes_is_kept_whatever_its_family(takes: str) -> None:
     ("props", "sentence"),
     [
         ({}, "has no Calibrant metadata: make it with `calibrant export`"),
-        ({KEY: ""}, "has metadata that do not read"),
-        ({KEY: "[]"}, "has metadata that do not read"),
-        ({KEY: '{"labels":[1]}'}, "has metadata that do not read, labels.0: "),
-        ({KEY: '{"takes":"words"}'}, "has metadata that do not read, takes: "),
+        ({KEY: ""}, "has metadata that cannot be read, they are not a JSON object"),
+        ({KEY: "[]"}, "has metadata that cannot be read, they are not a JSON object"),
+        ({KEY: '{"labels":[1]}'}, "has metadata that cannot be read, labels.0: "),
+        ({KEY: '{"takes":"words"}'}, "has metadata that cannot be read, takes: "),
     ],
 )
 def test_what_does_not_read_says_where(props: dict[str, str], sentence: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from service.engine.head import Head
 from service.errors import CannotStart, UnknownModel, UnknownVersion
+from service.model_files import model_files
 from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import ROOT, Running
@@ -61,11 +62,12 @@ def test_the_highest_version_is_the_default_by_number_not_by_letter(models: Path
     assert [repository.find("softmax", v).version for v in ("1", "9", "10")] == ["1", "9", "10"]
     assert repr(repository).endswith("3 versions, 0 failures>")
     assert repr(repository.find("softmax", "9")).startswith("<Model softmax/9 <Head ")
+    assert str(repository.find("softmax", "9").head) == "softmax/9"
 
 
 def test_who_asks_for_what_is_not_there_hears_what_is(models: Path) -> None:
     repository = Repository(models, Head)
-    with pytest.raises(UnknownModel, match="there are softmax"):
+    with pytest.raises(UnknownModel, match="expected one of softmax"):
         repository.find("other")
     for version in ("2", "0", "", "one", "1.0", "²", "9" * 5000):
         with pytest.raises(UnknownVersion, match="it has 1"):
@@ -105,7 +107,7 @@ def test_a_broken_version_beside_a_good_one_does_not_stop_the_start(
     repository = Repository(models, Head)
     assert repository.find("softmax").version == "1"
     assert repository.failures.keys() == {"softmax/2"}
-    assert "model softmax/2 does not load, it is not served" in caplog.text
+    assert "model softmax/2 does not load; it is not served" in caplog.text
     with pytest.raises(
         UnknownVersion, match=r"version 2 of model softmax does not load: softmax/2/model\.onnx"
     ) as raised:
@@ -219,7 +221,7 @@ def test_a_replaced_file_takes_its_place(models: Path, warmer: Any, caplog: pyte
     put(models, "softmax", 1, warmer(2.0))
     again(repository)
     assert (before.signature.temperature, repository.find("softmax").signature.temperature) == (1.0, 2.0)
-    assert "model softmax/1 is served, replaced" in caplog.text
+    assert "model softmax/1 was replaced by its new file" in caplog.text
 
 
 def test_a_removed_version_is_no_longer_served(models: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -244,8 +246,8 @@ def test_a_file_that_does_not_load_leaves_the_old_one_serving(models: Path, warm
     assert repository.failures.keys() == {"softmax/1", "softmax/2"}
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 2
-    assert "softmax/1 does not load, the version loaded before goes on" in warnings[0]
-    assert "softmax/2 does not load, it is not served" in warnings[1]
+    assert "softmax/1 does not load; the version loaded before stays in service" in warnings[0]
+    assert "softmax/2 does not load; it is not served" in warnings[1]
     put(models, "softmax", 1, warmer(3.0))
     shutil.rmtree(models / "softmax/2")
     again(repository)
@@ -253,30 +255,20 @@ def test_a_file_that_does_not_load_leaves_the_old_one_serving(models: Path, warm
     assert repository.find("softmax").signature.temperature == 3.0
 
 
-def test_a_folder_that_goes_away_leaves_nothing_behind_and_may_come_back(models: Path) -> None:
+def test_the_watch_survives_a_scan_that_fails(
+    models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     repository = Repository(models, Head)
-    shutil.rmtree(models)
-    again(repository)
-    assert repository.models == {}
-    with pytest.raises(UnknownModel, match="there are none"):
-        repository.find("softmax")
-    put(models, "softmax", 1, SHIPPED)
-    again(repository)
-    assert repository.find("softmax").version == "1"
+    n_scans = 0
 
-
-def test_the_watch_survives_a_scan_that_fails(models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    repository = Repository(models, Head)
-    scan, n_scans = repository.scan, 0
-
-    def failing() -> Any:
+    def failing(root: Path, default_model: str) -> Any:
         nonlocal n_scans
         n_scans += 1
         if n_scans == 1:
             raise PermissionError("not now")
-        return scan()
+        return model_files(root, default_model)
 
-    repository.scan = failing  # type: ignore[method-assign]
+    monkeypatch.setattr("service.repository.model_files", failing)
 
     async def main() -> None:
         task = asyncio.create_task(repository.watch())

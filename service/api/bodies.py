@@ -4,17 +4,21 @@ FastAPI would read a body of any size, and answer with pydantic's sentences.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from service.codec import wording
 from service.codec.objects import parse_object
+from service.codec.predict.contract import ErrorAnswer
 from service.errors import InvalidValue, NotJSON
 from service.transports.asgi import KEY, Gone, read_body
 from service.transports.gate import Gate
 
+ODD: Final[dict[int | str, dict[str, Any]]] = {
+    422: {"model": ErrorAnswer, "description": "The query has an unknown parameter."}
+}
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -53,6 +57,18 @@ def name_of(key: str | None, given: str | None) -> str:
     if name is None:
         raise InvalidValue("by is missing; expected the name of who does it")
     return name
+
+
+def parameters(*known: str) -> Any:
+    """A dependency of a route: InvalidValue for a parameter in the query that it does not know."""
+
+    async def check(request: Request) -> None:
+        for name in request.query_params:
+            if name not in known:
+                expected = " or ".join(known) or "none"
+                raise InvalidValue(f"the parameter {name[:40]!r} is unknown; expected {expected}", code="unknown_key")
+
+    return Depends(check)
 
 
 async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:

@@ -18,8 +18,8 @@ from prometheus_client.exposition import choose_encoder
 
 from service import __version__
 from service.api.live_metrics import live_metrics
+from service.model import Model
 from service.readiness import State, is_ready
-from service.repository import Model
 from service.telemetry.counts import NO_MODEL, Telemetry, Totals
 from service.telemetry.tally import SILENCE, TABLE, ByLabel, Count, Distribution, Histogram, Latest, Tally
 

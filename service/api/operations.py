@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import NoReport
+from service.model import Model
 from service.readiness import State, check_ready
-from service.repository import Model, Repository
+from service.repository import Repository
 
 
 class Alive(BaseModel):

@@ -23,7 +23,7 @@ from service.engine.entry import TOO_LATE, Entry
 from service.engine.queue import MAX_BATCH_NUMBERS, Queue, check_deadline
 from service.engine.refusal import ValueRefused
 from service.engine.rows import Runnable
-from service.engine.runner import HEAD_STOPPED, Runner, batch_error, check_lengths
+from service.engine.runner import HEAD_STOPPED, Runner, batch_error, check_lengths, check_numbers
 from service.engine.watchdog import Watchdog
 from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull
 from service.telemetry.observer import Nobody, Observer
@@ -103,6 +103,7 @@ class Batcher:
 
         Raises:
             QueueFull: no room among the waiting rows, or too many before these for their deadline; nothing was queued.
+            DeadlinePassed: the deadline is over already, and there is a queue.
             InvalidValue: more rows than would ever find room.
             NotReady: closed, or dead, or the runner was stopped.
         """
@@ -157,6 +158,7 @@ class Batcher:
         try:
             arrays = runner.run_alone(rows, bits)
             check_lengths(arrays, rows.n)
+            check_numbers(arrays)
         except ValueRefused:
             return None  # a queue finds out which row it is
         except Exception as error:

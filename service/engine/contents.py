@@ -16,6 +16,7 @@ FIXED: Final = {1: 8, 5: 4}  # kind to bytes
 MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs
 EXTERNAL: Final = 1  # a tensor's data_location
 DOMAINS: Final = frozenset({b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"})  # those that ONNX Runtime has built in
+BUILT_IN: Final = "ai.onnx, ai.onnx.ml or com.microsoft"
 
 
 class Contents:
@@ -57,7 +58,9 @@ class Contents:
             raise HeadError(f"has more than {self.max_nodes} nodes, the most that are run (--max-model-nodes)")
         for number, value in fields(node):
             if number == 7 and bytes(value) not in DOMAINS:
-                raise HeadError(f"has operators of the domain {bytes(value[:64])!r}, which ONNX Runtime does not bring")
+                raise HeadError(
+                    f"has operators of the domain {str(value[:64], errors='replace')!r}; expected {BUILT_IN}"
+                )
             if number == 5:
                 self.read_attribute(value, depth)
 

@@ -2,15 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.answers import Share
+from service.engine.answers import Batch, Share
 from service.engine.rows import Runnable
-from service.errors import AnsweredError
+from service.errors import AnsweredError, DeadlinePassed
 from service.families.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
@@ -103,3 +103,26 @@ Piece = tuple[Entry, int, int]  # the rows from start to stop of an entry, in a 
 def rows_of(piece: Piece) -> Runnable:
     entry, start, stop = piece
     return entry.rows if stop - start == entry.rows.n else entry.rows.part(start, stop)
+
+
+def share_out(
+    batch: Batch, pieces: Iterable[Piece], refused: Mapping[int, AnsweredError], start: float, now: float
+) -> None:
+    """Give each entry its share of a batch that ran from `start` to `now`; those that are `refused` hear why."""
+    at = 0
+    for i, (entry, first, stop) in enumerate(pieces):
+        n = stop - first
+        entry.run_s += now - start
+        if first == 0:
+            entry.queue_s = start - entry.submitted
+        if entry.deadline < now:
+            entry.fail(DeadlinePassed(TOO_LATE))
+        elif i in refused:
+            entry.fail(refused[i])
+        elif entry.done is not None:
+            part = Share(batch, at, at + n)
+            if n == entry.rows.n:
+                entry.answer(part)
+            else:
+                entry.receive(part)
+        at += n

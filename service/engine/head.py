@@ -34,6 +34,7 @@ class Head:
     """One head file, ready to run.
 
     Attributes:
+        name: what the log calls it: `MODEL/VERSION` where it is served, else its path.
         metadata: what the file says of itself.
         signature: what a request brings, and what can be asked of it.
         provider: `cpu` or `cuda`, where it really runs.
@@ -55,6 +56,7 @@ class Head:
             CannotStart: the provider was asked for and not given.
         """
         self.path = path
+        self.name = str(path)
         self.session = open_session(path, path if content is None else content, provider, intra_op_threads)
         self.provider = next(name for name, long in PROVIDERS.items() if long == self.session.get_providers()[0])
         try:
@@ -88,6 +90,9 @@ class Head:
 
     def __repr__(self) -> str:
         return f"<Head {self.path} K={self.signature.classes or 'any'} T={self.temperature:g} on {self.provider}>"
+
+    def __str__(self) -> str:
+        return self.name
 
     def run(self, feed: Mapping[str, NDArray[Any]], bits: int) -> dict[str, NDArray[Any]]:
         """Run `feed` (name to `[N, ...]`) and return the graph outputs of `bits`, each `[N, ...]`.
@@ -141,7 +146,7 @@ class Head:
         found = run_error(error, takes_inputs=self.signature.takes == "inputs", may_quote=not self.has_strings)
         if isinstance(found, ValueRefused) and self.warm and not self.has_refused:
             self.has_refused = True
-            logger.warning("%s: %s; answered with 422, and not logged again", self.path, found)
+            logger.warning("%s: %s; answered with 422, and not logged again", self, found)
         return found
 
     def short_for(self, feed: Mapping[str, NDArray[Any]], bits: int) -> InferenceSession | None:

@@ -45,6 +45,7 @@ class Loader:
         Raises:
             HeadError: it is not one that may be served; the sentence says why.
             CannotStart: the provider was asked for and not given.
+            OSError: it cannot be read.
         """
         if not path.is_file():  # a FIFO would be waited for
             raise HeadError(f"{path} is not a file; expected a head file, as `calibrant export` makes it")
@@ -52,6 +53,7 @@ class Loader:
             raise HeadError(f"{path} leads out of the models folder; expected a file in it")
         if path.stat().st_size > self.max_file_mb * MB:
             raise HeadError(f"{path} is larger than {self.max_file_mb} MB, the most that is loaded (--max-model-mb)")
+        path.open("rb").close()  # the trial would only say that it does not load
         content = None if self.checksums is None else self.checked(path)
         if self.trials is not None:
             self.trials.run(path)

@@ -11,13 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, Protocol
 
-from service.engine.answers import Batch, Share
-from service.engine.entry import TOO_LATE, Entry, Piece, rows_of
+from service.engine.answers import Batch
+from service.engine.entry import TOO_LATE, Entry, Piece, rows_of, share_out
 from service.engine.feed import build_feed
 from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
-from service.engine.runner import HEAD_STOPPED, RUN_TIMEOUT, Arrays, Runner, batch_error, check_lengths, run_bits
+from service.engine.runner import (
+    HEAD_STOPPED,
+    RUN_TIMEOUT,
+    Arrays,
+    Runner,
+    batch_error,
+    check_lengths,
+    find_nan,
+    run_bits,
+)
 from service.engine.watchdog import Watchdog
-from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull, RunFailed
+from service.errors import AnsweredError, DeadlinePassed, NotReady, QueueFull, RunFailed
 from service.telemetry.observer import Observer
 
 clock = time.perf_counter
@@ -25,7 +34,7 @@ clock = time.perf_counter
 MAX_BATCH_NUMBERS: Final = 2**18
 
 
-NONE_REFUSED: Final[Mapping[int, InvalidValue]] = {}
+NONE_REFUSED: Final[Mapping[int, AnsweredError]] = {}
 
 
 class Owner(Protocol):
@@ -127,8 +136,10 @@ class Queue:
         while self.waiting and room:
             entry = self.waiting[0]
             left = entry.rows.n - entry.n_sent
-            if entry.done is None:
-                self.drop(left)
+            if entry.done is None:  # nobody wants it
+                self.waiting.popleft()
+                self.n_waiting -= left
+                self.owner.n_waiting -= left
                 continue
             if room < left <= most and batch:
                 break
@@ -142,12 +153,6 @@ class Queue:
             if n < left:
                 self.waiting.append(entry)
                 break
-
-    def drop(self, n_rows: int) -> None:
-        """Forget the first entry, `n_rows` of which were still waiting: nobody wants it."""
-        self.waiting.popleft()
-        self.n_waiting -= n_rows
-        self.owner.n_waiting -= n_rows
 
     def run(self) -> None:
         """One run for the batch: on the loop where that is cheap, else in a thread."""
@@ -212,13 +217,15 @@ class Queue:
         self,
         start: float,
         arrays: Arrays,
-        refused: Mapping[int, InvalidValue] = NONE_REFUSED,
+        refused: Mapping[int, AnsweredError] = NONE_REFUSED,
         feed: Arrays | None = None,
     ) -> None:
         """Split a batch's arrays among its entries; those that are `refused`, by their number, hear why."""
         now = clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
         check_lengths(arrays, n_rows)
+        if failed := find_nan(self.runner, arrays, self.batch):
+            refused = {**refused, **failed}
         self.owner.observer.ran(self.runner, [entry.mark for entry, _, _ in self.batch], n_rows, now - start)
         single = n_rows == len(self.batch)
         share_out(Batch(arrays, of_single_rows=single, feed=feed if single else None), self.batch, refused, start, now)
@@ -249,39 +256,19 @@ class Queue:
             self.owner.forget(self)
 
 
-def share_out(
-    batch: Batch, pieces: Iterable[Piece], refused: Mapping[int, InvalidValue], start: float, now: float
-) -> None:
-    """Give each entry its share of a batch that ran from `start` to `now`; those that are `refused` hear why."""
-    at = 0
-    for i, (entry, first, stop) in enumerate(pieces):
-        n = stop - first
-        entry.run_s += now - start
-        if first == 0:
-            entry.queue_s = start - entry.submitted
-        if entry.deadline < now:
-            entry.fail(DeadlinePassed(TOO_LATE))
-        elif i in refused:
-            entry.fail(refused[i])
-        elif entry.done is not None:
-            part = Share(batch, at, at + n)
-            if n == entry.rows.n:
-                entry.answer(part)
-            else:
-                entry.receive(part)
-        at += n
-
-
 def check_deadline(queues: Iterable[Queue], timeout_s: float) -> None:
     """Pass where the runs of all that wait in `queues` are expected to be over within `timeout_s`.
 
     Raises:
         QueueFull: they are not.
+        DeadlinePassed: nothing is left of the time of the request.
     """
+    if timeout_s <= 0:
+        raise DeadlinePassed(TOO_LATE)
     wait_s = sum([queue.expected_wait_s() for queue in queues])
     if wait_s > timeout_s:
         raise QueueFull(
-            f"the queue takes about {wait_s:.3g} s, longer than the {timeout_s:.3g} s of the request; try again in a "
-            "moment, or allow more (--default-timeout-ms)",
+            f"the queue takes about {wait_s:.3g} s, and the request has {timeout_s:.3g} s left; try again in a moment, "
+            "or with a longer timeout (the request's own, or --default-timeout-ms)",
             code="deadline_too_close",
         )

@@ -1,5 +1,6 @@
 """What a head file says of requests and answers: its graph and its metadata, read as a signature."""
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -39,6 +40,7 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
         family = find_family(metadata.family, metadata.alpha)
     except UsedWrongly as error:
         raise HeadError(f"has metadata that cannot be served: {error}") from error
+    check_temperatures({"temperature": metadata.calibrator.get("temperature", 1.0), **by_group})
     thresholds = metadata.thresholds or (0.5,)
     return Signature(
         family=family,
@@ -61,6 +63,18 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
         conformal=read_conformal(metadata),
         shows_logits=any(output.name == CLASSIFIER_LOGITS for output in session.get_outputs()),
     )
+
+
+def check_temperatures(temperatures: Mapping[str, object]) -> None:
+    """All must be finite and above 0.
+
+    Raises:
+        HeadError: one is not.
+    """
+    for name, value in temperatures.items():
+        if not isinstance(value, int | float) or not 0 < value < math.inf:
+            of = "" if name == "temperature" else f" of the group {name}"
+            raise HeadError(f"has the temperature {value!r}{of} in its metadata; expected a finite number above 0")
 
 
 def request_inputs(session: InferenceSession) -> dict[str, Input]:

@@ -34,7 +34,10 @@ def run_error(error: Exception, *, takes_inputs: bool = False, may_quote: bool =
     """
     text = str(error).strip().partition("\n")[0]
     if isinstance(error, MemoryError) or any(sign in text for sign in MEMORY_SIGNS):
-        return OutOfMemory("there was no memory for the batch; expected fewer rows at once (--max-batch-rows)")
+        return OutOfMemory(
+            "there was not enough memory for the run; try again in a moment, with fewer numbers in a request or in a "
+            "batch (--max-batch-rows)"
+        )
     # what is not ONNX Runtime's own is ours
     if not takes_inputs or "[ONNXRuntimeError]" not in text or any(word in text for word in OURS):
         return RunFailed(f"the head could not run: {type(error).__name__}")

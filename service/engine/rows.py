@@ -193,7 +193,8 @@ def within_float32(values: NDArray[Any], came_as: tuple[int, ...]) -> NDArray[np
         what = "not a number" if np.isnan(found) else f"{found:g}"
         place = "".join(f"[{i}]" for i in np.unravel_index(row * values.shape[1] + class_, came_as))
         raise InvalidValue(
-            f"logits{place} is {what}; expected a finite number within float32, or null for a class without a score",
+            f"logits{place} is {what}; expected a finite number within float32, or -inf (null in JSON) for a class "
+            "without a score",
             code="bad_logit",
             row=row,
             class_=class_,

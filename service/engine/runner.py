@@ -1,12 +1,15 @@
 """What a batch runs on, and what is wrong with a run."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.entry import Piece
 from service.engine.rows import Runnable
-from service.errors import AnsweredError, RunFailed
+from service.errors import AnsweredError, RunFailed, count
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +50,42 @@ def check_lengths(arrays: Arrays, n_rows: int) -> None:
     """
     for name, values in arrays.items():
         if len(values) != n_rows:
-            raise RunFailed(f"the head answered {len(values)} rows of {name} for {n_rows}")
+            raise RunFailed(f"the head answered {count(len(values), 'row')} of {name} for {n_rows}")
+
+
+def check_numbers(arrays: Arrays) -> None:
+    """Before it is answered: nothing is NaN.
+
+    Raises:
+        RunFailed: something is.
+    """
+    for name, values in arrays.items():
+        total = np.vdot(values, values)  # NaN where one number is, and else not; it costs a third of np.isnan
+        if total != total:
+            raise RunFailed(f"the head answered NaN in its {name}; expected numbers for any values")
+
+
+def find_nan(runner: Runner, arrays: Arrays, batch: Iterable[Piece]) -> dict[int, RunFailed]:
+    """The errors of those in a batch that would get NaN, by their number; the log has a line of it."""
+    try:
+        check_numbers(arrays)
+    except RunFailed as error:
+        logger.error("%r: %s", runner, error)  # noqa: TRY400 - the sentence says it all
+    else:
+        return {}
+    errors, at = {}, 0
+    for i, (_, first, stop) in enumerate(batch):
+        start, at = at, at + stop - first
+        try:
+            check_numbers({name: values[start:at] for name, values in arrays.items()})
+        except RunFailed as error:
+            errors[i] = error
+    return errors
 
 
 def batch_error(error: Exception, n_entries: int) -> AnsweredError:
     """The error for those in a batch that could not be run; the log has the rest."""
-    logger.error("a batch of %d entries failed", n_entries, exc_info=error)
+    logger.error("a batch of %s failed", count(n_entries, "entry", "entries"), exc_info=error)
     if isinstance(error, AnsweredError):
         return error
     return RunFailed(f"the batch could not be run: {type(error).__name__}")

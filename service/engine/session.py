@@ -17,6 +17,11 @@ from service.errors import CannotStart, HeadError
 logger = logging.getLogger(__name__)
 
 AGAIN: Final = "make the file again with `calibrant export`"
+REASONS: Final = {  # what ONNX Runtime says, in other words
+    "No graph was found in the protobuf": "it holds no graph",
+    "Protobuf parsing failed": "it is damaged, or of another format",
+    "Failed to load model because protobuf parsing failed": "it is damaged, or of another format",
+}
 PROVIDERS: Final = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -40,7 +45,8 @@ def open_session(path: Path, model: Path | bytes, provider: str, intra_op_thread
     try:
         session = ort.InferenceSession(model, options, providers=given)
     except Exception as error:  # onnxruntime's exceptions share no root
-        reason = str(error).splitlines()[0].rpartition(":")[2].strip()
+        reason = str(error).splitlines()[0].rpartition(":")[2].strip().rstrip(".")
+        reason = REASONS.get(reason, reason)
         raise HeadError(
             f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
         ) from error

@@ -1,5 +1,6 @@
 """The first runs of a head, on rows made up: does it answer as many rows as it gets, and what does a run cost."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,7 @@ JUST_BITS: Final = graph_bits(("probabilities",))
 LOGSUMEXP_BIT: Final = graph_bits(("logsumexp",))
 N_PROBE_CLASSES: Final = 16
 N_PROBE_ROWS: Final = 64
+ROUNDING: Final = 1e-5  # of float32
 ALL_OUTPUTS: Final = sum(1 << i for i, name in enumerate(GRAPH_OUTPUTS) if name in NEEDED)
 
 
@@ -74,6 +76,18 @@ def check_run(head: "Head", n: int) -> None:
     for name, values in outputs.items():
         if len(values) != n:
             raise HeadError(f"{head.path} answers {len(values)} rows of {name} for {n} rows of input: {again}")
+    if head.signature.takes == "logits" or head.metadata.example is not None:  # others may not suit what is made up
+        check_answers(head, outputs)
+
+
+def check_answers(head: "Head", outputs: Mapping[str, NDArray[Any]]) -> None:
+    """No output may be NaN, and probabilities lie between 0 and 1."""
+    for name, values in outputs.items():
+        if np.isnan(values).any():
+            raise HeadError(f"{head.path} answers NaN in its {name}; expected numbers for any logits: {AGAIN}")
+    p = outputs["probabilities"]
+    if p.min() < -ROUNDING or p.max() > 1 + ROUNDING:
+        raise HeadError(f"{head.path} answers probabilities from {p.min():g} to {p.max():g}; expected 0 to 1: {AGAIN}")
 
 
 def check_short(head: "Head") -> None:

@@ -83,7 +83,7 @@ class Watchdog:
     def stop(self, runner: Runner, seconds: float) -> None:
         """Stop a head, and have it given up."""
         why = f"a run did not end within {seconds:g} s, and the head was taken out of service (--run-timeout-s)"
-        logger.error("%r: %s", runner, why)
+        logger.error("%s: %s", runner, why)
         runner.stop(why)
         self.give_up(runner)
 
@@ -94,5 +94,5 @@ class Watchdog:
 
 def end_process(runner: Runner, seconds: float) -> None:
     """End this process: nobody will be answered any more, as the loop is held by what does not stop."""
-    logger.critical("%r has held the process for %g s and does not stop: the process ends", runner, seconds)
+    logger.critical("%s has held the process for %g s and does not stop: the process ends", runner, seconds)
     os._exit(EXIT_CODE)

@@ -14,7 +14,7 @@ from service.api.protocol.answers import (
 )
 from service.api.protocol.configuration import configuration
 from service.errors import NotFound
-from service.repository import Model
+from service.model import Model
 from service.rpc.messages import HEALTH, INFERENCE
 
 Operation = Callable[[Serving, Any], Awaitable[dict[str, Any]]]

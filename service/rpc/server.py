@@ -6,6 +6,7 @@ Runs on the loop of the service, so that a row that came over gRPC waits in the 
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
@@ -78,6 +79,7 @@ class Call:
         self.state = state
         self.method = method
         self.context = context
+        self.started = time.perf_counter()
         self.headers: Headers = [
             (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in METADATA
         ]
@@ -88,7 +90,9 @@ class Call:
         trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
         trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
         if self.state.access_log:
-            log_access("POST", self.method.encode(), answer.status, self.request_id, answer.request)
+            name = None if self.key is None else self.key.name
+            took_s = time.perf_counter() - self.started
+            log_access("POST", self.method.encode(), answer.status, self.request_id, name, took_s, answer.request)
         if answer.status == 200:
             self.context.set_trailing_metadata(tuple(trailing))
             return answer.body

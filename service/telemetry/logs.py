@@ -42,19 +42,29 @@ def request_extra(request_id: bytes) -> dict[str, str]:
     return {"request_id": request_id.decode("ascii", "replace")}
 
 
-def log_access(method: str, path: bytes, status: int, request_id: bytes, request: Any = None) -> None:
-    """The line of a request; `request` is what an observer sees of it, where it was for a model."""
+def log_access(
+    method: str,
+    path: bytes,
+    status: int,
+    request_id: bytes,
+    key: str | None = None,
+    took_s: float = 0.0,
+    request: Any = None,
+) -> None:
+    """The line of a request.
+
+    `key` is the name of the key that it brought, if that is one; `request` is what an observer sees of it, where it
+    came as far as the handler. Where it did not, it took `took_s`, which is nothing of note if its headers refused it.
+    """
     shown = path.decode("ascii", "backslashreplace")
-    more: dict[str, Any] = {"method": method, "path": shown, "status": status}
-    line = f"{method} {shown} {status}"
     if request is not None:
-        took_ms = 1e3 * (request.decode_s + request.queue_s + request.run_s + request.encode_s)
-        more["duration_ms"] = round(took_ms, 3)
-        line += f" {took_ms:.3f} ms"
-        if request.key is not None:
-            more["key"] = request.key.name
-            line += f" {request.key.name}"
-        if request.model is not None:
-            more |= {"model": request.model.name, "version": request.model.version, "rows": request.n_rows}
-            line += f" {request.model.name}/{request.model.version} {request.n_rows} rows"
+        took_s = request.decode_s + request.queue_s + request.run_s + request.encode_s
+    more: dict[str, Any] = {"method": method, "path": shown, "status": status, "duration_ms": round(1e3 * took_s, 3)}
+    line = f"{method} {shown} {status} {1e3 * took_s:.3f} ms"
+    if key is not None:
+        more["key"] = key
+        line += f" {key}"
+    if request is not None and request.model is not None:
+        more |= {"model": request.model.name, "version": request.model.version, "rows": request.n_rows}
+        line += f" {request.model.name}/{request.model.version} {request.n_rows} rows"
     access_logger.info("%s", line, extra=request_extra(request_id) | more)

@@ -16,9 +16,10 @@ from service.transports.budget import Budget
 from service.transports.endpoints import PREDICT, Target, find_target
 from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles, Starting
+from service.transports.keys import Key
 from service.transports.known import KnownHeaders
 from service.transports.limits import Connections, Limits
-from service.transports.response import Reply, Response, error_response
+from service.transports.response import Response, error_response
 from service.transports.scopes import find_scope
 
 Message = MutableMapping[str, Any]
@@ -30,6 +31,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 KEY: Final = "calibrant.key"  # in the scope: the key of the request, if it needs one
 REQUEST: Final = "calibrant.request"  # in the message that starts an answer: what ended with it, for the access log
 REFUSAL: Final = "calibrant.refusal"  # in the scope: the error that our own protocol wants answered
+IS_LAST: Final = "calibrant.last"  # in the scope of the last request that our own protocol takes from a connection
 
 
 class Gone(Exception):
@@ -66,10 +68,10 @@ class Dispatcher:
             await self.app(scope, receive, send)
             return
         path = raw_path(scope)
-        if self.draining:
+        if self.draining or IS_LAST in scope:
             send = closing_send(send)
         if self.access_log:
-            send = logging_send(send, scope["method"], path)
+            send = logging_send(send, scope, path)
         target = find_target(path)
         request_id, scope[KEY], error = self.gate.check(
             scope["headers"], target.endpoint if target else PREDICT, find_scope(scope["method"], routed_path(scope))
@@ -103,9 +105,8 @@ class Dispatcher:
         try:
             if error is not None:
                 raise error
-            body = await read_body(receive, self.gate)
-            begin = partial(self.handler.begin, target, scope["headers"], request_id, body)
-            response = await first_of(partial(begin, n_bytes=len(body), key=scope[KEY]), receive)
+            begin = partial(self.handler.begin, target, scope["headers"], request_id)
+            response = await first_of(begin, await read_body(receive, self.gate), scope[KEY], receive)
         except AnsweredError as refused:
             response = self.refuse(refused)
         except Gone:
@@ -144,22 +145,27 @@ def closing_send(send: Send) -> Send:
     return closing
 
 
-def logging_send(send: Send, method: str, path: bytes) -> Send:
-    """A `send` that writes the access log."""
+def logging_send(send: Send, scope: Message, path: bytes) -> Send:
+    """A `send` that writes the access log of a request that begins now."""
+    started = time.perf_counter()
 
     async def logging(message: Message) -> None:
         if message["type"] == "http.response.start":
             request_id = dict(message["headers"]).get(b"x-request-id", b"-")
-            log_access(method, path, message["status"], request_id, message.pop(REQUEST, None))
+            key: Key | None = scope.get(KEY)
+            name = None if key is None else key.name
+            took_s, request = time.perf_counter() - started, message.pop(REQUEST, None)
+            log_access(scope["method"], path, message["status"], request_id, name, took_s, request)
         await send(message)
 
     return logging
 
 
-async def first_of(begin: Callable[[Reply], Begun], receive: Receive) -> Response:
-    """The response, as soon as it is there; raises Gone when the client has left before."""
+async def first_of(begin: Callable[..., Begun], body: bytes, key: Key | None, receive: Receive) -> Response:
+    """The response to a body, as soon as it is there; raises Gone when the client has left before."""
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-    begun = begin(future.set_result)
+    begun = begin(body, future.set_result, len(body), key=key)
+    del body  # the handler lets go of it once it is decoded
     if not future.done():
         await asyncio.sleep(0)  # a short run is over by then
     if future.done():

@@ -31,6 +31,12 @@ def json_cost(body: bytes) -> int:
     return NUMBER_COST * (body.count(b",") + 1)
 
 
+def in_mb(n_bytes: int) -> str:
+    """Bytes in words."""
+    mb = n_bytes / 2**20
+    return f"{mb:.{0 if mb >= 10 else 1}f} MB"
+
+
 def derive_total(n_processes: int) -> int:
     """Bytes for the requests of this process, one of several, from what is free in its cgroup now."""
     free = memory.limit_bytes() / n_processes - memory.resident_bytes()
@@ -82,11 +88,11 @@ class Budget:
         most = int(share * self.total)
         if n_bytes > most:
             return BodyTooLarge(
-                f"the request may take {n_bytes >> 20} MB of memory, of {most >> 20} MB that one may take; expected a "
+                f"the request may take {in_mb(n_bytes)} of memory, of {in_mb(most)} that one may take; expected a "
                 f"smaller one {OPTION}"
             )
         return QueueFull(
-            f"the memory for requests is taken, {self.taken >> 20} of {self.total >> 20} MB; "
+            f"the memory for requests is taken, {in_mb(self.taken)} of {in_mb(self.total)}; "
             f"try again in a moment {OPTION}",
             code="memory_full",
         )

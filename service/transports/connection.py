@@ -4,12 +4,14 @@ It knows of no bytes that arrive: `ordinary.py` reads.
 """
 
 from abc import abstractmethod
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import AnsweredError
-from service.transports.asgi import Dispatcher
+from service.transports.asgi import REFUSAL, Dispatcher
 from service.transports.budget import ARRIVAL_COST, METERED_FROM
 from service.transports.limits import SPARE, SURPLUS_S, WINDOW_S
 from service.transports.timer import Timer
@@ -154,7 +156,10 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self.running = cycle
-        super()._start_asgi_task(cycle, app)
+        if REFUSAL in cycle.scope and cycle is self.cycle and not self.transport.get_write_buffer_size():
+            run_through(cycle.run_asgi(app))  # a task would have its turn after all that can be read now
+        else:
+            super()._start_asgi_task(cycle, app)
 
     def cut_off(self) -> None:
         """Close the connection, whatever is under way on it."""
@@ -169,3 +174,9 @@ class Connection(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.running = None
+
+
+def run_through(answer: Coroutine[Any, Any, None]) -> None:
+    """Run what waits for nothing to its end: an answer that is short, to where nothing waits to be written."""
+    with suppress(StopIteration):
+        answer.send(None)

@@ -5,8 +5,9 @@ To read and to write is the codec's: `decode_predict`, `encode_predict` and so o
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from service.codec.evaluate.decode import decode_evaluate
@@ -29,7 +30,8 @@ JSON_TYPES: Final = frozenset({JSON, FORM})
 MAX_REMEMBERED_PATH: Final = 256  # bytes; whoever sends longer ones shall not fill the memory
 
 
-class Framing(NamedTuple):
+@dataclass(slots=True)
+class Framing:
     """What the headers say of the bytes of a body and of the answer's, as they came; none where none came."""
 
     header_length: bytes | None = None
@@ -40,7 +42,8 @@ class Framing(NamedTuple):
 PLAIN: Final = Framing()
 
 
-class Endpoint(NamedTuple):
+@dataclass(slots=True)
+class Endpoint:
     """One way to ask for what a head answers.
 
     Attributes:
@@ -59,7 +62,8 @@ class Endpoint(NamedTuple):
     encode: Callable[[Any, Arrays, Signature], tuple[bytes, int | None]]
 
 
-class Target(NamedTuple):
+@dataclass(slots=True)
+class Target:
     """Whom a path means, and how it is asked; no model is the default one, no version the highest."""
 
     endpoint: Endpoint

@@ -13,10 +13,11 @@ from service.engine.entry import TOO_LATE, Entry
 from service.engine.rows import Arrays, looks_like_probabilities
 from service.errors import AnsweredError, DeadlinePassed, RunFailed
 from service.families.outputs import CLASSIFIER_LOGITS
-from service.repository import Model, Repository
+from service.model import Model
+from service.repository import Repository
 from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
-from service.transports.budget import JSON_COST, METERED_FROM, NUMBER_COST, UNPACKING_COST, Budget, json_cost
+from service.transports.budget import JSON_COST, NUMBER_COST, SMALL, UNPACKING_COST, Budget, json_cost
 from service.transports.compression import choose_coding, find_coding, pack, unpack, unpacked_bound
 from service.transports.endpoints import PLAIN, Target
 from service.transports.keys import Key
@@ -160,10 +161,16 @@ class Exchange:
         self.settle(response)
 
     def reserve_reading(self) -> None:
-        """Hold what the numbers of a body of JSON may take, before they are counted; raises what `reserve` raises."""
+        """Hold what the numbers of a body of JSON may take, before they are counted; raises what `reserve` raises.
+
+        For a little it is enough to see that there is room: nobody else takes any before they are counted.
+        """
         if isinstance(self.body, bytes) and self.framing.header_length is None:
-            worst = JSON_COST * self.n_bytes
-            self.reserve(worst if self.handler.budget.has(worst) else json_cost(self.body))
+            worst, budget = JSON_COST * self.n_bytes, self.handler.budget
+            if not budget.has(worst):
+                self.reserve(json_cost(self.body))
+            elif worst > SMALL:
+                self.reserve(worst)
 
     def reserve(self, n_bytes: int) -> None:
         """Hold so much of the budget from now on, more or less than before; raises what it raises."""
@@ -209,28 +216,11 @@ class Exchange:
         response.headers = (*response.headers, (b"content-encoding", how))
         self.settle(response)
 
-    def unpack(self, encoding: bytes) -> None:
-        """Unpack the body, and begin."""
-        handler, most = self.handler, 0
-        try:
-            how = find_coding(encoding)
-            if how is not None:
-                most = unpacked_bound(len(self.body), handler.max_body_bytes, handler.max_unpacked_ratio)
-                self.reserve(UNPACKING_COST * most)
-        except AnsweredError as error:
-            self.settle(self.refuse(error))
-            return
-        if how is None:
-            self.begin()
-        else:
-            go_on_after(self, partial(unpack, self.body, how, most), self.begin_unpacked)
-
-    def begin_unpacked(self, body: bytes) -> None:
-        """Begin with a body that was packed."""
+    def put_unpacked(self, then: Callable[[int], None], body: bytes) -> None:
+        """Go on with a body that was packed."""
         self.body = body
-        self.n_bytes = len(body) if len(body) >= METERED_FROM else 0
         self.reserve(0)
-        self.begin()
+        then(len(body))
 
     def settle(self, response: Response) -> None:
         """Reply, once, and keep nothing: a connection that rests still knows its last exchange."""
@@ -262,6 +252,23 @@ def end_in_time(exchange: Exchange, arrays: Arrays, deadline: float) -> None:
         exchange.settle(exchange.refuse(DeadlinePassed(TOO_LATE)))
     else:
         exchange.end(arrays)
+
+
+def unpack_body(exchange: Exchange, encoding: bytes, then: Callable[[int], None]) -> None:
+    """Unpack the body of an exchange, and go on with `then`, which is told its bytes."""
+    handler, most = exchange.handler, 0
+    try:
+        how = find_coding(encoding)
+        if how is not None:
+            most = unpacked_bound(len(exchange.body), handler.max_body_bytes, handler.max_unpacked_ratio)
+            exchange.reserve(UNPACKING_COST * most)
+    except AnsweredError as error:
+        exchange.settle(exchange.refuse(error))
+        return
+    if how is None:
+        then(len(exchange.body))
+    else:
+        go_on_after(exchange, partial(unpack, exchange.body, how, most), partial(exchange.put_unpacked, then))
 
 
 def go_on_after(exchange: Exchange, work: Callable[[], bytes], then: Callable[[bytes], None]) -> None:

@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from service.transports.budget import METERED_FROM
 from service.transports.fast import FastProtocol
-from service.transports.gate import key_error, new_request_id
 from service.transports.known import Known
 from service.transports.ordinary import BODY, REST
-from service.transports.scopes import PREDICT_SCOPE
 
 
 class KnownProtocol(FastProtocol):
@@ -32,37 +29,25 @@ class KnownProtocol(FastProtocol):
             super().data_received(data)
             self.remember()
             return
-        end = data.find(b"\r\n\r\n") + 4
-        section = data[:end]
-        n_came = len(data) - end
-        known = self.known.get(section)
-        if known is not None and n_came <= known.n_bytes and not self.busy() and self.passes(known):
+        if self.surplus is None and not self.busy():
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
-            self.timer.stop()
-            self.n_requests += 1
-            self.url, self.headers = known.url, known.headers
-            self.take(known.target, new_request_id(), known.key, None, True)
-            body = data[end:]
-            if n_came == known.n_bytes:
-                self.hand_over(body)
-            else:
-                self.parts, self.n_missing = [body], known.n_bytes - n_came
-                self.phase, self.n_body = BODY, n_came
+            n_missing = self.known.begin(self.own_cycle, data)
+            if n_missing == 0:
+                return
+            if n_missing > 0:
+                body = data[data.index(b"\r\n\r\n") + 4 :]
+                self.parts, self.n_missing = [body], n_missing
+                self.phase, self.n_body = BODY, len(body)
                 self.await_body()
-            return
+                return
+        end = data.find(b"\r\n\r\n") + 4
         self.mine = False
-        self.section, self.n_came = section, n_came
+        self.section, self.n_came = data[:end], len(data) - end
         super().data_received(data)
         self.remember()
 
-    def passes(self, known: Known) -> bool:
-        """Have its key accepted still, and room for its body; without, the way through the parser says so."""
-        if self.surplus is not None:
-            return False
-        if known.key is not None and key_error(known.key, PREDICT_SCOPE):
-            return False
-        if known.n_bytes < METERED_FROM:
-            return True
+    def has_room(self, known: Known) -> bool:
+        """Have room for a body that is still to come; without, the way through the parser says so."""
         self.url, self.n_announced = known.url, known.n_bytes
         return self.reserve_error() is None
 
@@ -76,15 +61,16 @@ class KnownProtocol(FastProtocol):
             self.phase = REST
             self.timer.stop()
             parts, self.parts = self.parts, []
-            self.hand_over(b"".join(parts))
+            self.own_cycle.hand_over(b"".join(parts))
             if len(data) > n:
                 self.data_received(data[n:])
 
     def remember(self) -> None:
         """Keep the headers, if they and as many bytes as came behind them were one whole message for this transport."""
         whole = self.phase == REST and self.mine and self.n_body == self.n_came
-        if whole and self.own_cycle.keep_alive and self.error is None:
-            self.known.remember(self.section, Known(self.target, self.url, self.headers, self.n_body, self.key))
+        cycle = self.own_cycle
+        if whole and cycle.keep_alive and cycle.error is None and cycle.target is not None:
+            self.known.remember(self.section, Known(cycle.target, self.url, self.headers, self.n_body, cycle.key))
 
     def forget_cycles(self) -> None:
         """No more of a body is read, either."""

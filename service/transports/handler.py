@@ -9,7 +9,7 @@ from service.errors import NotReady, QueueFull
 from service.telemetry.observer import Observer
 from service.transports.budget import METERED_FROM
 from service.transports.endpoints import Headers, Target, read_framing
-from service.transports.exchange import Exchange, Surroundings
+from service.transports.exchange import Exchange, Surroundings, unpack_body
 from service.transports.keys import Key
 from service.transports.response import Reply, error_response
 
@@ -94,20 +94,27 @@ class Handler(Surroundings):
         if target.endpoint.framed:
             exchange.framing = read_framing(headers)
             if exchange.framing.encoding is not None:
-                exchange.unpack(exchange.framing.encoding)
+                unpack_body(exchange, exchange.framing.encoding, partial(self.take_turn, exchange))
                 return exchange
+        if n_bytes < METERED_FROM:
+            exchange.begin(n_connections)
+        else:
+            self.take_turn(exchange, n_bytes, n_connections)
+        return exchange
+
+    def take_turn(self, exchange: Exchange, n_bytes: int, n_connections: int = MANY) -> None:
+        """Begin an exchange whose body is there: at once if it is small, else in a turn, if that comes in time."""
         if n_bytes >= METERED_FROM:
             exchange.n_bytes = n_bytes
         if n_bytes < OWN_TURN_FROM:
             exchange.begin(n_connections)
-            return exchange
+            return
         try:
             self.check_wait(WHOLE_SHARE)
         except QueueFull as error:
             exchange.settle(exchange.refuse(error))
         else:
             self.turns.decode(partial(exchange.begin, came_at=clock()))
-        return exchange
 
 
 class Starting:

@@ -1,10 +1,11 @@
 """API keys: whose a key is, what it may do, and the file of them, which is read again when it changes.
 
 A file has a line a key: its name, the SHA-256 of the key in hexadecimal digits, its scopes with commas between, and
-at will the most rows a second. A key is 256 random bits, which nobody finds by trying: a slow hash, as passwords need,
+perhaps the most rows a second. A key is 256 random bits, which nobody finds by trying: a slow hash, as passwords need,
 would cost time at every request and add nothing.
 """
 
+import logging
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from service.errors import InvalidKeys
+from service.errors import InvalidKeys, count
 from service.settings import Settings
 from service.transports.rate import Buckets, Rate
+
+logger = logging.getLogger(__name__)
 
 SCOPES: Final = ("predict", "label", "observe", "admin")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
@@ -65,7 +68,7 @@ class Keys:
         self.fixed = tuple(fixed)
         self.path = path
         self.guarded = bool(self.fixed) or path is not None
-        self.content = b""
+        self.content: bytes | None = None
         self.by_digest = {key.digest: key for key in self.fixed}
         self.buckets = Buckets(shared) if path is not None else None
         self.read()
@@ -89,14 +92,14 @@ class Keys:
         return self.by_digest.get(sha256(authorization[7:].strip()).digest())
 
     def read(self) -> bool:
-        """Read the file; whether it has changed. What has no line any more is revoked at once.
+        """Read the file; whether it has changed. What has no line any more is revoked at once; the log says how many.
 
         Raises:
             InvalidKeys: the keys are what they were before.
         """
         try:
-            content = b"" if self.path is None else self.path.read_bytes()
-            if content == self.content:
+            content = None if self.path is None else self.path.read_bytes()
+            if content is None or content == self.content:
                 return False
             found = {key.digest: key for key in (*parse_keys(content), *self.fixed)}
             for key in found.values():
@@ -111,6 +114,10 @@ class Keys:
         self.by_digest = found | kept
         for key in before.values():
             key.revoked = key.digest not in kept
+        if found:
+            logger.info("API keys accepted, with those of %s: %d", self.path, len(found))
+        else:
+            logger.warning("%s has no API key; expected one: every request that needs one is refused", self.path)
         return True
 
 
@@ -135,7 +142,7 @@ def parse_keys(content: bytes) -> list[Key]:
 
 def parse_line(words: list[str], number: int) -> Key:
     if not 3 <= len(words) <= 4:
-        raise InvalidKeys(f"line {number} has {len(words)} words; expected NAME SHA256 SCOPES, and at will ROWS_PER_S")
+        raise InvalidKeys(f"line {number} has {count(len(words), 'word')}; expected NAME SHA256 SCOPES [ROWS_PER_S]")
     name, digest, scopes, *rate = words
     try:
         return Key(check_name(name), parse_digest(digest), parse_scopes(scopes), parse_rate(*rate))

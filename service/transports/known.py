@@ -6,24 +6,32 @@ it; its plain twin is `fast.py`, which the same tests run on. What is remembered
 passes again as long as that key does.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from service.transports.cycle import Cycle
 from service.transports.endpoints import Target
+from service.transports.gate import key_error, new_request_id
 from service.transports.keys import Key
+from service.transports.scopes import PREDICT_SCOPE
 
 OF_ONE_REQUEST: Final = frozenset({b"x-request-id", b"traceparent"})
 MAX_BYTES: Final = 1024  # of the header section of one request
 MAX_ENTRIES: Final = 1024
 
 
-class Known(NamedTuple):
+class Known:
     """What the parser and the gate made of a request's header section, and the length of the body behind it."""
 
-    target: Target
-    url: bytes
-    headers: list[tuple[bytes, bytes]]
-    n_bytes: int
-    key: Key | None = None
+    __slots__ = ("headers", "key", "n_bytes", "target", "url")
+
+    def __init__(
+        self, target: Target, url: bytes, headers: list[tuple[bytes, bytes]], n_bytes: int, key: Key | None = None
+    ) -> None:
+        self.target = target
+        self.url = url
+        self.headers = headers
+        self.n_bytes = n_bytes
+        self.key = key
 
 
 class KnownHeaders:
@@ -31,10 +39,31 @@ class KnownHeaders:
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Known] = {}
-        self.get = self.entries.get
 
     def __repr__(self) -> str:
         return f"<KnownHeaders {len(self.entries)}>"
+
+    def begin(self, cycle: Cycle, data: bytes) -> int:
+        """Take what has come on a connection that owes no answer, where it is a request whose headers are known.
+
+        Returns how many bytes of its body are still to come: with none it is handed over; -1 where it is not taken.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        known = self.entries.get(data[:end])
+        n_missing = -1 if known is None else known.n_bytes - (len(data) - end)
+        if known is None or n_missing < 0:
+            return -1
+        if known.key is not None and key_error(known.key, PREDICT_SCOPE):
+            return -1
+        if n_missing and not cycle.connection.has_room(known):
+            return -1
+        cycle.timer.stop()
+        if cycle.max_requests:
+            cycle.connection.n_requests += 1
+        cycle.take(known.target, known.url, known.headers, new_request_id(), known.key, None, True)
+        if n_missing == 0:
+            cycle.hand_over(data[end:])
+        return n_missing
 
     def remember(self, section: bytes, known: Known) -> None:
         """Keep a section that will come again; one with an id or a trace of its own will not."""

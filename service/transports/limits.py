@@ -19,6 +19,7 @@ SURPLUS_S: Final = 2.0  # for one of those to ask
 # what one of those is answered all the same: a place that is busy shall not be ended for it
 LIVENESS: Final = frozenset({b"/healthz", b"/v2/health/live"})
 WINDOW_S: Final = 5.0  # how often the rate of a body or of an answer is looked at
+CLOCK_S: Final = 0.001  # the loop's clock counts milliseconds, and a difference of two of its times is rounded
 CHUNKED_COST: Final = 8  # bytes on the wire a byte of a chunked body: one alone takes six
 
 
@@ -89,7 +90,7 @@ class Limits(NamedTuple):
 
     def body_error(self, n_bytes: int, took_s: float) -> AnsweredError | None:
         """The error of a body of which `n_bytes` came in `took_s`, unless it may go on."""
-        if took_s >= self.body_timeout_s:
+        if took_s > self.body_timeout_s - CLOCK_S:
             return RequestTimeout(f"the body did not arrive within {self.body_timeout_s:g} s (--body-timeout-s)")
         if n_bytes < self.min_bytes_per_s * took_s:
             return RequestTimeout(
@@ -115,12 +116,12 @@ class Connections:
             self.by_address[address] += 1
             if self.by_address[address] > limits.max_connections_per_address:
                 return TooManyConnections(
-                    f"this address has {limits.max_connections_per_address} connections, as many as it may have "
-                    "(--max-connections-per-address)"
+                    "this address has too many connections; expected at most "
+                    f"{limits.max_connections_per_address} (--max-connections-per-address)"
                 )
         if limits.max_connections and n_connections > limits.max_connections:
             return TooManyConnections(
-                f"there are {limits.max_connections} connections, as many as there may be (--max-connections)"
+                f"there are too many connections; expected at most {limits.max_connections} (--max-connections)"
             )
         return None
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httptools
 
 from service.errors import AnsweredError, NotJSON
-from service.transports.asgi import REFUSAL
+from service.transports.asgi import IS_LAST, REFUSAL
 from service.transports.budget import METERED_FROM
 from service.transports.connection import Connection
 from service.transports.endpoints import find_target
@@ -122,14 +122,14 @@ class OrdinaryProtocol(Connection):
 
     def begin_cycle(self) -> None:
         """Let uvicorn make a request cycle, the last of the connection if that has had its share."""
+        scope: Any = self.scope
+        if self.surplus is not None or self.n_requests == self.limits.max_requests_per_connection:
+            scope[IS_LAST] = True
         try:
             self.reserve_announced()
         except AnsweredError as error:
-            self.scope[REFUSAL] = error  # type: ignore[typeddict-unknown-key]  # the dispatcher answers with it
+            scope[REFUSAL] = error  # the dispatcher answers with it
         super().on_headers_complete()
-        if self.surplus is not None or self.n_requests == self.limits.max_requests_per_connection:
-            cycle = self.pipeline[0][0] if self.pipeline else self.cycle
-            cycle.keep_alive = False
 
     def reserve_announced(self) -> None:
         """Have room for the body before it comes, unless it is refused for its size.

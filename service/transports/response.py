@@ -49,7 +49,12 @@ def answer_response(body: bytes, n_header: int | None, timing: bytes) -> Respons
 
 
 def error_response(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Response:
-    """The response that an error is."""
+    """The response that an error is.
+
+    Its traceback goes: the frames in it hold what was read, and who keeps the error is in one of them, which would be a
+    cycle that lives until the garbage collector finds it.
+    """
+    error.__traceback__ = None
     headers = tuple((name.encode(), value.encode()) for name, value in error.headers.items())
     return Response(error.status, encode_error(error), timing, headers=headers)
 

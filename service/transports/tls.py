@@ -2,10 +2,13 @@
 
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.errors import CannotStart, UsedWrongly
 from service.settings import Settings
+
+MISMATCHES: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")  # of OpenSSL's reasons
+EXPECTED: Final = "expected a certificate chain and its key, as PEM without a password"
 
 
 class Pair(NamedTuple):
@@ -55,16 +58,32 @@ class Certificate:
         """
         try:
             pair = Pair(*(path.read_bytes() for path in self.paths))
-            if pair == self.pair:
-                return False
+        except (OSError, ValueError) as error:
+            why = f"{error.filename} cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise CannotStart(f"{why}; {EXPECTED}") from error
+        if pair == self.pair:
+            return False
+        try:
             # not yet the context that serves, of which half would be changed by a key that belongs to another
             for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
                 context.load_cert_chain(*self.paths, password=lambda: b"")  # OpenSSL would ask at the terminal
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            why = error.strerror if isinstance(error, OSError) else error
-            raise CannotStart(
-                f"the certificate in {self.paths[0]} and the key in {self.paths[1]} cannot be used: {why}; expected a "
-                "chain and its key, as PEM without a password"
-            ) from error
+        except OSError as error:  # ssl.SSLError is one
+            raise CannotStart(f"{find_fault(*self.paths, pair.key, error)}; {EXPECTED}") from error
         self.pair = pair
         return True
+
+
+def find_fault(chain: Path, key: Path, secret: bytes, error: OSError) -> str:
+    """Which of the two files cannot be used, and why; OpenSSL itself says `PEM lib` of either."""
+    reason = getattr(error, "reason", None)
+    if reason in MISMATCHES:
+        return f"the key in {key} does not belong to the certificate in {chain}"
+    if reason or not isinstance(error, ssl.SSLError):
+        why = reason.lower().replace("_", " ") if reason else error.strerror
+        return f"{chain} and {key} cannot be used: {why}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(chain)
+    except OSError:
+        return f"{chain} cannot be used: it has no certificate that can be read"
+    why = "the key has a password" if b"ENCRYPTED" in secret else "it has no private key that can be read"
+    return f"{key} cannot be used: {why}"

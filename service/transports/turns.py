@@ -23,7 +23,9 @@ class Turns:
     def __init__(self) -> None:
         self.decoding: deque[Callable[[], None]] = deque()
         self.encoding: deque[Callable[[], None]] = deque()
-        self.n_coming = 0  # bodies that were let in lately; half of them are taken to be there with each piece
+        # Bodies that were let in lately: half of them are taken to be there with each piece, and while there is none to
+        # do with each turn of the loop, in which many heads may be read. So nobody waits long for who is slow.
+        self.n_coming = 0
         self.busy = False
         self.piece_s = 0.0  # from a piece to the next, with all that gets between, smoothed
         self.began = 0.0
@@ -37,8 +39,17 @@ class Turns:
         return (2 * (self.n_coming + len(self.decoding)) + len(self.encoding)) * self.piece_s
 
     def expect(self) -> None:
-        """A body is let in, and comes; while nothing waits, who is slow with it makes nobody wait."""
-        self.n_coming += self.busy
+        """A body is let in, and comes."""
+        self.n_coming += 1
+        if self.n_coming == 1 and not self.busy:
+            asyncio.get_running_loop().call_soon(self.forget)
+
+    def forget(self) -> None:
+        """Count fewer of those that come, and in the end none, unless pieces are done."""
+        if not self.busy:
+            self.n_coming //= 2
+            if self.n_coming:
+                asyncio.get_running_loop().call_soon(self.forget)
 
     def decode(self, work: Callable[[], None]) -> None:
         """Do `work`, which decodes, when its turn comes; it raises nothing."""
@@ -74,6 +85,8 @@ class Turns:
             self.piece_s += SMOOTHING * (now - self.began - self.piece_s)
             self.began = now
             self.busy = bool(self.encoding or self.decoding)
-            self.n_coming = self.n_coming // 2 if self.busy else 0
             if self.busy:
+                self.n_coming //= 2
                 asyncio.get_running_loop().call_soon(self.let_others)
+            else:
+                self.forget()

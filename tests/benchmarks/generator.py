@@ -137,13 +137,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)
     parser.add_argument("--body", type=Path, required=True)
+    parser.add_argument("--header", action="append", default=[], help="a header, `Name: value`; JSON without one")
     parser.add_argument("--connections", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--per-second", type=float, help="requests that are due a second: open loop")
     given = parser.parse_args()
     body = given.body.read_bytes()
-    head = f"POST {given.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    headers = given.header or ["Content-Type: application/json"]
+    lines = [f"POST {given.path} HTTP/1.1", "Host: 127.0.0.1", *headers, f"Content-Length: {len(body)}", "", ""]
+    request = "\r\n".join(lines).encode() + body
     measured = asyncio.run(generate(given.port, request, given.connections, given.seconds, given.per_second))
     sys.stdout.write(f"RESULT {json.dumps(measured)}\n")
 

@@ -62,8 +62,10 @@ class Load:
     ) -> None:
         """Start it. wrk counts in whole seconds, at least one, and knows no rate `per_second`."""
         self.body = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it lives as long as the load
-        self.body.write(server.spec.form.body(work))
+        form = server.spec.form
+        self.body.write(form.body(work))
         self.body.flush()
+        headers = [f"{name}: {value}" for name, value in form.headers(work).items()]
         path = server.spec.path(work)
         if generator == "wrk":
             self.bound_s = math.ceil(seconds) + GRACE_S
@@ -76,8 +78,9 @@ class Load:
             options |= {"connections": n_connections, "seconds": seconds}
             options |= {} if per_second is None else {"per-second": per_second}
             named = [f"--{name}={value}" for name, value in options.items()]
+            named += [f"--header={header}" for header in headers]
             command = [sys.executable, "-m", "tests.benchmarks.generator", *named]
-        environment = {**os.environ, "BENCH_BODY": self.body.name}
+        environment = {**os.environ, "BENCH_BODY": self.body.name, "BENCH_HEADERS": "\n".join(headers)}
         with pinned(core):
             self.process = subprocess.Popen(
                 [str(word) for word in command],

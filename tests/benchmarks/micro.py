@@ -21,7 +21,7 @@ from service.engine.feed import build_feed
 from service.engine.head import Head
 from service.engine.rows import Rows, Runnable
 from service.families.outputs import graph_bits
-from service.repository import Model
+from service.model import Model
 from tests.benchmarks.options import Options, console
 from tests.benchmarks.processes import ROOT
 from tests.benchmarks.work import inputs, made

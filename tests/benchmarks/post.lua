@@ -1,7 +1,9 @@
--- wrk posts the file $BENCH_BODY as JSON, and says what it measured as one line of JSON; times in microseconds.
+-- wrk posts the file $BENCH_BODY with the headers $BENCH_HEADERS, one a line, and says what it measured as one line of JSON; times in microseconds.
 local file = assert(io.open(os.getenv("BENCH_BODY"), "rb"))
 wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
+for name, value in os.getenv("BENCH_HEADERS"):gmatch("([^:\n]+): ([^\n]+)") do
+  wrk.headers[name] = value
+end
 wrk.body = file:read("*a")
 file:close()
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from tests.benchmarks.forms import PLAIN, Form
+from tests.benchmarks.forms import BINARY, PLAIN, Form
 from tests.benchmarks.work import Work
 
 ROOT: Final = Path(__file__).parents[2]
@@ -82,6 +82,13 @@ SPECS: Final = {
         Spec("bare", uvicorn("bare"), "bare ASGI under uvicorn: reads the body, answers as many bytes", computes=False),
         Spec("fast", calibrant(), "this project, fast HTTP"),
         Spec("asgi", calibrant("--no-fast-http"), "this project, ASGI"),
+        Spec(
+            "binary",
+            calibrant(),
+            "this project, fast HTTP, tensors as bytes",
+            route="/v2/models/softmax/infer",
+            form=BINARY,
+        ),
         Spec("journal", journaling(), "this project, with a journal"),
         Spec("by_hand", uvicorn("by_hand"), "FastAPI, orjson by hand"),
         Spec("plain", uvicorn("plain"), "FastAPI with pydantic, what a user writes"),
@@ -136,11 +143,13 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Status and body of an answer, over a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -165,10 +174,11 @@ class Server:
 
     def check(self, work: Work) -> float:
         """See that it answers `work` rightly, before anything is timed; the largest absolute error."""
-        status, answer = self.request("POST", self.spec.path(work), self.spec.form.body(work))
+        form = self.spec.form
+        status, answer = self.request("POST", self.spec.path(work), form.body(work), form.headers(work))
         if status != 200:
             raise DidNotStart(f"{self.spec.name} answers {work.name} with {status}: {answer[:200]!r}")
-        return work.compare(self.spec.form.probabilities(answer)) if self.spec.computes else 0.0
+        return work.compare(form.probabilities(answer)) if self.spec.computes else 0.0
 
     def usage(self) -> tuple[float, float]:
         """CPU seconds since the start, and resident MB now, of it and its children."""

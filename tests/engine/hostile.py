@@ -104,6 +104,29 @@ def greedy(path: Path) -> None:
     poison(path, nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()])
 
 
+def nan_above(path: Path, most: float = 100.0) -> None:
+    """A head that is what it was, but that a row with a logit above `most` becomes NaN."""
+    nodes = [
+        helper.make_node("Sub", ["most", "logits"], ["less"]),
+        helper.make_node("Log", ["less"], ["log"]),
+        helper.make_node("Mul", ["log", "zero"], ["nan"]),
+        helper.make_node("Add", ["logits", "nan"], ["poisoned"]),
+    ]
+    constants = {"most": np.array(most, np.float32), "zero": np.array(0, np.float32)}
+    poison(path, nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()])
+
+
+def raised(path: Path) -> None:
+    """A head whose probabilities are 1 more than they were."""
+    model = onnx.load(FITTED)
+    for node in model.graph.node:
+        node.output[:] = ["low" if name == "probabilities" else name for name in node.output]
+        node.input[:] = ["low" if name == "probabilities" else name for name in node.input]
+    model.graph.node.append(helper.make_node("Add", ["low", "lift"], ["probabilities"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "lift"))
+    path.write_bytes(model.SerializeToString())
+
+
 def bomb(path: Path) -> None:
     """A few bytes that are 64 GB when they run."""
     shape = numpy_helper.from_array(np.array([2**32, 4], np.int64), "shape")
@@ -209,12 +232,14 @@ def large(path: Path) -> None:
 
 KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
     "endless loop": (endless, r"did not load and run within \S+ s \(--load-timeout-s\)"),
+    "NaN": (lambda path: nan_above(path, -10), "answers NaN in its "),
+    "probabilities above 1": (raised, r"answers probabilities from 1\.\d+ to 1\.\d+; expected 0 to 1"),
     "memory bomb": (bomb, r"took more than \d+ MB while it was loaded and run \(--load-memory-mb\)"),
     "external data": (external, "has data in another file"),
     "external data in a constant": (external_inside, "has data in another file"),
     "10,000 nodes": (many_nodes, r"more than 8192 nodes, the most that are run \(--max-model-nodes\)"),
     "graphs within graphs": (deep, "graphs within graphs"),
-    "custom operator": (custom, "domain b'org.evil'"),
+    "custom operator": (custom, "domain 'org.evil'; expected ai.onnx"),
     "wrong types": (wrong_types, "is not an ONNX model that can be loaded"),
     "wrong shapes": (wrong_shapes, "."),
     "cycle": (cycle, "is not an ONNX model that can be loaded"),

@@ -176,7 +176,7 @@ def test_an_answer_of_another_length_is_nobodys_answer(inline_s: float) -> None:
         runner.missing_rows = 1
         entries = [client.send(1), client.send(2)]
         await client.all(*entries)
-        assert [str(e.error) for e in entries] == ["the head answered 1 rows of probabilities for 2"] * 2
+        assert [str(e.error) for e in entries] == ["the head answered 1 row of probabilities for 2"] * 2
 
     with_batcher(test, Fake(), inline_s=inline_s)
 
@@ -333,11 +333,11 @@ def test_a_run_at_once_that_fails_says_so(caplog: pytest.LogCaptureFixture) -> N
         with pytest.raises(RunFailed, match="the batch could not be run: ValueError"):
             batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1)
         runner.missing_rows = 1
-        with pytest.raises(RunFailed, match="the head answered 1 rows of probabilities for 2"):
+        with pytest.raises(RunFailed, match="the head answered 1 row of probabilities for 2"):
             batcher.run_now(runner, rows, PROBABILITIES, 60, n_connections=1)
         runner.missing_rows = 0
         with pytest.raises(DeadlinePassed):
             batcher.run_now(runner, rows, PROBABILITIES, 0, n_connections=1)
 
     with_batcher(test, Fake())
-    assert [record.getMessage() for record in caplog.records] == ["a batch of 1 entries failed"] * 3
+    assert [record.getMessage() for record in caplog.records] == ["a batch of 1 entry failed"] * 3

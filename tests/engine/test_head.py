@@ -455,12 +455,12 @@ def made(tmp_path: Path, what: str) -> Path:
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        ("empty", "is not an ONNX model that can be loaded"),
-        ("text", "is not an ONNX model that can be loaded"),
-        ("truncated", "is not an ONNX model that can be loaded"),
+        ("empty", "is not an ONNX model that can be loaded (it holds no graph): make it with"),
+        ("text", "is not an ONNX model that can be loaded (it is damaged, or of another format): make it with"),
+        ("truncated", "is not an ONNX model that can be loaded (it is damaged, or of another format): make it with"),
         ("foreign", "has no Calibrant metadata: make it with `calibrant export`"),
-        ("broken story", "has metadata that do not read"),
-        ("wrong story", "has metadata that do not read, classes: "),
+        ("broken story", "has metadata that cannot be read"),
+        ("wrong story", "has metadata that cannot be read, classes: "),
         ("missing outputs", "has no output log_probabilities, logsumexp, probabilities, scores"),
         ("fixed batch", "cannot run 2 rows, its batch dimension is fixed at 1: export it again"),
         ("unknown family", f"the family 'hyperbolic' is unknown; expected {', '.join(families.FAMILIES)}"),

@@ -66,6 +66,19 @@ def test_only_what_the_checksums_list_is_served(tmp_path: Path) -> None:
         loader(tmp_path / "models", trials=None, checksums=checksums).load(path)
 
 
+def test_a_file_that_may_not_be_read_is_not_taken_for_a_bad_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(SHIPPED, place(tmp_path)))
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError):
+        loader(tmp_path).load(path)
+
+
 def test_checksums_that_are_none_stop_the_start(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="cannot be read"):
         read_checksums(tmp_path / "nowhere")

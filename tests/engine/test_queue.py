@@ -4,11 +4,12 @@ import asyncio
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.engine.batcher import Batcher
-from service.errors import NotReady
-from tests.engine.runners import NEVER_INLINE, Client, Held, said, with_batcher
+from service.errors import NotReady, RunFailed
+from tests.engine.runners import NEVER_INLINE, Client, Fake, Held, said, with_batcher
 
 
 class DeafLoop:
@@ -37,6 +38,31 @@ def test_a_queue_says_in_its_repr_what_waits_and_what_runs() -> None:
         await client.all(*entries)
 
     with_batcher(test, Held(), inline_s=NEVER_INLINE)
+
+
+class Undefined(Fake):
+    """A runner that answers NaN to negative logits."""
+
+    def run(self, feed: dict[str, Any], bits: int) -> dict[str, Any]:
+        """The others as they are."""
+        return {"probabilities": np.where(feed["logits"] < 0, np.nan, feed["logits"])}
+
+
+@pytest.mark.parametrize("inline_s", [60.0, NEVER_INLINE], ids=["on the loop", "in a thread"])
+def test_who_would_get_nan_hears_that_it_failed_and_the_others_are_answered(
+    inline_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(client: Client, _: Batcher, __: Undefined) -> None:
+        entries = [client.send(1), client.send(2, -1), client.send(3, float("inf"))]
+        await client.all(*entries)
+        assert said(entries[0]) == [1]
+        assert said(entries[2]) == [3, float("inf")]
+        assert isinstance(entries[1].error, RunFailed)
+        assert str(entries[1].error) == "the head answered NaN in its probabilities; expected numbers for any values"
+
+    with_batcher(test, Undefined(), inline_s=inline_s)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "the head answered NaN in its probabilities" in line
 
 
 def test_a_fault_behind_a_run_in_a_thread_answers_who_waits_and_ends_the_batcher(

@@ -46,7 +46,12 @@ GATHER = f"{REFUSED}Name:'gather' Status Message: indices element out of data bo
         ),
         (GATHER, {}, RunFailed, "the head could not run: RuntimeError"),
         (f"{REFUSED}CUDA failure 700", {"takes_inputs": True}, RunFailed, "the head could not run"),
-        (f"{REFUSED}Failed to allocate memory", {"takes_inputs": True}, OutOfMemory, "there was no memory"),
+        (
+            f"{REFUSED}Failed to allocate memory",
+            {"takes_inputs": True},
+            OutOfMemory,
+            "there was not enough memory for the run; try again",
+        ),
         ("a fault of numpy's", {"takes_inputs": True}, RunFailed, "the head could not run: RuntimeError"),
     ],
 )

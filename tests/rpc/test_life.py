@@ -109,7 +109,7 @@ def test_the_access_log_has_a_line_a_call(caplog: pytest.LogCaptureFixture) -> N
     assert said == [
         f"{path}/ModelInfer 200 T ms softmax/1 1 rows",
         f"{path}/ModelInfer 422 T ms softmax/1 0 rows",
-        f"{path}/ServerLive 200",
+        f"{path}/ServerLive 200 T ms",
     ]
 
 

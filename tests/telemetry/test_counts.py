@@ -90,12 +90,14 @@ def test_the_queue_s_depth_is_what_waits(run: Callable[..., Running]) -> None:
     assert scraped(running.client)["calibrant_queue_rows", ()] == 0
 
 
-def test_switched_off_nothing_is_counted(run: Callable[..., Running]) -> None:
+def test_switched_off_nothing_is_counted_and_who_asks_hears_which_option_does_it(run: Callable[..., Running]) -> None:
     running = run(metrics=False)
     assert running.predict({"logits": [1]}).status_code == 200
     assert running.predict({"logits": []}).status_code == 422
-    found = scraped(running.client)
-    assert not any(name.startswith("calibrant_requests") for name, _ in found)
+    sentence = "nothing is counted; expected a service that was started without --no-metrics (CALIBRANT_METRICS)"
+    for path in ("/metrics", "/v2/models/stats", "/v2/models/softmax/stats", "/v2/models/softmax/versions/1/stats"):
+        answer = running.client.get(path)
+        assert (answer.status_code, answer.json()) == (404, {"error": sentence, "code": "not_found"})
 
 
 def test_counts_survive_a_swap_of_the_model() -> None:

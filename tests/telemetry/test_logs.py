@@ -5,6 +5,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,3 +85,28 @@ def test_the_access_log_is_off_by_default_and_a_line_a_request_when_on(
     assert 0 < said[0]["duration_ms"] < 10_000
     assert said[1]["model"] == "softmax"
     assert "model" not in said[2]
+    assert 0 < said[2]["duration_ms"] < 10_000
+
+
+def test_the_access_log_names_the_key_of_each_request_that_has_one_also_where_it_is_refused(
+    run: Callable[..., Running], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO, "calibrant.access")
+    path = tmp_path / "keys"
+    path.write_text(f"slow {sha256(b's').hexdigest()} predict 1e-6\nboss {sha256(b'b').hexdigest()} observe,admin\n")
+    running = run(access_log=True, api_keys_file=path)
+    asked = [
+        ("/v1/predict", "s", 200),
+        ("/v1/predict", "s", 429),
+        ("/v1/predict", "b", 403),
+        ("/v1/predict", "nobody", 401),
+        ("/v2/repository/index", "s", 403),
+        ("/v2/repository/index", "b", 200),
+    ]
+    for target, key, status in asked:
+        body = {"logits": [1]} if target == "/v1/predict" else {}
+        answer = running.client.post(target, json=body, headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == status, target
+    said = [line(record) for record in caplog.records if record.name == "calibrant.access"]
+    assert [one.get("key") for one in said] == ["slow", "slow", "boss", None, "slow", "boss"]
+    assert all(one["duration_ms"] >= 0 for one in said)

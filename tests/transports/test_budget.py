@@ -1,19 +1,24 @@
 """The memory for requests: who gets some, who is told to come back, and that all of it comes back."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from service import memory
-from service.errors import BodyTooLarge, QueueFull
+from service.errors import AnsweredError, BodyTooLarge, QueueFull
 from service.transports.budget import ARRIVAL_COST, LEAST, MUCH, NUMBER_COST, Budget, derive_total, json_cost
 from service.transports.handler import OWN_TURN_FROM
+from service.transports.ordinary import OrdinaryProtocol
 from tests.api.bodies import held, until
 from tests.conftest import Running
+from tests.transports.conftest import PROTOCOLS
+from tests.transports.played import connect, with_app
 from tests.transports.wire import PREDICT, Wire, ids, post, wire
 
 Run = Callable[..., Running]
@@ -36,7 +41,9 @@ def answered(line: Wire, sent: bytes) -> tuple[int, bytes]:
 def test_what_is_taken_is_not_there_for_others_until_it_is_given_back() -> None:
     budget = Budget(100 * MB)
     budget.take(70 * MB)
-    with pytest.raises(QueueFull, match=r"the memory for requests is taken, 70 of 100 MB; .*--max-request-memory-mb"):
+    with pytest.raises(
+        QueueFull, match=r"the memory for requests is taken, 70 MB of 100 MB; .*--max-request-memory-mb"
+    ):
         budget.take(10 * MB)
     budget.take(MB)  # little still gets through
     assert repr(budget) == f"<Budget {71 * MB} of {100 * MB} bytes taken>"
@@ -58,6 +65,8 @@ def test_bodies_that_arrive_leave_room_for_those_that_are_run() -> None:
 def test_what_never_has_room_is_told_so() -> None:
     with pytest.raises(BodyTooLarge, match=r"may take 80 MB of memory, of 75 MB that one may take"):
         Budget(100 * MB).take(80 * MB)
+    with pytest.raises(BodyTooLarge, match=r"may take 1\.5 MB of memory, of 0\.8 MB that one may take"):
+        Budget(MB).take(3 * MB // 2)
 
 
 def test_the_cost_of_json_goes_by_its_numbers() -> None:
@@ -146,12 +155,55 @@ def test_a_body_whose_turn_would_come_too_late_is_refused_before_it_comes(
     until(lambda: running.service.budget.taken == 0)
 
 
+@pytest.mark.parametrize("kind", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_body_is_refused_before_others_are_read(kind: type[OrdinaryProtocol], is_last: bool) -> None:
+    async def test(app: Any) -> None:
+        protocol, played = connect(app, kind)
+        app.handler.turns = SimpleNamespace(expected_wait_s=1e6)
+        protocol.data_received(PREDICT + b"content-length: %d\r\n\r\n" % OWN_TURN_FROM)
+        assert played.written.startswith(b"HTTP/1.1 429 ")
+        assert (b"\r\nconnection: close\r\n" in played.written) == is_last == played.n_closed
+
+    with_app(test, max_requests_per_connection=int(is_last))
+
+
+def test_a_refusal_waits_for_the_answer_before_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = run()
+    with wire(running) as line, held(running) as hold:
+        line.send(post(name="first"))
+        hold.wait()
+        monkeypatch.setattr(running.service.handler, "turns", SimpleNamespace(expected_wait_s=1e6))
+        body = b" " * OWN_TURN_FROM
+        line.send(PREDICT + b"content-length: %d\r\n\r\n%s" % (len(body), body) + post(name="last"))
+        hold.go.set()
+        first, refusal, last = (line.answer() for _ in range(3))
+        assert (ids(first, last), refusal[0]) == (["first", "last"], 429)
+
+
+def test_a_refusal_leaves_no_cycle_that_keeps_what_was_read(run: Run) -> None:
+    no_room = PREDICT + b"content-length: 32000000\r\n\r\n"
+    no_gzip = post(headers=b"content-encoding: gzip\r\n").replace(b"/v1/predict", b"/v2/models/softmax/infer")
+    running = run(max_request_memory_mb=32)
+    gc.collect()
+    gc.disable()
+    try:
+        for sent, status in ((no_room, 413), (no_room.replace(b"predict", b"labels"), 413), (no_gzip, 400)):
+            with wire(running) as line:
+                assert answered(line, sent)[0] == status
+        until(lambda: not running.server.server_state.connections)
+        errors = [one for one in gc.get_objects() if issubclass(type(one), AnsweredError)]
+        assert [error for error in errors if error.__traceback__] == []
+    finally:
+        gc.enable()
+
+
 def test_a_body_that_would_take_too_much_for_one_is_refused_by_its_numbers_not_by_its_bytes(run: Run) -> None:
     running = run(max_request_memory_mb=32)
     with wire(running) as line:
         status, body = answered(line, large(1_000_000))
         assert status == 413
-        assert b"the request may take 42 MB of memory, of 24 MB that one may take" in body
+        assert b"the request may take 43 MB of memory, of 24 MB that one may take" in body
         long_numbers = post("[" + ",".join(["0.12345678901234567890123456789"] * 32_000) + "]")
         assert answered(line, long_numbers)[0] == 200
     until(lambda: running.service.budget.taken == 0)

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import random
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,7 @@ from service.transports.exchange import OWN_TURN_FROM as ANSWER_OWN_TURN_FROM
 from service.transports.exchange import Exchange
 from service.transports.handler import OWN_TURN_FROM
 from service.transports.response import Response
-from service.transports.turns import N_TURNS
+from service.transports.turns import N_TURNS, Turns
 from tests.api.bodies import refused
 from tests.conftest import Running
 from tests.transports.infer import PATH
@@ -102,6 +104,26 @@ def test_a_large_body_whose_turn_would_come_too_late_is_refused_at_once() -> Non
         assert b'"code":"deadline_too_close"' in requests.replies["second"].body
         await requests.wait("first")
         assert requests.replies["first"].status == 200
+
+    with_app(test)
+
+
+def test_a_body_that_unpacks_to_a_large_one_has_a_turn_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces = bytes(random.Random(0).choices(b" \t\n\r", k=OWN_TURN_FROM))  # equal ones would be packed too well
+    waited = []
+
+    async def test(app: Any) -> None:
+        def decode(self: Turns, work: Callable[[], None]) -> None:
+            waited.append(work)
+            undisturbed(self, work)
+
+        undisturbed = Turns.decode
+        monkeypatch.setattr(Turns, "decode", decode)
+        requests = Requests(app)
+        for name, body, n_waited in (("small", LOGITS, 0), ("large", LOGITS + spaces, 1)):
+            requests.begin(name, gzip.compress(body), [(b"content-encoding", b"gzip")])
+            await requests.wait(name)
+            assert (requests.replies[name].status, len(waited)) == (200, n_waited)
 
     with_app(test)
 

@@ -61,7 +61,7 @@ def test_a_line_is_a_key() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("ci", "line 1 has 1 words; expected NAME SHA256 SCOPES"),
+        ("ci", "line 1 has 1 word; expected NAME SHA256 SCOPES [ROWS_PER_S]"),
         (line("ci", "a", "predict", "1 2"), "line 1 has 5 words"),
         (f"\n{line('c/i', 'a')}", "line 2: the name is wrong; expected at most 64 letters"),
         ("ci calibrant_secret predict", "line 1: the hash is not 64 hexadecimal digits; expected the SHA-256 of a key"),
@@ -71,7 +71,7 @@ def test_a_line_is_a_key() -> None:
         (line("ci", "a", "predict", "inf"), "line 1: the rate is wrong"),
         (line("ci", "a") + line("ci", "b"), "line 2: the name ci is there twice"),
         (line("ci", "a") + line("cd", "a"), "a hash is there twice"),
-        (b"\xff\xfe\x00", "line 1 has 1 words"),
+        (b"\xff\xfe\x00", "line 1 has 1 word"),
     ],
 )
 def test_what_is_no_key_is_told_with_its_line_and_nothing_that_may_be_secret(text: str | bytes, sentence: str) -> None:
@@ -86,7 +86,7 @@ def test_a_start_with_a_file_that_is_broken_or_missing_is_refused(tmp_path: Path
     with pytest.raises(InvalidKeys, match=r"keys cannot be read: No such file"):
         Keys(path=path)
     path.write_text("ci\n")
-    with pytest.raises(InvalidKeys, match=r"keys cannot be read: line 1 has 1 words"):
+    with pytest.raises(InvalidKeys, match=r"keys cannot be read: line 1 has 1 word"):
         Keys(path=path)
 
 
@@ -96,6 +96,24 @@ def test_an_empty_file_lets_nobody_in(path: Path) -> None:
     assert keys.guarded
     assert keys.find(b"Bearer one") is None
     assert not Keys().guarded
+
+
+def test_the_log_says_how_many_keys_there_are_and_warns_where_there_are_none(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    keys = Keys([Key("given", digest("given"))], path)
+    Keys(path=path)
+    path.write_bytes(b"")
+    keys.read()
+    Keys(path=path)
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        ("INFO", f"API keys accepted, with those of {path}: 3"),
+        ("INFO", f"API keys accepted, with those of {path}: 2"),
+        ("INFO", f"API keys accepted, with those of {path}: 1"),
+        ("WARNING", f"{path} has no API key; expected one: every request that needs one is refused"),
+    ]
 
 
 def test_a_key_whose_line_stays_stays_the_same_and_others_are_revoked(path: Path) -> None:
@@ -119,7 +137,7 @@ def test_a_key_whose_line_stays_stays_the_same_and_others_are_revoked(path: Path
 
 def test_a_broken_file_keeps_the_keys_and_says_so_once(run: Run, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keys = run(api_keys_file=path).service.gate.keys
-    for broken, complaint in ((True, "has 1 words"), (False, "No such file")):
+    for broken, complaint in ((True, "has 1 word"), (False, "No such file")):
         path.write_text("first\n") if broken else path.unlink()
         until(lambda complaint=complaint: complaint in caplog.text)
         assert keys.find(b"Bearer one")

@@ -3,14 +3,16 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from ssl import SSLError
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from service.errors import CannotStart, UsedWrongly
 from service.settings import Settings
 from service.transports import renewal
-from service.transports.tls import Certificate, Pair
+from service.transports.tls import Certificate, Pair, find_fault
 from tests.api.bodies import until
 from tests.certificates import Authority
 from tests.conftest import Running
@@ -67,8 +69,9 @@ def test_a_broken_certificate_leaves_the_one_before(
     assert authority.is_shown(running.port)
     next_one.write(tmp_path)
     until(lambda: next_one.is_shown(running.port))
-    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert record.getMessage().endswith("; what was read before still holds")
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert told  # one, and another where the new certificate was seen before its key
+    assert all(one.endswith("; what was read before still holds") for one in told)
 
 
 def test_who_never_ends_the_handshake_is_cut_off(run: Run, tmp_path: Path, authority: Authority) -> None:
@@ -93,12 +96,33 @@ def test_what_cannot_be_used_is_told_at_the_start_without_the_key(tmp_path: Path
     private = serialization.load_pem_private_key(secret, None)
     kinds = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     encrypted = private.private_bytes(*kinds, serialization.BestAvailableEncryption(b"password"))
-    for content in (b"", b"nothing", encrypted, Authority().write(tmp_path)["tls_key"].read_bytes(), None):
+    other, other_type = Authority().write(tmp_path)["tls_key"].read_bytes(), rsa.generate_private_key(65537, 2048)
+    rsa_pem = other_type.private_bytes(*kinds, serialization.NoEncryption())
+    for path, content, sentence in (
+        (chain, b"", f"{chain} cannot be used: it has no certificate that can be read"),
+        (chain, secret, f"{chain} cannot be used: it has no certificate that can be read"),
+        (chain, None, f"{chain} cannot be read: No such file or directory"),
+        (key, b"nothing", f"{key} cannot be used: it has no private key that can be read"),
+        (key, encrypted, f"{key} cannot be used: the key has a password"),
+        (key, other, f"the key in {key} does not belong to the certificate in {chain}"),
+        (key, rsa_pem, f"the key in {key} does not belong to the certificate in {chain}"),
+        (key, None, f"{key} cannot be read: No such file or directory"),
+    ):
         authority.write(tmp_path)
-        key.write_bytes(content) if content is not None else key.unlink()
-        with pytest.raises(CannotStart, match=r"cannot be used: .*; expected a chain and its key, as PEM") as error:
+        path.write_bytes(content) if content is not None else path.unlink()
+        with pytest.raises(CannotStart) as error:
             Certificate(chain, key)
-        assert "PRIVATE" not in str(error.value)
+        assert str(error.value) == f"{sentence}; expected a certificate chain and its key, as PEM without a password"
+
+
+def test_what_openssl_minds_of_a_pair_that_belongs_together_is_told(tmp_path: Path) -> None:
+    weak = SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small (_ssl.c:3905)")
+    weak.reason = "EE_KEY_TOO_SMALL"
+    for error, why in ((weak, "ee key too small"), (FileNotFoundError(2, "No such file"), "No such file")):
+        assert find_fault(tmp_path, tmp_path, b"", error).endswith(f"cannot be used: {why}")
+
+
+def test_a_pair_does_not_show_its_key() -> None:
     assert repr(Pair(b"chain", b"key")) == "<Pair>"
 
 

@@ -117,11 +117,9 @@ def test_others_without_end_get_one_turn_of_the_loop_between_two_pieces(monkeypa
     assert n_turns <= 11
 
 
-def test_bodies_on_their_way_count_for_a_few_pieces_and_not_while_nothing_waits() -> None:
+def test_bodies_on_their_way_count_for_a_few_pieces() -> None:
     async def main() -> None:
         taken = Turns()
-        taken.expect()
-        assert taken.n_coming == 0
         waits: list[float] = []
         for _ in range(5):
             taken.decode(lambda: waits.append(taken.expected_wait_s / taken.piece_s if taken.piece_s else 0))
@@ -131,5 +129,24 @@ def test_bodies_on_their_way_count_for_a_few_pieces_and_not_while_nothing_waits(
             await asyncio.sleep(0)
         assert waits == pytest.approx([0, 2 * 3 + 2 * 2, 2 * 2 + 2 * 1, 2 * 1, 0])
         assert taken.n_coming == 0
+
+    asyncio.run(main())
+
+
+def test_bodies_that_are_let_in_during_one_turn_of_the_loop_wait_for_each_other() -> None:
+    async def main() -> None:
+        taken = Turns()
+        counts: list[int] = []
+        for _ in range(5):
+            taken.expect()
+            counts.append(taken.n_coming)
+        assert counts == [1, 2, 3, 4, 5]
+        for _ in range(3):  # who is slow makes nobody wait for long
+            await asyncio.sleep(0)
+        assert taken.n_coming == 0
+        taken.expect()
+        taken.decode(taken.expect)  # the last piece
+        while taken.busy or taken.n_coming:  # noqa: ASYNC110 - counts, no event
+            await asyncio.sleep(0)
 
     asyncio.run(main())

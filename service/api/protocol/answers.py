@@ -5,12 +5,13 @@ from typing import Literal, Protocol
 from pydantic import BaseModel
 
 from service import __version__
+from service.api.absent import NO_METRICS
 from service.api.protocol.configuration import tensors
 from service.api.protocol.statistics import ModelStatistics, statistics
 from service.codec.predict.contract import ErrorAnswer
-from service.errors import InvalidValue, NotReady
+from service.errors import InvalidValue, NotFound, NotReady
+from service.model import Model
 from service.readiness import State, check_ready
-from service.repository import Model
 from service.settings import Settings
 from service.telemetry.counts import Totals
 from service.transports.gate import Gate
@@ -41,10 +42,15 @@ class ServerMetadata(BaseModel):
     extensions: list[str] = EXTENSIONS
 
 
-class Health(BaseModel):
-    """Of the server."""
+class Live(BaseModel):
+    """Of a server that answers at all."""
 
     live: bool = True
+
+
+class Health(Live):
+    """Of a server that answers, and may be ready."""
+
     ready: bool
 
 
@@ -118,7 +124,13 @@ def metadata_of(state: Serving, model: Model) -> ModelMetadata:
 
 
 def statistics_of(state: Serving, every: list[Model]) -> Statistics:
-    """The statistics of some models."""
+    """The statistics of some models.
+
+    Raises:
+        NotFound: nothing is counted.
+    """
+    if not state.settings.metrics:
+        raise NotFound(NO_METRICS)
     totals: Totals = state.telemetry.totals()
     return Statistics(model_stats=[statistics(model.name, model.version, totals) for model in every])
 

@@ -8,7 +8,7 @@ from service.codec.infer.encode import output_dtype
 from service.codec.infer.tensors import NAMES
 from service.engine.signature import Signature
 from service.families.outputs import PER_CLASS, outputs_of
-from service.repository import Model
+from service.model import Model
 from service.settings import Settings
 
 Described = tuple[str, str, list[int]]  # name, datatype, shape with the batch axis; -1 is any size

@@ -14,6 +14,7 @@ from service.api.operations import UNKNOWN, UNREADY
 from service.api.protocol.answers import (
     Health,
     IndexLine,
+    Live,
     ModelMetadata,
     ModelNames,
     ModelReady,
@@ -74,8 +75,8 @@ def health(state: Serving) -> APIRouter:
         return ServerMetadata()
 
     @router.get("/v2/health/live", summary="Live?")
-    async def live() -> Health:
-        return Health(ready=readiness_error(state) is None)
+    async def live() -> Live:
+        return Live()
 
     @router.get("/v2/health/ready", summary="Ready?", response_model=Health, responses=UNHEALTHY)
     async def ready() -> Any:

@@ -36,15 +36,15 @@ def test_health_needs_no_key(run: Callable[..., Running], path: str) -> None:
     assert client.get("/v2/models/softmax/ready").status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready"])
-def test_health_says_live_and_ready(running: Running, path: str) -> None:
-    assert got(running, path) == {"live": True, "ready": True}
+def test_health_says_live_and_ready(running: Running) -> None:
+    assert got(running, "/v2/health/live") == {"live": True}  # on any connection, also on one that is one too many
+    assert got(running, "/v2/health/ready") == {"live": True, "ready": True}
 
 
 def test_a_service_that_drains_is_live_and_not_ready(run: Callable[..., Running]) -> None:
     running = run()
     running.service.draining = True
-    assert got(running, "/v2/health/live") == {"live": True, "ready": False}
+    assert got(running, "/v2/health/live") == {"live": True}
     response = running.client.get("/v2/health/ready")
     assert response.status_code == 503
     said = response.json()
