@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastapi import FastAPI
 
 from service import __version__
+from service.api.absent import NO_JOURNAL, NO_METRICS, OF_JOURNAL, absent
 from service.api.console import console
 from service.api.errors import translate
 from service.api.metrics import metrics
@@ -24,7 +25,7 @@ from service.errors import CannotStart
 from service.model import stopped_heads
 from service.readiness import Readiness
 from service.repository import Repository
-from service.settings import Settings
+from service.settings import Settings, check_reach
 from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start
 from service.telemetry.observer import Both, Observer
@@ -76,7 +77,7 @@ def over_grpc(settings: Settings) -> Callable[["Service"], AbstractAsyncContextM
     """
     if settings.grpc is None:
         return nullcontext
-    settings.check_reach()  # another server than ours may listen for the rest; this port is ours
+    check_reach(settings)  # another server than ours may listen for the rest; this port is ours
     try:
         from service.rpc.server import serve_rpc
     except ImportError as error:
@@ -90,7 +91,7 @@ def open_journal(settings: Settings, telemetry: Telemetry, then: Observer) -> "J
     """The journal, if the settings want one, before who else observes; without, nothing of it is loaded.
 
     Raises:
-        CannotStart: its folder cannot be made, or not be written.
+        CannotStart: its folder cannot be made, or not be written, or its store needs an extra that is not installed.
     """
     if settings.journal is None:
         return None
@@ -99,6 +100,10 @@ def open_journal(settings: Settings, telemetry: Telemetry, then: Observer) -> "J
     from service.journal.segments import Appender, make_folder
 
     parse_policy(settings.label_policy)
+    if settings.journal_store:
+        from service.journal.database import check_extra
+
+        check_extra()
     return Journal(
         Appender(make_folder(settings.journal), settings.journal_max_mb * 2**20),
         sample=settings.journal_sample,
@@ -144,11 +149,8 @@ class Service(Dispatcher):
             strict=settings.strict_models,
         )
         self.batcher: Batcher | None = None
-        models = self.repository.models
-        named = "default_model" in settings.model_fields_set and not replaces
-        if named and settings.default_model not in models:
-            there = ", ".join(models)
-            raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
+        if not replaces:
+            check_default_model(settings, self.repository)
         self.draining = False
         observer, self.close_observer = observing(settings, telemetry)
         self.journal = open_journal(settings, telemetry, observer)
@@ -178,7 +180,10 @@ class Service(Dispatcher):
         )
         app.include_router(operations(self))
         app.include_router(protocol(self))
-        app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers, settings.journal))
+        if settings.metrics:
+            app.include_router(metrics(self, telemetry, settings.max_queue_rows * settings.workers, settings.journal))
+        else:
+            app.include_router(absent(NO_METRICS, "/metrics"))
         if settings.console:
             app.include_router(console())
         if self.journal is not None and settings.journal is not None:
@@ -189,6 +194,8 @@ class Service(Dispatcher):
             app.include_router(labels(settings.journal, self.journal, gate))
             app.include_router(calibration(self, settings.journal, gate))
             app.include_router(refit(self, settings.journal, settings.refit, gate))
+        else:
+            app.include_router(absent(NO_JOURNAL, *OF_JOURNAL))
         return app
 
     def new_batcher(self) -> Batcher:
@@ -253,6 +260,16 @@ class Service(Dispatcher):
                 await self.journal.close()
             self.telemetry.close()
             await asyncio.to_thread(self.close_observer)
+
+
+def check_default_model(settings: Settings, repository: Repository) -> None:
+    """Warn where the default model is not there; raises CannotStart where it was asked for."""
+    if settings.default_model in repository.models:
+        return
+    if "default_model" in settings.model_fields_set:
+        there = ", ".join(repository.models)
+        raise CannotStart(f"the default model {settings.default_model} is not there; --default-model takes {there}")
+    repository.warn_of_default()
 
 
 def create_app(

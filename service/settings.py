@@ -10,7 +10,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import UsedWrongly
@@ -21,7 +22,7 @@ PREFIX: Final = "CALIBRANT_"
 class Settings(BaseSettings):
     """How to serve. Bounds of the batcher and the queue count rows. Without `repr` are those that may be secret."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -91,7 +92,11 @@ class Settings(BaseSettings):
         description="memory for the requests of a process, MB; 0 takes three quarters of what its cgroup has free",
     )
     api_keys: str = Field(
-        "", repr=False, description="comma-separated keys, one of which a request must carry as a bearer token"
+        "",
+        repr=False,
+        pattern=r"[^,\s]",
+        title="KEY,KEY",
+        description="comma-separated keys, one of which a request must carry as a bearer token",
     )
     api_keys_file: Path | None = Field(
         None, title="FILE", description="keys that calibrant keys add made; read again when it changes"
@@ -106,7 +111,7 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
         description="seconds for a run of a head, after which its batch fails and the head is served no more; at most "
-        "10 where it holds the event loop; 0 lets it run",
+        "10 where it holds the event loop; 0 never stops one, which may then hold the whole process",
     )
     load_timeout_s: float = Field(
         60.0,
@@ -139,7 +144,7 @@ class Settings(BaseSettings):
     journal_store: str = Field(
         "",
         repr=False,
-        pattern=r"^(postgres(ql)?://.*)?$",
+        pattern=r"^postgres(ql)?://",
         title="postgresql://...",
         description="a database that several hosts share, in place of SQLite in the folder; needs the extra postgres",
     )
@@ -151,7 +156,7 @@ class Settings(BaseSettings):
     )
     journal_max_mb: int = Field(
         1024,
-        ge=1,
+        ge=64,  # twice what a tenth of a second may bring: writer.py:MAX_WAITING
         description="most MB of what the live process has not read yet, and of its store; beyond that new rows are "
         "dropped, and old days",
     )
@@ -187,35 +192,18 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_empty(cls, value: Any) -> Any:
+        """Refuse an empty value, which would be a path, the current folder, or a protection that is not there."""
+        if isinstance(value, str) and not value.strip():
+            raise PydanticCustomError("empty", "is empty")
+        return value
+
     @property
     def keys(self) -> tuple[bytes, ...]:
         """The API keys as bytes; none means open."""
         return tuple(key.strip().encode() for key in self.api_keys.split(",") if key.strip())
-
-    def check_reach(self) -> None:
-        """Refuse to let others reach a service that wants no key.
-
-        Raises:
-            UsedWrongly: the host is not this machine's alone, and nobody has said that it is meant so.
-        """
-        if self.insecure or self.keys or self.api_keys_file is not None or is_loopback(self.host):
-            return
-        raise UsedWrongly(
-            f"without API keys everybody who reaches {self.host or 'this machine'} may ask; expected --api-keys-file "
-            "FILE, --host 127.0.0.1, or --insecure if it is meant so"
-        )
-
-    def check_journal(self) -> None:
-        """Refuse an option of the journal where there is none.
-
-        Raises:
-            UsedWrongly: one is given, as an option or as a variable that is not empty.
-        """
-        if self.journal is not None:
-            return
-        for name in sorted(self.model_fields_set & OF_JOURNAL):
-            if getattr(self, name) != "":
-                raise UsedWrongly(f"{spell(name)} is of no use without a journal; expected --journal FOLDER, too")
 
 
 OF_JOURNAL: Final = frozenset(
@@ -226,6 +214,31 @@ OF_JOURNAL: Final = frozenset(
 """The settings that do nothing without a journal."""
 
 
+def check_reach(settings: Settings) -> None:
+    """Refuse to let others reach a service that wants no key.
+
+    Raises:
+        UsedWrongly: the host is not this machine's alone, and --insecure is not given.
+    """
+    if settings.insecure or settings.keys or settings.api_keys_file is not None or is_loopback(settings.host):
+        return
+    raise UsedWrongly(
+        f"without API keys everybody who reaches {settings.host} may ask; expected --api-keys-file FILE, "
+        "--host 127.0.0.1, or --insecure to let them"
+    )
+
+
+def check_journal(settings: Settings) -> None:
+    """Refuse an option of the journal where there is none.
+
+    Raises:
+        UsedWrongly: one is given, as an option or as a variable.
+    """
+    given = sorted(settings.model_fields_set & OF_JOURNAL)
+    if given and settings.journal is None:
+        raise UsedWrongly(f"{spell(given[0])} does nothing without a journal; expected --journal FOLDER as well")
+
+
 def spell(name: str) -> str:
     """A setting as an option and as a variable, for people."""
     return f"--{name.replace('_', '-')} ({PREFIX}{name.upper()})"
@@ -233,8 +246,6 @@ def spell(name: str) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether all addresses of a host are this machine's alone; a name without any is left to who listens there."""
-    if not host:
-        return False
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
@@ -252,12 +263,13 @@ def load(**options: Any) -> Settings:
         return Settings(**options)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        where = spell(name)
+        where = spell(name := str(first["loc"][0]))
+        if first["type"] == "empty":
+            raise UsedWrongly(f"{where} is empty; expected a value, or neither") from None
         field = Settings.model_fields[name]
         if not field.repr:  # a secret
             fault = f"; expected {field.title}" if "pattern" in first["type"] else f": {first['msg'].lower()}"
-            raise UsedWrongly(f"{where} is not what it can be{fault}") from None
+            raise UsedWrongly(f"{where} cannot be used{fault}") from None
         wanted = EXPECTED.get(first["type"], "").format_map(first.get("ctx", {}))
         fault = f"; expected {wanted}" if wanted else f": {first['msg'].lower()}"
         raise UsedWrongly(f"{where} is {first['input']!r}{fault}") from error
@@ -266,16 +278,23 @@ def load(**options: Any) -> Settings:
 EXPECTED: Final = {
     "bool_parsing": "true or false",
     "float_parsing": "a number",
-    "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "a number above {gt:.10g}",
+    "greater_than_equal": "a number of at least {ge:.10g}",
     "int_parsing": "a whole number",
-    "less_than": "a number below {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "less_than": "a number below {lt:.10g}",
+    "less_than_equal": "a number of at most {le:.10g}",
     "literal_error": "{expected}",
 }
 """By the types of pydantic's errors, with their numbers."""
 
 
 def environment(variable: str, default: Any) -> Any:
-    """What the environment says of an option that is not a setting of the service."""
-    return os.environ.get(variable, default)
+    """What the environment says of an option that is not a setting of the service.
+
+    Raises:
+        UsedWrongly: the variable is empty.
+    """
+    found = os.environ.get(variable)
+    if found is not None and not found.strip():
+        raise UsedWrongly(f"{variable} is empty; expected a value, or no such variable")
+    return default if found is None else found

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import UsedWrongly
-from service.settings import PREFIX, Settings, load
+from service.settings import PREFIX, Settings, check_journal, check_reach, load
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,7 @@ def test_an_option_wins_over_the_environment_and_that_over_the_default(monkeypat
         ("max_body_bytes", 0),
         ("drain_delay_s", -1),
         ("intra_op_threads", -1),
+        ("journal_max_mb", 63),
         ("watch", "perhaps"),
         ("log_level", "loud"),
     ],
@@ -61,20 +62,18 @@ def test_keys_are_read_from_one_line() -> None:
     assert load().keys == ()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_without_keys_nobody_but_this_machine_reaches_the_service_unless_that_is_meant(host: str) -> None:
     with pytest.raises(UsedWrongly) as error:
-        load(host=host).check_reach()
-    assert str(error.value).startswith(
-        f"without API keys everybody who reaches {host or 'this machine'} may ask; expect"
-    )
+        check_reach(load(host=host))
+    assert str(error.value).startswith(f"without API keys everybody who reaches {host} may ask; expect")
     for meant in ({"insecure": True}, {"api_keys": "secret"}, {"api_keys_file": "keys"}):
-        load(host=host, **meant).check_reach()
+        check_reach(load(host=host, **meant))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost", "nowhere.invalid"])
 def test_loopback_needs_no_keys(host: str) -> None:
-    load(host=host).check_reach()
+    check_reach(load(host=host))
 
 
 @pytest.mark.parametrize(
@@ -85,22 +84,42 @@ def test_an_option_of_the_journal_is_refused_without_one(
     option: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sentence = (
-        f"--{option.replace('_', '-')} (CALIBRANT_{option.upper()}) is of no use without a journal; "
-        "expected --journal FOLDER, too"
+        f"--{option.replace('_', '-')} (CALIBRANT_{option.upper()}) does nothing without a journal; "
+        "expected --journal FOLDER as well"
     )
     with pytest.raises(UsedWrongly) as error:
-        load(**{option: value}).check_journal()
+        check_journal(load(**{option: value}))
     assert str(error.value) == sentence
-    load(journal="j", **{option: value}).check_journal()
+    check_journal(load(journal="j", **{option: value}))
     monkeypatch.setenv(PREFIX + option.upper(), str(value))
     with pytest.raises(UsedWrongly) as error:
-        load().check_journal()
+        check_journal(load())
     assert str(error.value) == sentence
 
 
-def test_no_option_of_the_journal_and_empty_variables_are_no_wish_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CALIBRANT_JOURNAL_STORE", "")
-    load(port=1).check_journal()
+def test_without_options_of_the_journal_none_is_needed() -> None:
+    check_journal(load(port=1))
+
+
+@pytest.mark.parametrize("name", ["journal", "models", "api_keys", "api_keys_file", "journal_hash_ids", "grpc", "host"])
+def test_an_empty_value_is_an_error_and_neither_the_current_folder_nor_the_default(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = f"--{name.replace('_', '-')} (CALIBRANT_{name.upper()}) is empty; expected a value, or neither"
+    with pytest.raises(UsedWrongly) as error:
+        load(**{name: " "})
+    assert str(error.value) == sentence
+    monkeypatch.setenv(PREFIX + name.upper(), "")
+    with pytest.raises(UsedWrongly) as error:
+        load()
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("keys", [",", " , ,"])
+def test_commas_alone_are_no_keys(keys: str) -> None:
+    with pytest.raises(UsedWrongly) as error:
+        load(api_keys=keys)
+    assert str(error.value) == "--api-keys (CALIBRANT_API_KEYS) cannot be used; expected KEY,KEY"
 
 
 def test_every_setting_says_what_it_is() -> None:

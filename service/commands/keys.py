@@ -5,12 +5,15 @@ A service that runs accepts it within half a second. Delete the line of a name t
 
 import argparse
 import secrets
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from service.errors import CannotStart, InvalidKeys, UsedWrongly
 from service.transports.keys import Key, check_name, parse_keys, parse_rate, parse_scopes
+
+Parsed = TypeVar("Parsed")
 
 N_BYTES: Final = 32  # random ones of a key
 PREFIX: Final = "calibrant_"  # by which those who look for secrets in the wrong places know it
@@ -37,14 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsedWrongly("there is no file for the keys; expected --api-keys-file FILE (CALIBRANT_API_KEYS_FILE)")
     secret = PREFIX + secrets.token_urlsafe(N_BYTES)
     digest = sha256(secret.encode()).digest()
-    try:
-        name, scopes = check_name(arguments.name), parse_scopes(arguments.scopes)
-        key = Key(name, digest, scopes, parse_rate(arguments.rate))
-    except InvalidKeys as error:
-        raise UsedWrongly(str(error)) from error
-    add_line(path, key)
+    name = parse("NAME", arguments.name, check_name)
+    scopes = parse("--scopes", arguments.scopes, parse_scopes)
+    add_line(path, Key(name, digest, scopes, parse("--rate", arguments.rate, parse_rate)))
     print(secret)  # noqa: T201 - the terminal is where this belongs
     return 0
+
+
+def parse(option: str, value: Any, read: Callable[[Any], Parsed]) -> Parsed:
+    """What `read` makes of an option's value; raises UsedWrongly with both."""
+    try:
+        return read(value)
+    except InvalidKeys as error:
+        raise UsedWrongly(f"{option} is {value!r}: {error}") from error
 
 
 def add_line(path: Path, key: Key) -> None:
@@ -61,5 +69,7 @@ def add_line(path: Path, key: Key) -> None:
         line_end = "\n" if content and not content.endswith(b"\n") else ""
         with path.open("a") as file:
             file.write(f"{line_end}{key.line()}\n")
-    except (OSError, InvalidKeys) as error:
+    except OSError as error:
+        raise CannotStart(f"{path} cannot take the key: {error.strerror}; expected a file to write to") from error
+    except InvalidKeys as error:
         raise CannotStart(f"{path} cannot take the key: {error}") from error

@@ -26,9 +26,11 @@ def find_file(model: str, models: Path) -> Path:
     numbers = sorted(int(file.parent.name) for file in (models / name).glob("[1-9]*/model.onnx") if is_version(file))
     if (version or numbers) and (not version or version in map(str, numbers)):
         return models / name / (version or str(numbers[-1])) / "model.onnx"
-    there = ", ".join(sorted({file.parts[-3] for file in models.glob("*/*/model.onnx") if is_version(file)})) or "none"
+    there = ", ".join(sorted({file.parts[-3] for file in models.glob("*/*/model.onnx") if is_version(file)}))
     versions = f", with the versions {', '.join(map(str, numbers))}" if numbers else ""
-    raise CannotStart(f"there is no file {model}, and no model of that name in {models}{versions}; there are {there}")
+    raise CannotStart(
+        f"there is no file {model}, and no model of that name in {models}{versions}; expected {there or 'a head file'}"
+    )
 
 
 def is_version(file: Path) -> bool:

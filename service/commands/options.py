@@ -1,10 +1,20 @@
-"""The options that are settings of the service."""
+"""The options that are settings of the service, and what is wrong with several of them together."""
 
 import argparse
-from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin
+import logging
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
 
-from service.settings import PREFIX, Settings
+from service.errors import UsedWrongly
+from service.settings import PREFIX, Settings, spell
+
+logger = logging.getLogger(__name__)
+
+NEAR: Final = 0.7  # of difflib's ratio
+OF_OTHERS: Final = frozenset({"api_key", "format", "model", "prefix", "report"})
+"""Options of other commands whose names are near those of settings."""
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
@@ -25,3 +35,47 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
             help=f"{field.description} (default: {default}; {PREFIX}{name.upper()})",
             **how,
         )
+
+
+def journal_folder(settings: Settings) -> Path:
+    """The folder of the journal; raises UsedWrongly where there is none."""
+    if settings.journal is None:
+        raise UsedWrongly("there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it")
+    return settings.journal
+
+
+def check_times(settings: Settings) -> None:
+    """Refuse seconds that make no sense together.
+
+    Raises:
+        UsedWrongly: no request could be answered in time, or every worker would be killed.
+    """
+    if settings.max_wait_ms >= settings.default_timeout_ms:
+        raise UsedWrongly(
+            f"{spell('max_wait_ms')} is {settings.max_wait_ms:g}, and no request waits so long; expected less than the "
+            f"{settings.default_timeout_ms:g} of {spell('default_timeout_ms')}"
+        )
+    if 0 < settings.worker_timeout_s < 1:
+        raise UsedWrongly(f"{spell('worker_timeout_s')} is {settings.worker_timeout_s:g}; expected 0, or at least 1")
+
+
+def warn(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Log what is allowed, and hardly meant: variables that are nearly settings, and access lines that nobody sees."""
+    for variable, name in misspelt(environment).items():
+        logger.warning("%s is no setting and changes nothing; expected %s%s", variable, PREFIX, name.upper())
+    if settings.access_log and settings.log_level in {"warning", "error"}:
+        logger.warning(
+            "--access-log writes lines of the level info, of which --log-level %s shows none", settings.log_level
+        )
+
+
+def misspelt(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that are no setting, to the setting that each is nearly; others may set what is like none."""
+    known = OF_OTHERS.union(Settings.model_fields)
+    names = {name: name.removeprefix(PREFIX).lower() for name in sorted(environment) if name.startswith(PREFIX)}
+    near = {
+        variable: get_close_matches(name, Settings.model_fields, n=1, cutoff=NEAR)
+        for variable, name in names.items()
+        if name not in known
+    }
+    return {variable: settings[0] for variable, settings in near.items() if settings}

@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 from service.app import Service, create_app
-from service.commands.options import add_settings
+from service.commands.options import add_settings, check_times, warn
 from service.errors import CannotStart
 from service.process.descriptors import raise_limit
 from service.process.live import live_process
@@ -21,7 +21,7 @@ from service.process.server import Server
 from service.process.sockets import listen_each, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
-from service.settings import PREFIX, Settings, load
+from service.settings import PREFIX, Settings, check_journal, check_reach, load
 from service.telemetry import logs
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 when it was asked to stop."""
     settings = load(**vars(arguments))
     logs.configure(settings.log_level, settings.log_format)
-    settings.check_reach()
-    settings.check_journal()
+    check_reach(settings)
+    check_journal(settings)
+    check_times(settings)
+    warn(settings, os.environ)
     for option in KEYS.intersection(vars(arguments)):
         logger.warning(
             "--%s is on the command line, which everybody on this machine can read; expected it in %s%s",
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         reserved = reserve(settings.host, settings.grpc)
         settings = settings.model_copy(update={"grpc": reserved.getsockname()[1]})
     service = create_app(settings)  # also where workers do the work: what is wrong with the models is said once, here
-    announce(service, *listening[0].getsockname()[:2])
+    announcement = announce(service, *listening[0].getsockname()[:2])
     with live_process(settings):
         if settings.workers > 1:
             del service  # the parent serves nothing
@@ -64,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
                     listening,
                     timeout_s=settings.worker_timeout_s,
                     drain_delay_s=settings.drain_delay_s,
+                    on_ready=partial(print_line, announcement),
                 ).run()
+        print_line(announcement)
         server = Server(service, owns_process=True)
         server.run(sockets=listening)
         code = 0 if server.started else CannotStart.exit_code
@@ -72,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def announce(service: Service, host: str, port: int) -> None:
-    """Say what is served and where, with one request to try."""
+def announce(service: Service, host: str, port: int) -> str:
+    """What is served and where, with one request to try."""
     rows = [("model", "version", "classes", "method", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
@@ -82,14 +86,19 @@ def announce(service: Service, host: str, port: int) -> None:
             temperature = f"{about.temperature:.4g}"
             rows.append((model.name, model.version, classes, about.method, temperature, model.head.provider))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print_line("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     place = f"[{host}]" if ":" in host else host
     scheme = "http" if service.certificate is None else "https"
     url = f"{scheme}://{place}:{port}"
-    rpc = "" if service.settings.grpc is None else f", over gRPC on {place}:{service.settings.grpc}"
+    rpc = "" if service.settings.grpc is None else f" and over gRPC on {place}:{service.settings.grpc}"
     pages = f"{url}/console/" if service.settings.console else f"{url}/docs"
-    print_line(f"\nCalibrant answers on {url}, to be seen on {pages}{rpc}. Try:\n  curl -s {url}{example(service)}\n")
+    lines += [
+        "",
+        f"Calibrant answers on {url}{rpc}. Open {pages} in a browser, or try:",
+        f"  curl -s {url}{example(service)}",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def print_line(line: str) -> None:

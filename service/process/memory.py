@@ -10,13 +10,13 @@ LARGE_BLOCK: Final = 4 * 2**20  # bytes
 KEPT: Final = 32 * 2**20  # bytes; 16 MB do for sixteen clients with bodies of 1 MB, 8 MB do not
 
 
-def return_large_blocks() -> None:
-    """Let the C library give blocks of a few MB back at once: glibc learns to keep those it has seen, up to 32 MB.
+def return_large_blocks(from_bytes: int = LARGE_BLOCK, kept_bytes: int = KEPT) -> None:
+    """Let the C library give large blocks back at once: glibc learns to keep those it has seen, up to 32 MB.
 
-    What is smaller stays at the end of the heap, up to `KEPT`: given back after one request, it came anew for the
-    next, and a tenth of the time of a request of 64x1000 went into page faults.
+    What is smaller stays at the end of the heap, up to `kept_bytes`: given back after one request, it came anew for
+    the next, and a tenth of the time of a request of 64x1000 went into page faults.
     """
     with suppress(OSError, AttributeError):  # another C library has no mallopt
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+        libc.mallopt(M_MMAP_THRESHOLD, from_bytes)
+        libc.mallopt(M_TRIM_THRESHOLD, kept_bytes)

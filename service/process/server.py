@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.app import Service
 from service.process.memory import return_large_blocks
+from service.process.signals import stop_signals, watched_signals
 from service.process.sockets import BACKLOG
 from service.settings import Settings
 from service.transports.fast_known import KnownProtocol
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.service = service
         self.owns_process = owns_process
+        self.is_bounded = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then freeze the long-lived objects out of garbage collection."""
@@ -94,7 +96,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and say when that is done."""
-        logger.info("process %d stops, %d connections are open", os.getpid(), len(self.server_state.connections))
+        logger.info("process %d stops, open connections: %d", os.getpid(), len(self.server_state.connections))
         if self.service.batcher is not None:
             self.service.batcher.watchdog.shorten(RUN_S)
         await super().shutdown(sockets)
@@ -102,27 +104,35 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM; uvicorn would raise them again at the end, which makes the exit code theirs."""
-        handled = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        before = {number: signal.signal(number, self.stop) for number in handled}
-        try:
+        """Handle what stops it; uvicorn would raise the signal again at the end, which makes the exit code its own."""
+        if threading.current_thread() is not threading.main_thread():
             yield
+            return
+        before = {number: signal.signal(number, self.stop) for number in stop_signals()}
+        try:
+            with watched_signals(self.bound_end):
+                yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
-        """SIGTERM drains first; Ctrl-C, or a second SIGTERM, does not wait."""
+        """SIGTERM and SIGHUP drain first; Ctrl-C, or a second signal, does not wait."""
         delay_s = self.service.settings.drain_delay_s
-        wait = number == signal.SIGTERM and delay_s > 0 and not self.service.draining
-        if self.owns_process and not self.service.draining:
-            in_background(delay_s * wait + LAST_S, end_process)
+        wait = number != signal.SIGINT and delay_s > 0 and not self.service.draining
         self.service.draining = True
         logger.info("%s: the service drains for %g s", signal.Signals(number).name, delay_s if wait else 0)
         if wait:
             in_background(delay_s, self.handle_exit, number, frame)
         else:
             self.handle_exit(number, frame)
+
+    def bound_end(self, number: int) -> None:
+        """At the first signal: end the process in time, whatever becomes of `stop`."""
+        if self.owns_process and not self.is_bounded and number in stop_signals():
+            self.is_bounded = True
+            delay_s = 0.0 if number == signal.SIGINT else self.service.settings.drain_delay_s
+            in_background(delay_s + LAST_S, end_process)
 
     def leave(self, code: int) -> None:
         """End the process with this exit code where runs that never return would hold it; else do nothing."""

@@ -19,7 +19,7 @@ import uvicorn
 
 from service.app import Service, create_app
 from service.errors import CommandError
-from service.process.server import Server
+from service.process.server import LAST_S, Server, end_process, in_background
 from service.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
@@ -53,6 +53,7 @@ def stop_with_parent(server: uvicorn.Server, parent: Any) -> None:
     """Stop when the parent has died without a word."""
     parent.join()
     server.should_exit = True
+    in_background(LAST_S, end_process)
 
 
 class WorkerServer(Server):

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Final
 
 from service.errors import CannotStart
+from service.process.signals import stop_signals
 from service.readiness import READY, STARTING, Pulse
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads and locks half way
 
 LOOK_S: Final = 1.0
+FIRST_LOOK_S: Final = 0.1  # until one is ready
 SILENT_STOP_S: Final = 10.0  # for a worker to begin to stop
 LAST_S: Final = 40.0  # for all of them to end; they end themselves before
 
@@ -42,15 +44,21 @@ class Workers:
         *,
         timeout_s: float = 0.0,
         drain_delay_s: float = 0.0,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """`n` processes that do `work`; one that stands still for `timeout_s` is replaced, 0 lets it stand."""
+        """`n` processes that do `work`; one that stands still for `timeout_s` is replaced, 0 lets it stand.
+
+        `on_ready()` is called once, when the first of them is ready.
+        """
         self.work = work
         self.timeout_s = timeout_s or float("inf")
         self.drain_delay_s = drain_delay_s
+        self.on_ready = on_ready
         self.listening = listening
         self.ready = SPAWN.RawArray("b", n)
         self.pulse = Pulse(SPAWN.RawArray("L", n))
         self.processes: list[SpawnProcess] = []
+        self.was_ready = False
         self.stopping = False
 
     def __repr__(self) -> str:
@@ -65,7 +73,7 @@ class Workers:
         waker, alarm = os.pipe()
         os.set_blocking(alarm, False)
         signal.set_wakeup_fd(alarm)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in stop_signals():
             signal.signal(number, self.stop)
         for slot in range(len(self.ready)):
             self.processes.append(self.start(slot))
@@ -89,7 +97,10 @@ class Workers:
 
     def look(self, waited_for: list[Any]) -> list[Any]:
         """What is ready of what is waited for, a second at most; without, kill who stands still."""
-        ready = wait(waited_for, LOOK_S)
+        ready = wait(waited_for, LOOK_S if self.was_ready else FIRST_LOOK_S)
+        if not self.was_ready and READY in list(self.ready):
+            self.was_ready = True
+            self.on_ready()
         if not ready:
             self.pulse.look()
             for slot, process in enumerate(self.processes):

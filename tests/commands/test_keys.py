@@ -42,9 +42,9 @@ def test_a_key_is_printed_and_its_hash_kept(path: Path, capsys: pytest.CaptureFi
     ("arguments", "code", "sentence"),
     [
         (["ci"], 2, "has a key of the name ci; expected another name, or its line deleted"),
-        (["c i"], 2, "the name is wrong"),
-        (["b", "--scopes", "all"], 2, "there is no such scope; expected some of predict, label, observe, admin"),
-        (["b", "--rate", "-1"], 2, "the rate is wrong; expected rows a second"),
+        (["c i"], 2, "NAME is 'c i': the name is wrong; expected at most 64 letters"),
+        (["b", "--scopes", "all"], 2, "--scopes is 'all': there is no such scope; expected some of predict, label, "),
+        (["b", "--rate", "-1"], 2, "--rate is '-1': the rate is wrong; expected rows a second"),
     ],
 )
 def test_what_cannot_be_made_is_refused(
@@ -62,8 +62,11 @@ def test_a_file_is_wanted_and_a_broken_one_is_left_alone(path: Path, capsys: pyt
     assert "expected --api-keys-file FILE (CALIBRANT_API_KEYS_FILE)" in capsys.readouterr().err
     path.write_text("broken")
     assert main(["keys", "add", "ci", "--api-keys-file", str(path)]) == 3
-    assert "line 1 has 1 words" in capsys.readouterr().err
+    assert "line 1 has 1 word" in capsys.readouterr().err
     assert main(["keys", "add", "ci", "--api-keys-file", str(path / "below")]) == 3
+    assert capsys.readouterr().err.endswith(
+        f"{path / 'below'} cannot take the key: Not a directory; expected a file to write to\n"
+    )
 
 
 def test_a_service_of_several_workers_accepts_a_new_key_and_no_more_one_that_is_gone(

@@ -26,9 +26,9 @@ def test_a_name_is_the_highest_version_and_a_version_can_be_named(models: Path) 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("shops", "no model of that name in .*; there are digits, shop"),
-        ("shop/3", "with the versions 1, 2, 10; there are"),
-        ("shops/1", "there are digits, shop"),
+        ("shops", "no model of that name in .*; expected digits, shop"),
+        ("shop/3", "with the versions 1, 2, 10; expected"),
+        ("shops/1", "expected digits, shop"),
     ],
 )
 def test_a_model_that_is_not_there_is_told_with_those_that_are(models: Path, name: str, sentence: str) -> None:

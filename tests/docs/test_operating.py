@@ -19,6 +19,7 @@ WORKERS: Final = "tests/process/test_workers.py"
 TESTS: Final = {
     "a run raises": (FAULTS, "test_a_run_that_raises"),
     "a run answers another number of rows": (FAULTS, "test_a_run_that_answers_another_number_of_rows"),
+    "a run answers NaN": ("tests/engine/test_runner.py", "test_nan_of_a_head_is_never_answered"),
     "no memory for a run, of the machine or the GPU": (FAULTS, "test_a_machine_without_memory"),
     "a run never returns": (RUNS, "test_a_run_that_never_returns_takes_its_head_out_until_it_is_loaded_again"),
     "a run holds the event loop, and does not stop when it is told to": (
@@ -39,6 +40,14 @@ TESTS: Final = {
         SURROUNDINGS,
         "test_a_disk_that_is_full_costs_rows_of_the_journal_and_no_answer",
     ),
+    "the live process stands still": (
+        "tests/process/test_live.py",
+        "test_one_that_stands_still_is_killed_and_replaced",
+    ),
+    "the live process ends, once or again and again, or its store is away": (
+        "tests/process/test_live.py",
+        "test_one_that_cannot_start_is_tried_again_more_and_more_seldom",
+    ),
     "the disk of the counts is full (`/dev/shm`, with `--workers`)": (
         "tests/telemetry/test_counts.py",
         "test_counts_that_find_no_disk_are_told_once_and_come_later",
@@ -52,19 +61,31 @@ TESTS: Final = {
         SURROUNDINGS,
         "test_without_descriptors_who_is_connected_is_answered_and_later_everybody",
     ),
-    "the collector's name has no answer (`--traces`)": (
+    "the collector's name does not resolve (`--traces`)": (
         SURROUNDINGS,
         "test_a_collector_whose_name_has_no_answer_costs_its_traces_and_no_answer",
     ),
-    "a model file does not load, or not within its limits": (
+    "a model file does not load, or not within its limits, or cannot be read": (
         "tests/resilience/test_hostile_files.py",
         "test_hostile_files_are_named_and_what_is_served_is_served_on",
+    ),
+    "the models folder, or that of a model, is gone or cannot be read": (
+        "tests/test_repository_folder.py",
+        "test_a_models_folder_that_goes_away_leaves_its_models_behind_and_may_come_back",
+    ),
+    "nothing is served any more": (
+        "tests/test_repository_folder.py",
+        "test_with_nothing_served_the_service_is_not_ready_until_something_is",
     ),
     "the file of API keys is broken, or gone": (
         "tests/transports/test_keys.py",
         "test_a_broken_file_keeps_the_keys_and_says_so_once",
     ),
-    "a renewed certificate is broken, or its key another's": (
+    "the file of API keys is emptied": (
+        "tests/transports/test_keys.py",
+        "test_the_log_says_how_many_keys_there_are_and_warns_where_there_are_none",
+    ),
+    "a renewed certificate is broken, or its key belongs to another": (
         "tests/transports/test_tls.py",
         "test_a_broken_certificate_leaves_the_one_before",
     ),
@@ -78,6 +99,7 @@ METRICS: Final = {
     "calibrant_draining",
     "calibrant_stopped_heads",
     "calibrant_failed_versions",
+    "calibrant_live_published_timestamp_seconds",
     "process_open_fds",
     "process_max_fds",
     *(f"calibrant_{count.metric}_total" for count in TABLE.values()),

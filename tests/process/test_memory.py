@@ -1,10 +1,14 @@
 """What a large request took is given back: the memory of a serving process, measured from outside."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.conftest import ROOT
 from tests.processes import Process, serve
 
 MB = 2**20
@@ -46,3 +50,34 @@ def test_memory_is_back_where_it_was_after_a_large_body(warm: tuple[Process, int
     # the connection of those requests rests; a request on another one comes after what they left to do
     assert httpx.get(process.url + "/readyz").status_code == 200
     assert process.resident_bytes - before < SLACK
+
+
+HEAPS = """
+import ctypes, sys
+from service.memory import resident_bytes
+from service.process.memory import return_large_blocks
+if sys.argv[1] == "return":
+    return_large_blocks(2**17, 2**20)
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.free(libc.malloc(24 * 2**20))  # glibc learns from it
+before, blocks = resident_bytes(), []
+for _ in range(200):
+    blocks.append(libc.malloc(200_000))
+    ctypes.memset(blocks[-1], 1, 200_000)
+    libc.malloc(64)
+for block in blocks:
+    libc.free(block)
+print(resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries learn nothing")
+def test_large_blocks_are_given_back_although_small_ones_lie_between_them() -> None:
+    kept, returned = (
+        int(subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, check=True, cwd=ROOT).stdout)
+        for how in ("keep", "return")
+    )
+    assert kept > 30 * MB
+    assert returned < 5 * MB

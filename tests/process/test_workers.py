@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from service.process.workers import Workers
-from service.readiness import READY, STOPPED
+from service.readiness import READY, STARTING, STOPPED
 from tests.conftest import ROOT
 from tests.processes import environment
 
@@ -130,6 +130,41 @@ def test_a_worker_that_ends_before_it_is_ready_ends_the_service(tmp_path: Path) 
     assert "CannotStart: a worker ended with exit code 7 before it was ready" in done.stderr
 
 
+ANNOUNCED = """
+import os, signal, socket, sys, time
+from service.process.workers import Workers
+from service.readiness import READY
+def work(slot, ready, beats, listening):
+    if slot == 1:
+        ready[slot] = READY
+    signal.sigwait([signal.SIGTERM])
+def announce():
+    print(list(workers.ready))
+    os.kill(os.getpid(), signal.SIGTERM)
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # of the workers, who inherit it
+    workers = Workers(2, work, [socket.socket()], on_ready=announce)
+    start = workers.start
+    def start_and_listen(slot):
+        process = start(slot)
+        if slot == 1:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        return process
+    workers.start = start_and_listen
+    sys.exit(workers.run())
+"""
+
+
+def test_it_is_announced_once_when_the_first_worker_is_ready(tmp_path: Path) -> None:
+    script = tmp_path / "announced.py"
+    script.write_text(ANNOUNCED)
+    checkout = environment(PYTHONPATH=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, script], cwd=ROOT, env=checkout, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{[STARTING, READY]}\n"), done.stderr
+
+
 def test_workers_do_not_outlive_a_parent_that_was_killed(command: Command) -> None:
     workers = command.workers()
     command.process.kill()
@@ -165,7 +200,7 @@ def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_lo
         until(lambda: victim not in command.workers() and len(command.workers()) == 2)
         until(lambda: command.status("/readyz") == 200)
         assert httpx.post(f"http://127.0.0.1:{command.port}/v1/predict", json={"logits": [1, 2]}).status_code == 200
-        until(lambda: "model bad/1 does not load, it is not served" in command.log.read_text())
+        until(lambda: "model bad/1 does not load; it is not served" in command.log.read_text())
         assert "Traceback" not in command.log.read_text()
     finally:
         command.process.send_signal(signal.SIGTERM)

@@ -101,12 +101,14 @@ class Connection(asyncio.Protocol):
 class Load:
     """Requests of the mix, drawn with a seed."""
 
-    def __init__(self, port: int, now: Clock) -> None:
-        self.port = port
+    def __init__(self, process: Process, now: Clock) -> None:
+        self.process = process
+        self.port = int(process.url.rpartition(":")[2])
         self.now = now
         self.requests = build_requests()
         self.random = random.Random(0)
         self.heard: list[Heard] = []
+        self.held: list[int] = []  # bytes of memory that the service held, after each quarter of an overload
 
     def draw(self) -> bytes:
         return self.random.choices(self.requests, [share for share, _, _ in MIX])[0]
@@ -157,6 +159,7 @@ class Load:
             connection.send(self.requests[0], self.now())
         await until_all_are(free)
         self.heard = []
+        sampling = asyncio.create_task(self.sample(seconds))
         at, over = self.now(), time.perf_counter() + seconds
         while time.perf_counter() < over:
             at += self.random.expovariate(per_second)
@@ -165,6 +168,7 @@ class Load:
                 free.popleft().send(self.draw(), at)
             else:
                 waiting.append(at)
+        await sampling
         n_unsent = len(waiting)
         waiting.clear()
         with suppress(TimeoutError):
@@ -172,6 +176,12 @@ class Load:
         for connection in every:
             connection.transport.abort()
         return n_unsent
+
+    async def sample(self, seconds: float) -> None:
+        """See how much memory the service holds after each quarter of so many seconds."""
+        for _ in range(4):
+            await asyncio.sleep(seconds / 4)
+            self.held.append(self.process.resident_bytes)
 
     async def wait(self, at: float, free: deque[Connection]) -> None:
         """Until it is that time; for the clock of a service that rests, no longer."""
@@ -190,10 +200,14 @@ def p99_ms(seconds: list[float]) -> float | None:
     return round(1e3 * float(np.percentile(seconds, 99)), 1) if seconds else None
 
 
+def megabytes(*sizes: int) -> list[int]:
+    return [round(n / 2**20) for n in sizes]
+
+
 async def measure(process: Process, seconds: float, by_processor: bool) -> dict[str, object]:
     """What was seen."""
     processor = pin(process.popen.pid)
-    load = Load(int(process.url.rpartition(":")[2]), processor if by_processor else time.perf_counter)
+    load = Load(process, processor if by_processor else time.perf_counter)
     capacity = await load.closed(8)
     memory, began, worked_s = process.resident_bytes, load.now(), processor()
     n_unsent = await load.opened(seconds, 3 * capacity)
@@ -202,6 +216,7 @@ async def measure(process: Process, seconds: float, by_processor: bool) -> dict[
     again = await load.closed(1), await load.closed(8)
     await asyncio.sleep(REST_S)
     right = [one for one in heard if one.status == 200]
+    statuses = sorted({one.status for one in heard})
     return {
         "capacity": round(capacity),
         "due a second": round(3 * capacity),
@@ -210,10 +225,14 @@ async def measure(process: Process, seconds: float, by_processor: bool) -> dict[
         "goodput of capacity": round(len(right) / took_s / capacity, 3),
         "accepted p99 ms, since sent": p99_ms([one.since_sent for one in right]),
         "refused p99 ms, since sent": p99_ms([one.since_sent for one in heard if one.status != 200]),
+        "p99 ms of each status": {
+            status: p99_ms([one.since_sent for one in heard if one.status == status]) for status in statuses
+        },
         "lag of this client p99 ms": p99_ms([one.since_due - one.since_sent for one in heard]),
         "share of a core that the service had": round(worked_s / seconds, 2),
         "capacity in the second after, and in eight more": [round(rate) for rate in again],
-        "MB before, at most, after": [round(n / 2**20) for n in (memory, peak, process.resident_bytes)],
+        "MB before, at most, after": megabytes(memory, peak, process.resident_bytes),
+        "MB after each quarter": megabytes(*load.held),
     }
 
 

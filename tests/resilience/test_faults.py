@@ -75,7 +75,7 @@ def test_a_run_that_raises(running: Running, monkeypatch: pytest.MonkeyPatch, ca
         check_fault(running, lambda: running.predict(TEN, "digits"), 500, "run_failed")
         check_fault(running, lambda: running.predict({"logits": [[1] * 10] * 3}, "digits"), 500, "run_failed")
     assert running.predict(TEN, "digits").status_code == 200
-    assert caplog.text.count("a batch of 1 entries failed") == 2
+    assert caplog.text.count("a batch of 1 entry failed") == 2
     assert "a secret" in caplog.text
 
 
@@ -104,4 +104,4 @@ def test_a_machine_without_memory(running: Running, caplog: pytest.LogCaptureFix
     assert running.predict(TEN, "greedy").status_code == 200
     check_fault(running, lambda: running.predict({"logits": [2 * TRAP] * 10}, "greedy"), 503, "out_of_memory")
     assert running.predict(TEN, "greedy").status_code == 200
-    assert "a batch of 1 entries failed" in caplog.text
+    assert "a batch of 1 entry failed" in caplog.text

@@ -2,8 +2,9 @@
 
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -35,11 +36,16 @@ libc, mutex, run = ctypes.CDLL(None), ctypes.create_string_buffer(64), Head.run
 
 def run_or_hang(head, feed, bits):
     if feed["logits"].max() > 1000:
+        print("hangs", flush=True)
         libc.pthread_mutex_lock(mutex)
         libc.pthread_mutex_lock(mutex)
     return run(head, feed, bits)
 
 Head.run = run_or_hang
+"""
+IMPATIENT = """
+import service.process.server
+service.process.server.LAST_S = 1.0
 """
 MAIN = """
 if __name__ == "__main__":
@@ -60,10 +66,12 @@ def models(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def placed(models: Path, inline_s: float, *options: object, hangs: bool = False) -> Iterator[Process]:
+def placed(
+    models: Path, inline_s: float, *options: object, hangs: bool = False, impatient: bool = False
+) -> Iterator[Process]:
     """A service whose runs happen on the loop up to so many seconds, and hang where they `hang`."""
     script = models.parent / "script.py"
-    script.write_text(PLACED.replace("INLINE_S", str(inline_s)) + HANGING * hangs + MAIN)
+    script.write_text(PLACED.replace("INLINE_S", str(inline_s)) + HANGING * hangs + IMPATIENT * impatient + MAIN)
     with serve("--models", models, *LIMITS, *options, program=[script], PYTHONPATH=str(ROOT)) as process:
         yield process
 
@@ -71,6 +79,12 @@ def placed(models: Path, inline_s: float, *options: object, hangs: bool = False)
 def poison(process: Process) -> httpx.Response:
     """Ask for a run that never ends."""
     return process.client.post("/v1/models/trapped/predict", json={"logits": POISON})
+
+
+def poison_in_vain(process: Process) -> None:
+    """The same of a process that ends over it."""
+    with suppress(httpx.TransportError):
+        poison(process)
 
 
 def answers(process: Process, model: str) -> int:
@@ -106,8 +120,8 @@ def test_a_run_that_never_returns_takes_its_head_out_until_it_is_loaded_again(mo
         assert answers(process, "trapped") == 200
         code, logged = process.end(signal.SIGTERM)
     assert code == 0
-    assert "<Head " in logged
-    assert "trapped/1/model.onnx" in logged
+    assert "trapped/1: a run did not end within " in logged
+    assert "<Head " not in logged
 
 
 def test_with_no_head_left_the_service_is_not_ready(tmp_path: Path) -> None:
@@ -147,3 +161,25 @@ def test_a_worker_whose_loop_is_held_for_ever_is_replaced(models: Path) -> None:
         assert answers(process, "trapped") == 200
         assert process.end(signal.SIGTERM)[0] == 0
     assert "ended with exit code 1, another starts" in process.logged
+
+
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """Let what is started here hear SIGHUP, which tests may have been told to ignore, as under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hears_hangups")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_process_though_a_run_holds_its_loop_for_ever(models: Path, number: int) -> None:
+    with placed(models, ON_LOOP, "--run-timeout-s", 0, hangs=True, impatient=True) as process:
+        client = threading.Thread(target=poison_in_vain, args=(process,))
+        client.start()
+        assert process.popen.stdout is not None
+        assert "hangs\n" in iter(process.popen.stdout.readline, "")
+        code, logged = process.end(number)
+        client.join(30)
+    assert code == 1
+    assert "did not stop within 1 s: it ends now" in logged

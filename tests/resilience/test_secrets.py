@@ -96,7 +96,7 @@ def test_settings_show_no_secret() -> None:
     assert "secret" not in f"{settings!r} {settings}"
     with pytest.raises(UsedWrongly) as error:
         load(journal_store=f"mysql://me:{WRONG}@host/db")
-    sentence = "--journal-store (CALIBRANT_JOURNAL_STORE) is not what it can be; expected postgresql://..."
+    sentence = "--journal-store (CALIBRANT_JOURNAL_STORE) cannot be used; expected postgresql://..."
     assert str(error.value) == sentence
     assert error.value.__cause__ is None
 
