@@ -132,7 +132,7 @@ benchmark: $(PEERS:%=.venv/%/ready) .venv/image/ready ## Measure this server bes
 	touch $@
 
 HOST ?= http://127.0.0.1:8000
-load: .venv/loading              ## Load HOST with real traffic, or a server of its own where none answers there.
+load: .venv/loading              ## Load HOST, or a server of its own where none answers there; LOAD="--stage-s 4" is shorter.
 	$(BIN)/python -m deploy.locust.run --host $(HOST) $(LOAD)
 
 # pins with hashes for every platform and Python; an address of an index never gets in

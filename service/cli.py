@@ -1,6 +1,7 @@
 """The command `calibrant`: names the sub-commands and turns errors into one sentence and an exit code.
 
-A sub-command is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported only when it is called.
+A sub-command, of one word or two, is a module with `add_arguments(parser)` and `run(arguments) -> int`, imported only
+when it is called.
 Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start, 4 a requirement that is not kept.
 """
 
@@ -29,6 +30,12 @@ COMMANDS: Final = {
     "score": Command("service.commands.score", "put whole files of logits through a head"),
     "export": Command("service.commands.export", "write a head file, alone or onto a classifier"),
     "live": Command("service.commands.live", "count the labels of served answers; serve --journal starts it itself"),
+    "live label": Command("service.commands.labels", "send the labels of a table to a running service"),
+    "live status": Command("service.commands.live_status", "show what labels say of each version"),
+    "live propose": Command("service.commands.live_refit", "fit another temperature on the labels that come"),
+    "live promote": Command("service.commands.live_refit", "make the next version of a refit"),
+    "live dismiss": Command("service.commands.live_refit", "throw a refit away"),
+    "live acknowledge": Command("service.commands.live_refit", "end an alarm"),
     "keys": Command("service.commands.keys", "make an API key for serve --api-keys-file"),
     "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }
@@ -59,12 +66,13 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `calibrant` with `argv`, the process's arguments by default, and return the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    name = " ".join(["calibrant", *(word for word in arguments[:1] if word in COMMANDS)])
+    name, behind = split(arguments)
+    prog = f"calibrant {name}".rstrip()
     try:
-        code = run(name, arguments)
+        code = run(prog, name, behind)
         sys.stdout.flush()  # here, where a reader that is gone is known for what it is
     except CommandError as error:
-        print(f"{name}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -74,21 +82,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def run(name: str, arguments: list[str]) -> int:
-    """Run the sub-command that `arguments` begin with; without one, show what there is."""
-    if not arguments or arguments[0] not in COMMANDS:
-        parser = Parser(prog=name, description="Logits in, calibrated probabilities out.")
+def split(arguments: list[str]) -> tuple[str, list[str]]:
+    """The name of the sub-command that `arguments` begin with, or none, and what is behind it."""
+    for n in (2, 1):
+        if (name := " ".join(arguments[:n])) in COMMANDS:
+            return name, arguments[n:]
+    return "", arguments
+
+
+def run(prog: str, name: str, arguments: list[str]) -> int:
+    """Run a sub-command; without one, show what there is."""
+    if not name:
+        parser = Parser(prog=prog, description="Logits in, calibrated probabilities out.")
         parser.formatter_class = argparse.RawTextHelpFormatter
         parser.add_argument("--version", action="version", version=f"calibrant {__version__}")
         parser.add_argument("command", choices=COMMANDS, metavar="command", help=overview())
         parser.parse_args(arguments or ["--help"])
         return 0
-    module = import_module(COMMANDS[arguments[0]].module)
-    parser = Parser(prog=name, description=module.__doc__)
+    longer = [other.removeprefix(f"{name} ") for other in COMMANDS if other.startswith(f"{name} ")]
+    if longer and arguments and not arguments[0].startswith("-"):
+        raise UsedWrongly(f"{arguments[0]!r} is not something to do; expected {', '.join(longer)}")
+    module = import_module(COMMANDS[name].module)
+    parser = Parser(prog=prog, description=module.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     module.add_arguments(parser)
     parser.heed_environment()
-    return int(module.run(parser.parse_args(arguments[1:])))
+    return int(module.run(parser.parse_args(arguments)))
 
 
 def overview() -> str:

@@ -59,7 +59,7 @@ def folder(tmp_path: Path, what: str) -> Path:
     ("what", "sentence"),
     [
         ("missing", "is not there: name it with --models, or make a head for it with `calibrant export --name NAME`"),
-        ("a file", "is not there: name it with --models"),
+        ("a file", "is a file; expected a folder (--models)"),
         ("empty", "has no NAME/VERSION/model.onnx: make one with `calibrant export --name NAME`"),
         ("corrupt", "is not an ONNX model: it breaks off, or is no protobuf"),
         ("foreign", "has no Calibrant metadata: make it with `calibrant export`"),
@@ -98,17 +98,21 @@ def test_cuda_that_is_not_there_is_exit_code_3() -> None:
     [
         (["--provider", "gpu"], "invalid choice: 'gpu'"),
         (["--port", "many"], "--port (CALIBRANT_PORT) is 'many'; expected a whole number"),
-        (["--port", "70000"], "--port (CALIBRANT_PORT) is '70000'; expected at most 65535"),
-        (["--max-batch-rows", "0"], "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'; expected at least 1"),
+        (["--port", "70000"], "--port (CALIBRANT_PORT) is '70000'; expected a number of at most 65535"),
+        (["--load-timeout-s", "nan"], "is 'nan'; expected a number"),
+        (
+            ["--max-batch-rows", "0"],
+            "--max-batch-rows (CALIBRANT_MAX_BATCH_ROWS) is '0'; expected a number of at least 1",
+        ),
         (["--journal-sample", "x"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is 'x'; expected a number"),
         (["--journal-sample", "0"], "--journal-sample (CALIBRANT_JOURNAL_SAMPLE) is '0'; expected a number above 0"),
         (
             ["--refit", "off"],
-            "--refit (CALIBRANT_REFIT) is of no use without a journal; expected --journal FOLDER, too",
+            "--refit (CALIBRANT_REFIT) does nothing without a journal; expected --journal FOLDER as well",
         ),
         (["--ece-bound", "1"], "--ece-bound (CALIBRANT_ECE_BOUND) is '1'; expected a number below 1"),
         (["--watch", "perhaps"], "unrecognized arguments: perhaps"),
-        (["--max-wait-ms", "nan"], "--max-wait-ms (CALIBRANT_MAX_WAIT_MS) is 'nan'"),
+        (["--max-wait-ms", "nan"], "--max-wait-ms (CALIBRANT_MAX_WAIT_MS) is 'nan'; expected a"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--port"], "expected one argument"),
     ],
@@ -128,6 +132,15 @@ def test_a_wrong_value_in_the_environment_is_exit_code_2() -> None:
     one_sentence(calibrant("serve", CALIBRANT_PROVIDER="gpu"), 2, sentence)
     sentence = "--watch (CALIBRANT_WATCH) is 'perhaps'; expected true or false"
     one_sentence(calibrant("serve", CALIBRANT_WATCH="perhaps"), 2, sentence)
+
+
+def test_an_empty_variable_is_exit_code_2() -> None:
+    one_sentence(calibrant("serve", CALIBRANT_JOURNAL=""), 2, "--journal (CALIBRANT_JOURNAL) is empty; expected")
+    done = calibrant("keys", "add", "shop", CALIBRANT_API_KEYS_FILE="")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "calibrant keys: CALIBRANT_API_KEYS_FILE is empty; expected a value, or no such variable\n",
+    )
 
 
 def test_an_unknown_command_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,6 +339,6 @@ def test_the_log_tells_of_a_start_and_of_a_stop() -> None:
     assert life == [
         "process N serves",
         "SIGTERM: the service drains for N s",
-        "process N stops, N connections are open",
+        "process N stops, open connections: N",
         "process N has stopped",
     ]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import changes
-from service.api.bodies import KeyName, body_schema, name_of, reader
+from service.api.bodies import ODD, KeyName, body_schema, name_of, parameters, reader
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import InvalidValue, NotReady, UnknownGroup
 from service.journal.channel import Unreachable, ask
@@ -114,7 +114,9 @@ def calibration(state: State, folder: Path, gate: Gate) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(tags=["labels"])
 
-    @router.get(PATH, summary="What labels say of a version", responses=UNKNOWN)
+    @router.get(
+        PATH, summary="What labels say of a version", responses=UNKNOWN | ODD, dependencies=[parameters("group")]
+    )
     def page(model: str, version: str, group: str | None = None) -> Calibration:
         """Measures of the labelled rows, evidence against "as right as when it was fitted", and warnings."""
         return Calibration(**answer(state, read_state(folder) or {}, model, version, group))

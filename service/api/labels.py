@@ -73,7 +73,7 @@ class Conflict(BaseModel):
 
     id: str
     row: int
-    kept: int = Field(description="The class that was told first, and stays.")
+    kept: int = Field(description="The class that came first, and is kept.")
 
 
 class LabelsAnswer(BaseModel):

@@ -16,8 +16,16 @@ NAMES: Final = {"conflicts": "label_conflicts"}
 WARNINGS: Final = ("informative_delay", "too_many_groups", "not_label_shift")
 
 
-def live_metrics(told: dict[str, Any]) -> Iterator[Metric]:
-    """Every family, of what the live process told last; without series before it has told anything."""
+def live_metrics(told: dict[str, Any], began_s: float = 0.0) -> Iterator[Metric]:
+    """Every family, of what the live process told last; before it has told anything all but the first are empty.
+
+    `began_s`: since when it could have, in seconds since 1970.
+    """
+    yield GaugeMetricFamily(
+        "calibrant_live_published_timestamp_seconds",
+        "When the live process last told something, which it does every few seconds; before that the start.",
+        value=told.get("at_ns", 1e9 * began_s) / 1e9,
+    )
     models = {tuple(key.rsplit("/", 1)): found for key, found in told.get("models", {}).items()}
     for name, what in COUNTS.items():
         family = CounterMetricFamily(f"calibrant_live_{NAMES.get(name, name)}", what, labels=MODEL)

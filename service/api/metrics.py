@@ -1,5 +1,6 @@
 """GET /metrics: the counts of all workers, as Prometheus reads them."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ class Collector:
     def __init__(self, state: State, telemetry: Telemetry, max_queue_rows: int, journal: Path | None = None) -> None:
         self.state = state
         self.journal = journal
+        self.began_s = time.time()
         self.telemetry = telemetry
         self.max_queue_rows = max_queue_rows
 
@@ -46,7 +48,7 @@ class Collector:
         if self.journal is not None:
             from service.journal.state import read_state
 
-            yield from live_metrics(read_state(self.journal) or {})
+            yield from live_metrics(read_state(self.journal) or {}, self.began_s)
 
     def gauges(self, totals: Totals) -> Iterator[Metric]:
         """What is so now."""

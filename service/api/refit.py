@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api import changes
-from service.api.bodies import KeyName, body_schema, name_of, reader
+from service.api.bodies import ODD, KeyName, body_schema, name_of, parameters, reader
 from service.api.examples import REFIT
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import Conflict, NotReady, PreconditionRequired, RunFailed, StaleTag
@@ -57,7 +57,7 @@ class Approval(BaseModel):
 class Promotion(Approval):
     """Who approves."""
 
-    force: bool = Field(False, description="Promote although the evidence never was 100.")
+    force: bool = Field(False, description="Promote even if the evidence has never reached 100.")
 
 
 class Promoted(BaseModel):
@@ -100,7 +100,9 @@ def refit(state: State, folder: Path, policy: Policy, gate: Gate) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(prefix=PATH, tags=["labels"])
 
-    @router.get("/refit", summary="The temperature that labels ask for", responses=UNKNOWN)
+    @router.get(
+        "/refit", summary="The temperature that labels ask for", responses=UNKNOWN | ODD, dependencies=[parameters()]
+    )
     def page(model: str, version: str, response: Response) -> RefitPage:
         """What a shadow of the version at another temperature has shown; the ETag changes with what to approve."""
         found = answer(state, read_state(folder) or {}, model, version, policy)

@@ -1,6 +1,12 @@
-"""The labels of a file, sent to a running service a few thousand at a time."""
+"""Send the labels of a .csv or .parquet to a running service, a few thousand at a time.
 
+The columns are id and label, and where there are any row, at (seconds since 1970) and replace. Ends with 1 where
+another label than one of these is kept.
+"""
+
+import argparse
 import json
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -8,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from service.errors import CommandError, DataError
+from service.errors import CommandError, DataError, UsedWrongly, count
 
 AT_ONCE: Final = 10_000
 COLUMNS: Final = ("id", "label", "row", "at", "replace")
@@ -24,6 +30,23 @@ class NotTaken(CommandError):
     """The service did not take the labels."""
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The table, and the service."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the table with the labels")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    parser.add_argument("--api-key", default="", metavar="KEY", help="a key of the service")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the labels, and print what became of them; 1 where some were in contradiction."""
+    counts, told = send_file(arguments.file, arguments.url, arguments.api_key)
+    if told:
+        print("\n".join(told), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+    accepted, conflicts = count(counts["accepted"], "label"), count(counts["conflicts"], "conflict")
+    print(f"{accepted} accepted, {counts['pending']} pending, {counts['unknown']} unknown, {conflicts}")  # noqa: T201 - as above
+    return int(counts["conflicts"] > 0)
+
+
 def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
     """Send every label of a file; sent again, they are accepted again.
 
@@ -31,10 +54,11 @@ def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
 
     Raises:
         DataError: the file does not read, with the row.
+        UsedWrongly: the address is none of HTTP.
         NotTaken: the service is not there, or refuses.
     """
     if not url.startswith(("http://", "https://")):
-        raise NotTaken(f"--url is {url!r}; expected http:// or https://")
+        raise UsedWrongly(f"--url is {url!r}; expected http:// or https://")
     counts: Counter[str] = Counter()
     told: list[str] = []
     for some in read_labels(path):
@@ -44,7 +68,7 @@ def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
         counts["unknown"] += max(0, len(answer["unknown"]) - answer["pending"])  # what waits is among them
         counts["conflicts"] += len(answer["conflicts"])
         for one in [*answer["unknown"], *answer["conflicts"]][: MOST_TOLD - len(told)]:
-            reason = one["reason"] if "reason" in one else f"class {one['kept']} was told first, and stays"
+            reason = one["reason"] if "reason" in one else f"class {one['kept']} came first and is kept"
             told.append(f"{one['id']}, row {one['row']}: {reason}")
     return counts, told
 
@@ -118,7 +142,9 @@ def post(url: str, document: Any, key: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise NotTaken(f"the service refuses the labels: {sentence_of(error)}") from error
     except OSError as error:
-        raise NotTaken(f"the service at {url} does not answer ({error}); expected calibrant serve --journal") from error
+        cause = getattr(error, "reason", error)  # urllib wraps the system's error
+        why = getattr(cause, "strerror", None) or cause
+        raise NotTaken(f"the service at {url} does not answer: {why}; expected calibrant serve --journal") from error
 
 
 def sentence_of(error: urllib.error.HTTPError) -> str:

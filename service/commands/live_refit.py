@@ -1,8 +1,11 @@
-"""`calibrant live propose|promote|dismiss|acknowledge MODEL/VERSION`: what people decide, in the terminal.
+"""Decide what comes of the labels of a version.
 
-Promoting writes the new version from here: where the service cannot write its models folder, this can be run elsewhere.
+`propose` has another temperature fitted on the labels that come, `promote` makes the next version of it, `dismiss`
+throws it away; `acknowledge` ends an alarm. Promoting writes the new version from here: where the service cannot write
+its models folder, this can be run elsewhere.
 """
 
+import argparse
 import asyncio
 import base64
 import getpass
@@ -13,35 +16,64 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from service.commands.options import add_settings, journal_folder
 from service.errors import CannotStart, CommandError, UsedWrongly
 from service.journal.channel import Unreachable, ask
 from service.journal.publication import Place, versions_folder
 from service.journal.rows import column_of, sizes_of, unpack_columns
 from service.model_files import Key, model_files
+from service.settings import load
 
 if TYPE_CHECKING:
     from service.live.refit import Labelled
 
 
 PATIENCE_S: Final = 60.0
+MOST_LETTERS: Final = 256  # of a name, as over HTTP
 
 
 class RefusedRefit(CommandError):
     """What was asked for cannot be done."""
 
 
-def decide(action: str, name: str | None, place: Place, by: str, options: dict[str, Any]) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The version, who decides, and the folders; the last word of the parser's name is what is decided."""
+    action = parser.prog.rpartition(" ")[2]
+    parser.set_defaults(action=action)
+    parser.add_argument("version", metavar="MODEL/VERSION")
+    parser.add_argument("--by", metavar="NAME", help="who decides (default: the user)")
+    if action == "promote":
+        parser.add_argument("--force", action="store_true", help="even if the evidence has never reached 100")
+        parser.add_argument("--back", action="store_true", help="put the version back that this one replaced")
+    if action in ("promote", "dismiss"):
+        parser.add_argument("--etag", help="only if the refit is still the one of this tag")
+    add_settings(parser, ("journal", "models", "default_model") if action == "promote" else ("journal",))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Decide."""
+    given = vars(arguments)
+    action, name, by = (given.pop(one) for one in ("action", "version", "by"))
+    options: dict[str, Any] = {one: given.pop(one) for one in ("force", "back", "etag") if one in given}
+    settings = load(**given)
+    decide(action, name, Place(journal_folder(settings), settings.models, settings.default_model), by, options)
+    return 0
+
+
+def decide(action: str, name: str, place: Place, by: str | None, options: dict[str, Any]) -> None:
     """Propose, promote or dismiss a refit, or acknowledge an alarm, and print what was done.
 
     Raises:
-        UsedWrongly: no version is named.
+        UsedWrongly: this does not name a version, or a model.
         CannotStart: the live process does not answer, or a package is missing.
         RefusedRefit: it must not be; the sentence says why.
         HeadError: the head cannot be written.
     """
-    model, _, version = (name or "").rpartition("/")
+    model, _, version = name.rpartition("/")
     if not model or not version.isdecimal():
-        raise UsedWrongly(f"{action} wants a version; expected calibrant live {action} MODEL/VERSION")
+        raise UsedWrongly(f"{name!r} does not name a version; expected MODEL/VERSION, such as digits/1")
+    if by is not None and not 1 <= len(by.strip()) <= MOST_LETTERS:
+        raise UsedWrongly(f"--by is {by!r}; expected a name of 1 to {MOST_LETTERS} characters")
     message = {"model": f"{model}/{version}", "by": by or getpass.getuser(), **options}
     if action == "promote":
         path = promote(place, (model, int(version)), message)

@@ -1,15 +1,53 @@
-"""`calibrant live status`: what labels say of each version, in the terminal."""
+"""Show what the labels that came say of each version."""
 
+import argparse
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
+from service.commands.options import add_settings, journal_folder
+from service.errors import UsedWrongly
+from service.journal.state import NAME, read_state
 from service.live.evidence import NULL
+from service.settings import load
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 MOST_GROUPS: Final = 20
 """Monitors of groups that are shown, those with the most evidence."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The version, and the journal."""
+    parser.add_argument("version", nargs="?", metavar="MODEL/VERSION", help="this one alone (default: all)")
+    add_settings(parser, ("journal",))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the live process told last."""
+    given = vars(arguments)
+    name = given.pop("version")
+    told = read_told(journal_folder(load(**given)))
+    models = told.get("models", {})
+    if name is not None and name not in models:
+        there = ", ".join(sorted(models)) or "a version that has answered"
+        raise UsedWrongly(f"no answer of {name} was read yet; expected {there}")
+    show(told if name is None else told | {"models": {name: models[name]}})
+    return 0
+
+
+def read_told(folder: Path) -> dict[str, Any]:
+    """What the live process told last; raises UsedWrongly where it has not, or not for this user to read."""
+    try:
+        told = read_state(folder)
+    except OSError as error:
+        raise UsedWrongly(
+            f"{folder} cannot be read ({error.strerror}); expected the folder of a journal, and the user of the service"
+        ) from error
+    if told is None:
+        raise UsedWrongly(f"there is no {NAME} in {folder}; expected the journal of a service that runs, or has run")
+    return told
 
 
 def show(told: dict[str, Any], console: Console | None = None) -> None:

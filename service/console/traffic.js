@@ -1,7 +1,7 @@
 // @ts-check
 /** Whether the service is well: the difference of two looks at /metrics, every 2 s, five minutes of them. */
 
-import { ask, reason, repeat } from "./api.js";
+import { ask, reason, Refused, repeat } from "./api.js";
 import { bars } from "./charts/bars.js";
 import { ticksTo } from "./charts/frame.js";
 import { lines } from "./charts/lines.js";
@@ -134,22 +134,15 @@ class Traffic {
 		const look = async () => {
 			if (this.held) return;
 			const { body } = await ask("metrics", { signal });
-			const samples = parseMetrics(body);
-			if (samples.has("calibrant_requests_total")) this.take({ at: Date.now(), samples });
-			else this.off();
+			this.take({ at: Date.now(), samples: parseMetrics(body) });
 		};
 		repeat(look, EVERY, signal, (error) => {
 			this.state.textContent = reason(error, this.points[this.points.length - 1]?.at ?? Date.now());
 			this.body.classList.add("stale");
+			if (!(error instanceof Refused && error.status === 404)) return;
+			this.body.replaceChildren(); // nothing is counted
+			this.hold.remove();
 		});
-	}
-
-	/** Say that nothing is counted. */
-	off() {
-		this.state.textContent =
-			"Counting is off: the service was started with --no-metrics. Without that option its traffic is here.";
-		this.body.replaceChildren();
-		this.hold.remove();
 	}
 
 	/** @param {Look} look */

@@ -113,6 +113,14 @@ class Counting:
         self.store.set_state(model, monitor.n, json.dumps(monitor.state()))
         self.changed.add(model)
 
+    def acknowledge(self, model: int, by: str, at_ns: int) -> int:
+        """Begin a new epoch of a model's monitor; returns its number."""
+        self.store.lock(model)
+        monitor = self.monitor(model)
+        monitor.acknowledge(by, at_ns)
+        self.save(model, monitor)
+        return len(monitor.epochs)
+
     def insert(self, model: int, labels: Sequence[Counted]) -> None:
         """Write labels that are new, numbered where they count now."""
         if not labels:

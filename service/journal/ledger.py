@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from service.errors import count
 from service.journal.counting import Counted, Counting
 from service.journal.rows import Kept, n_classes, row_of
 from service.journal.store import Store
 
 DIGEST: Final = 16  # bytes
-MAX_PENDING: Final = 1_000_000
 
 
 class Label(NamedTuple):
@@ -110,7 +110,7 @@ class Ledger:
             ValueError: there is no such row or class; the sentence says what was expected.
         """
         if label.row >= kept.n:
-            raise ValueError(f"the request has {kept.n} rows; expected a row below that")
+            raise ValueError(f"the request has {count(kept.n, 'row')}; expected a row below that")
         about = self.counting.about(kept.model)
         if isinstance(label.label, str):
             names = about.labels or () if about else ()
@@ -121,7 +121,7 @@ class Ledger:
         if k is None and kept.log_p is not None:
             k = n_classes(row_of(kept.log_p, kept.n, label.row))
         if k is not None and label.label >= k:
-            raise ValueError(f"the model has {k} classes; expected an index below that")
+            raise ValueError(f"the model has {count(k, 'class', 'classes')}; expected an index below that")
         return label.label
 
     def keep(self, joined: Iterable[Joined], outcome: Outcome) -> None:
@@ -168,12 +168,12 @@ class Ledger:
         """Keep a label whose answer is not known for some time."""
         text = json.dumps(label.label)
         at_ns = label.at_ns or now_ns
-        outcome.unknown[place] = "no answer of this id was read yet"
+        outcome.unknown[place] = "no answer of this id was read yet, the label waits for one"
         self.store.put_off(key, label.row, text, at_ns, now_ns, replace=label.replace)
         outcome.pending += 1
 
-    def rejoin(self, keys: Sequence[bytes] | None, now_ns: int) -> None:
-        """Try again with the labels that wait: those of `keys`, or all."""
+    def rejoin(self, keys: Sequence[bytes], now_ns: int) -> None:
+        """Try again with the labels that wait for answers of these ids."""
         waiting = self.store.pending(keys)
         if not waiting:
             return

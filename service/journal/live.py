@@ -5,7 +5,6 @@ One for a journal's folder: a second one waits until the first has ended. It end
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import time
@@ -23,11 +22,12 @@ from service.journal.database import Database
 from service.journal.events import Events
 from service.journal.ingest import Ingest
 from service.journal.ledger import Ledger, digest, from_json
+from service.journal.lock import beat
 from service.journal.policy import ARRIVAL, Policy
 from service.journal.promotion import DO, Promotions
 from service.journal.publication import Place
 from service.journal.refits import Refits
-from service.journal.segments import SEGMENTS, find_segments, remove_spares
+from service.journal.segments import SEGMENTS, remove_spares
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
 from service.live import proposal
@@ -36,14 +36,13 @@ from service.live.report import report
 
 logger = logging.getLogger(__name__)
 
-LOCK: Final = "live.lock"
 STORE: Final = "store.sqlite"
 PAUSE_S: Final = 0.1  # between two looks at the segments
-SEGMENTS_S: Final = 5.0  # a segment that is finished says nothing, nor does a host that shares the store
+REST_S: Final = 5.0  # a segment that is finished says nothing, nor does a host that shares the store
 RESTING_S: Final = 60.0
 AWAY_S: Final = 1.0  # until a store that was away is tried again
 PUBLISH_S: Final = 1.0
-BEFORE_LABELS_S: Final = 0.25  # for which answers are read before labels are looked at
+BEFORE_LABELS_S: Final = 0.1  # for which answers are read before labels are looked at
 DAY_NS: Final = 86_400 * 10**9
 
 
@@ -98,7 +97,7 @@ class Live:
     async def run(self) -> None:
         """Work until `stop`, and once more then."""
         server = await channel.listen(self.folder, self.answer)
-        watching = asyncio.create_task(watch(self.folder / SEGMENTS, self.woken))
+        beside = [asyncio.create_task(each) for each in (watch(self.folder / SEGMENTS, self.woken), beat(self.folder))]
         last = False
         # a disk without room for what is published is one, too
         failures: tuple[type[Exception], ...] = (*self.store.db.errors, OSError)
@@ -114,13 +113,12 @@ class Live:
                 if last:
                     break
                 await asyncio.sleep(PAUSE_S)
-                waits = self.store.db.shared or find_segments(self.folder / SEGMENTS)
-                resting = SEGMENTS_S if waits else RESTING_S
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(PUBLISH_S if self.stale else resting):
+                    async with asyncio.timeout(PUBLISH_S if self.stale else REST_S):
                         await self.woken.wait()
         finally:
-            watching.cancel()
+            for task in beside:
+                task.cancel()
             server.close()
             remove_spares(self.folder / SEGMENTS, 0.0)
             with contextlib.suppress(*failures):
@@ -140,26 +138,25 @@ class Live:
         self.stale |= self.store.db.shared  # others may have counted
         for _ in self.ingest.read():
             self.stale = True
-            await asyncio.sleep(0)  # a label may be waiting
+            await channel.give_way()
             self.tell()
         if time.monotonic() - self.swept > RESTING_S / 2:
             self.swept = time.monotonic()
             self.sweep(time.time_ns())
-        while self.mature():  # noqa: ASYNC110 - nothing is waited for, others have their turn
-            await asyncio.sleep(0)
+        while self.mature():
+            await channel.give_way()
+            self.tell()
         self.tell()
 
     def mature(self) -> bool:
         """Count answers that are old enough; whether there may be more."""
-        if self.options.policy.after_ns is None:
-            return False
         with self.ledger.transaction():
-            return self.counting.mature(time.time_ns())
+            return self.options.policy.after_ns is not None and self.counting.mature(time.time_ns())
 
     def sweep(self, now_ns: int) -> None:
         """Try labels that wait again, give up on old ones, and forget the spares and days that are over."""
         with self.ledger.transaction():
-            self.ledger.rejoin(None, now_ns)
+            self.ledger.rejoin(self.store.answered(), now_ns)
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
                 self.stale = True
                 logger.warning("%d labels have found no answer within %g s", n, self.options.label_wait_s)
@@ -183,14 +180,12 @@ class Live:
                     told["shares"] = newest.shares(Reference.from_metadata(about))
                     self.stale = True
 
-    # --- what is asked and told
-
     async def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         """The answer to a message."""
         do = message["do"]
         if do in DO:
             found = await self.promotions.answer(message)
-            self.woken.set()
+            self.show()
             return found
         try:
             if do == "labels":
@@ -225,7 +220,7 @@ class Live:
     async def forget(self, key: bytes) -> int:
         """Delete what came under an id, once all that was written is read."""
         for _ in self.ingest.read():
-            await asyncio.sleep(0)
+            await channel.give_way()
         with self.ledger.transaction():
             return self.store.forget(digest(key))
 
@@ -235,23 +230,26 @@ class Live:
             numbers = {known: number for number, known in self.store.models().items()}
             if name not in numbers:
                 return {"error": f"no label of {name} has come"}
-            self.store.lock(numbers[name])
-            monitor = self.counting.monitor(numbers[name])
-            monitor.acknowledge(by, time.time_ns())
-            self.counting.save(numbers[name], monitor)
+            epoch = self.counting.acknowledge(numbers[name], by, time.time_ns())
+        self.show()
+        return {"epoch": epoch}
+
+    def show(self) -> None:
+        """Publish what somebody has decided before they are answered; where that fails, the next turn does it."""
         self.stale = True
         self.woken.set()
-        return {"epoch": len(monitor.epochs)}
+        with contextlib.suppress(*self.store.db.errors, OSError):
+            self.publish()
 
     def tell(self) -> None:
-        """Publish, not too often."""
+        """Publish, not too often, and often enough to show that it goes on."""
         self.stale |= bool(self.counting.changed)
-        if self.stale and time.monotonic() - self.published >= PUBLISH_S:
+        if time.monotonic() - self.published >= (PUBLISH_S if self.stale else REST_S):
             self.publish()
 
     def publish(self) -> None:
         """Write what everybody may read."""
-        changed, self.counting.changed = self.counting.changed, set()
+        changed = self.counting.changed.copy()  # which stay changed where this fails
         with self.ledger.transaction():
             counts, n_pending = self.store.counts(), self.store.n_pending()
             waiting = self.counting.waiting.count()
@@ -269,6 +267,7 @@ class Live:
         self.events.log(self.models)
         state = {"at_ns": time.time_ns(), "pid": os.getpid(), "pending": n_pending, "lost": self.ingest.n_lost}
         write_state(self.folder, {**state, "models": self.models})
+        self.counting.changed -= changed
         self.published, self.stale = time.monotonic(), self.counting.waiting.is_late
 
 
@@ -276,19 +275,3 @@ async def watch(segments: Path, woken: asyncio.Event) -> None:
     """Wake up when a segment grows, wherever the folder lies: watchfiles' own filter passes over some."""
     async for _ in awatch(segments, watch_filter=None, step=50, debounce=100, rust_timeout=60_000):
         woken.set()
-
-
-async def hold(folder: Path) -> int:
-    """Wait until no other process has the folder, and hold it: the open file."""
-    descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    waited = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not waited:
-                logger.info("another live process has %s, this one waits for it", folder)
-            waited = True
-            await asyncio.sleep(0.1)
-        else:
-            return descriptor

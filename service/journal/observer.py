@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from service.engine.single import Row
-from service.journal.packing import Kept, hash_id, pack_answer, pack_batches, pack_rows
+from service.journal.packing import Kept, hash_id, keeps_logits, pack_answer, pack_batches, pack_rows
 from service.journal.record import MAX_ID
 from service.journal.segments import Appender
 from service.journal.writer import Writer
 from service.telemetry.observer import Nobody, Observer, Request, Response
 
-MANY: Final = 128  # single rows that are packed together
+MANY: Final = 128  # requests that are packed together
+MANY_NUMBERS: Final = 2**20  # logits of such requests, but for single rows
 MANY_BYTES: Final = 2**20  # of the logits of batches that are packed together
 
 
@@ -60,6 +61,8 @@ class Journal(Nobody):
         self.model: Any = None  # of the small rows that ran alone
         self.ids: list[bytes] = []
         self.rows: list[Row] = []
+        self.others: list[tuple[bytes, Any, Any]] = []  # requests whose logits came with them: id, query, model
+        self.n_numbers = 0  # of logits in them
         self.writer = Writer(appender, count, self.collect)
         self.keep_labels = self.writer.keep_labels
         self.close = self.writer.close
@@ -81,9 +84,10 @@ class Journal(Nobody):
         self.then(request, arrays, response)
 
     def collect(self) -> None:
-        """Hand over the small rows that wait."""
+        """Hand over the rows that wait."""
         self.pack_batches()
         self.pack_alone()
+        self.pack_others()
 
     def begin_batch(self, batch: Any, model: Any) -> None:
         """Keep the small rows of this batch from now on, beside those of the batches before."""
@@ -117,20 +121,38 @@ class Journal(Nobody):
             self.writer.put(pack_batches(batches, model), sum([len(ids) for _, ids, _ in batches]))
 
     def add(self, request: Request, arrays: Mapping[str, Any]) -> None:
-        """Keep the rows of any answer, if they can be kept, and are among those that shall be."""
-        query, rows = request.query, request.query.rows
-        if request.verb == "evaluate" or not request.model.signature.family.chooses_one or not rows.n:
+        """Keep the rows of any answer, if they can be kept."""
+        query, model = request.query, request.model
+        if request.verb == "evaluate" or not model.signature.family.chooses_one or not query.rows.n:
             return
-        key = request.request_id if query.id is None else query.id.encode()[:MAX_ID]
+        if self.keeps == "confidence" or not keeps_logits(model.signature):
+            self.pack(request.request_id, query, model, arrays)
+            return
+        # between two large requests the processor forgets the code that packs, which then takes five times as long
+        self.others.append((request.request_id, query, model))
+        self.n_numbers += query.rows.n_numbers
+        self.writer.wake()
+        if self.n_numbers >= MANY_NUMBERS or len(self.others) >= MANY:
+            self.pack_others()
+
+    def pack_others(self) -> None:
+        """Pack the requests whose logits came with them."""
+        others, self.others, self.n_numbers = self.others, [], 0
+        for request_id, query, model in others:
+            self.pack(request_id, query, model, {})
+
+    def pack(self, request_id: bytes, query: Any, model: Any, arrays: Mapping[str, Any]) -> None:
+        """Pack the rows of a request, if it is among those that shall be kept."""
+        key = request_id if query.id is None else query.id.encode()[:MAX_ID]
         if zlib.crc32(key) >= self.limit:
             return
         if self.id_key:
             key = hash_id(key, self.id_key)
-        block = pack_answer(request, arrays, key, best_only=self.keeps == "confidence")
+        block = pack_answer(query, model, arrays, key, best_only=self.keeps == "confidence")
         if block is None:
-            self.writer.lose(rows.n)
+            self.writer.lose(query.rows.n)
         else:
-            self.writer.put(block, rows.n)
+            self.writer.put(block, query.rows.n)
 
     def pack_alone(self) -> None:
         """Pack the small rows that ran alone: those of one width together."""

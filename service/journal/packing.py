@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from service.engine.answers import Share
 from service.engine.single import Row
 from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block, pack_sets
-from service.telemetry.observer import Request
 
 DIGEST: Final = 16  # bytes
 MAX_NAME: Final = 256  # characters
@@ -19,19 +18,23 @@ Kept = tuple[Mapping[str, NDArray[Any]], list[bytes], list[int]]
 """Of a batch of single rows its feed, the ids of those that are kept, and their places in it."""
 
 
-def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
-    """The rows of an answer as a block, under the id `key`; none where the answer has nothing to keep.
+def keeps_logits(signature: Any) -> bool:
+    """Whether what is kept of a request are its logits: they come with it, and are those of a single head."""
+    return bool(signature.takes == "logits" and not signature.averages)
+
+
+def pack_answer(query: Any, model: Any, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
+    """The rows of a request as a block, under the id `key`; none where there is nothing to keep.
 
     What is kept are the logits, or where those do not come with the request, or `best_only` is wanted, what was
-    answered.
+    answered: `arrays`.
     """
-    query, signature = request.query, request.model.signature
     rows = query.rows
     if query.prior is not None:  # no head answered that
         return None
     mask = b""
     values: list[Any]
-    if signature.takes == "logits" and not signature.averages and not best_only:
+    if keeps_logits(model.signature) and not best_only:
         kind = LOGITS
         values, mask, k = logits_of(rows)
     else:
@@ -46,7 +49,7 @@ def pack_answer(request: Request, arrays: Mapping[str, Any], key: bytes, *, best
     apart = bytes([own is not None or (kind != LOGITS and is_masked(rows))])
     return pack_block(
         kind,
-        name_of(request.model),
+        name_of(model),
         (key,),
         (rows.n,),
         k,
@@ -84,7 +87,7 @@ def pack_batches(batches: Sequence[Kept], model: Any) -> list[Any]:
         ]
         column = np.concatenate(own).astype("<f8").tobytes()
     m, k = logits.shape
-    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, bytes(m), [logits], temperatures=column)
+    return pack_block(LOGITS, name_of(model), ids, (), k, bytes(m), [logits], temperatures=column)
 
 
 def take(values: NDArray[Any], places: list[int]) -> NDArray[Any]:
@@ -107,7 +110,7 @@ def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> 
         column = own.tobytes()
         apart = (np.frombuffer(apart, np.bool_) | ~np.isnan(own)).tobytes()
     joined = b"".join([row.numbers for row in rows])
-    return pack_block(LOGITS, name_of(model), ids, [1] * m, k, apart, [joined], temperatures=column, mask=mask)
+    return pack_block(LOGITS, name_of(model), ids, (), k, apart, [joined], temperatures=column, mask=mask)
 
 
 def logits_of(rows: Any) -> tuple[list[Any], bytes, int]:

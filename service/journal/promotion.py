@@ -229,7 +229,7 @@ class Promotions:
         return told | {"refusal": refusal, "command": self.place.command(name) if by_hand else None}
 
     def start(self, one: Subject, message: dict[str, Any]) -> None:
-        """Have a version written without anybody's asking, by one host at a time; again a minute after it failed."""
+        """Have a version written without being asked, by one host at a time; again a minute after it failed."""
         self.store.lock(one.number)
         refit, now_ns = self.refits.find(one.number, one.about), time.time_ns()
         if now_ns - refit.tried_ns < RETRY_NS:

@@ -42,6 +42,7 @@ HAS_SETS: Final = 16
 HEADER: Final = Struct("<BBHIIIQ")  # kind, has, length of the name, m, n, k, bytes behind the header
 LENGTH: Final = Struct("<I")
 ALPHA: Final = Struct("<d")
+ONE: Final = array("I", [1])
 MAX_ID: Final = 1024  # bytes
 
 
@@ -108,17 +109,19 @@ def pack_block(
 ) -> list[Any]:
     """The parts of a block: bytes, and `values`, which may be anything that has a buffer and are not copied.
 
-    `group` is JSON, `sets` as `pack_sets` makes them.
+    `rows` are those of each request, or nothing where it is one of each. `group` is JSON, `sets` as `pack_sets` makes
+    them.
     """
     has = HAS_TEMPERATURES * bool(temperatures) | HAS_GROUPS * bool(groups) | HAS_MASK * bool(mask)
     if group or sets:
         has |= HAS_GROUP * bool(group) | HAS_SETS * bool(sets)
         values = [*values, LENGTH.pack(len(group)) + group if group else b"", sets]
+    m = len(ids)
     before = b"".join(
         (
             model,
-            array("I", rows).tobytes(),
-            array("H", map(len, ids)).tobytes(),
+            (array("I", rows) if rows else ONE * m).tobytes(),
+            pack_lengths(ids),
             *ids,
             apart,
             temperatures,
@@ -127,7 +130,13 @@ def pack_block(
         )
     )
     n_bytes = len(before) + sum(memoryview(part).nbytes for part in values)
-    return [HEADER.pack(kind, has, len(model), len(ids), sum(rows), k, n_bytes) + before, *values]
+    return [HEADER.pack(kind, has, len(model), m, sum(rows) if rows else m, k, n_bytes) + before, *values]
+
+
+def pack_lengths(ids: Sequence[bytes]) -> bytes:
+    """The length of each id, uint16; those that the server has made are of one length, which is told sooner."""
+    lengths = {*map(len, ids)}
+    return (array("H", lengths) * len(ids) if len(lengths) == 1 else array("H", map(len, ids))).tobytes()
 
 
 def pack_sets(alpha: float, sets: NDArray[np.bool_]) -> bytes:

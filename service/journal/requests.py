@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from service.journal.database import Database
+from service.journal.index import LevelledIndex, PlainIndex
 from service.journal.rows import Kept
 
-CHUNK: Final = 500  # keys that are looked for at once
+CHUNK: Final = 512  # keys that are looked for at once
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, position BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS days (day BIGINT PRIMARY KEY);
@@ -24,7 +25,6 @@ CREATE TABLE IF NOT EXISTS requests_{day} (
     seq {serial}, key {bytes} NOT NULL, at_ns BIGINT NOT NULL, model BIGINT NOT NULL, n BIGINT NOT NULL,
     apart BIGINT NOT NULL, classes {bytes} NOT NULL, confidences {bytes} NOT NULL, log_p {bytes},
     group_name TEXT, alpha DOUBLE PRECISION, sets {bytes});
-CREATE INDEX IF NOT EXISTS requests_{day}_key ON requests_{day} (key);
 CREATE TABLE IF NOT EXISTS labels_{day} (
     seq BIGINT NOT NULL, row BIGINT NOT NULL, label BIGINT NOT NULL, labelled_ns BIGINT NOT NULL, number BIGINT,
     PRIMARY KEY (seq, row));
@@ -40,6 +40,7 @@ class Requests:
     def __init__(self, db: Database) -> None:
         """Make the tables that are not there, and learn which days are."""
         self.db = db
+        self.index = PlainIndex(db) if db.shared else LevelledIndex(db)
         self.days: set[int] = set()
         with db.transaction():
             db.make(TABLES)
@@ -48,9 +49,11 @@ class Requests:
                 there = db.columns(f"requests_{day}")
                 for name in ADDED.keys() - there:
                     db.make(f"ALTER TABLE requests_{day} ADD COLUMN {name} {ADDED[name]}")
+                self.index.adopt(day)
 
     def look(self) -> None:
         """Learn which days there are; a transaction that was undone may have made one."""
+        self.index.look()
         self.days = {int(day) for (day,) in self.db.rows("SELECT day FROM days")}
 
     # --- segments
@@ -109,6 +112,7 @@ class Requests:
         """Make the tables of a day."""
         if day not in self.days:
             self.db.make(OF_A_DAY.replace("{day}", str(day)))
+            self.index.make(day)
             self.db.run("INSERT INTO days VALUES (?) ON CONFLICT (day) DO NOTHING", (day,))
             self.days.add(day)
 
@@ -116,13 +120,16 @@ class Requests:
         """Forget what was answered on a day, and its labels."""
         self.db.run(f"DROP TABLE IF EXISTS requests_{day}")
         self.db.run(f"DROP TABLE IF EXISTS labels_{day}")
+        self.index.drop(day)
         self.db.run("DELETE FROM days WHERE day = ?", (day,))
         self.days.discard(day)
 
     def add_requests(self, day: int, kept: Iterable[Kept]) -> None:
         """Store the requests of a day."""
         self.add_day(day)
+        ((last,),) = self.db.rows(f"SELECT coalesce(max(seq), 0) FROM requests_{day}")  # noqa: S608 - a number
         self.db.add_rows(f"requests_{day}", COLUMNS, map(values_of, kept))
+        self.index.add(day, last)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
         """The requests of these ids; of several under one the newest day's first."""
@@ -130,7 +137,7 @@ class Requests:
         for day in sorted(self.days, reverse=True):
             left = [key for key in keys if key not in found]
             for at in range(0, len(left), CHUNK):
-                condition, values = self.db.among("key", left[at : at + CHUNK])
+                condition, values = self.index.among(day, left[at : at + CHUNK])
                 statement = f"SELECT seq, {COLUMNS} FROM requests_{day} WHERE {condition} ORDER BY seq"  # noqa: S608 - as above
                 for row in self.db.rows(statement, values):
                     one = read_kept(day, row)
@@ -141,11 +148,11 @@ class Requests:
         """Delete what came under an id, its labels too; returns how many requests there were."""
         n = 0
         for day in self.days:
-            self.db.run(
-                f"DELETE FROM labels_{day} WHERE seq IN (SELECT seq FROM requests_{day} WHERE key = ?)",  # noqa: S608 - as above
-                (key,),
-            )
-            n += self.db.run(f"DELETE FROM requests_{day} WHERE key = ?", (key,))  # noqa: S608 - as above
+            condition, values = self.index.among(day, [key])
+            requests = f"FROM requests_{day} WHERE {condition}"
+            self.db.run(f"DELETE FROM labels_{day} WHERE seq IN (SELECT seq {requests})", values)  # noqa: S608 - as above
+            n += self.db.run(f"DELETE {requests}", values)
+            self.index.forget(day, key)
         self.db.run("DELETE FROM pending WHERE key = ?", (key,))
         return n
 

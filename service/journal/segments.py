@@ -84,8 +84,8 @@ class Appender:
         n_bytes = BEFORE + n_payload + CHECK.size
         if self.descriptor is None or self.size + n_bytes > self.max_segment:
             self.close()
-            if (taken := taken_bytes(self.folder)) + n_bytes > self.max_bytes:
-                raise OSError(f"the segments take {taken} bytes; expected {self.max_bytes} at most")
+            if (wanted := taken_bytes(self.folder) + n_bytes) > self.max_bytes:
+                raise OSError(f"the segments would take {wanted} bytes; expected at most {self.max_bytes}")
             self.open()
         assert self.descriptor is not None  # noqa: S101 - just opened
         header = FRAME.pack(MAGIC, n_payload, at_ns)

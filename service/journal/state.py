@@ -12,6 +12,7 @@ remembered: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Replace what is told."""
     draft = folder / f"{NAME}.draft"
+    draft.touch(mode=0o600)
     draft.write_text(json.dumps(state))  # orjson has no numbers beyond 64 bits
     draft.replace(folder / NAME)
 

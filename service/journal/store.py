@@ -67,17 +67,22 @@ class Store(Requests):
         statement = f"INSERT INTO pending VALUES (?, ?, ?, ?, ?) ON CONFLICT (key, row) DO {change}"  # noqa: S608 - one of two
         self.db.run(statement, (key, row, label, labelled_ns, received_ns))
 
-    def pending(self, keys: Sequence[bytes] | None = None) -> list[tuple[bytes, int, str, int]]:
-        """The labels that wait, of these ids or of all: id, row, label and when it was known."""
-        columns = "SELECT key, row, label, labelled_ns FROM pending"
-        if keys is None:
-            found = self.db.rows(columns)
-        else:
-            found = []
-            for at in range(0, len(keys), CHUNK):
-                condition, values = self.db.among("key", keys[at : at + CHUNK])
-                found += self.db.rows(f"{columns} WHERE {condition}", values)
-        return [(bytes(key), row, label, labelled_ns) for key, row, label, labelled_ns in found]
+    def pending(self, keys: Sequence[bytes]) -> list[tuple[bytes, int, str, int]]:
+        """The labels that wait for answers of these ids: id, row, label and when it was known."""
+        found: list[tuple[bytes, int, str, int]] = []
+        for at in range(0, len(keys), CHUNK):
+            condition, values = self.db.among("key", keys[at : at + CHUNK])
+            rows = self.db.rows(f"SELECT key, row, label, labelled_ns FROM pending WHERE {condition}", values)  # noqa: S608 - as above
+            found += [(bytes(key), row, label, labelled_ns) for key, row, label, labelled_ns in rows]
+        return found
+
+    def answered(self) -> list[bytes]:
+        """The ids of labels that wait although their answers were read, by another host."""
+        found: set[bytes] = set()
+        for day in self.days:
+            rows = self.db.rows(f"SELECT key FROM pending WHERE {self.index.holds(day, 'pending.key')}")  # noqa: S608 - as above
+            found.update(bytes(key) for (key,) in rows)
+        return sorted(found)
 
     def n_pending(self) -> int:
         return int(self.db.rows("SELECT count(*) FROM pending")[0][0])

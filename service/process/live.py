@@ -1,14 +1,18 @@
-"""The live process beside the server: started with it, started again when it dies, and ended with it."""
+"""The live process beside the server: started and ended with it, started again when it dies or stands still."""
 
 import logging
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from service.journal.lock import LOCK
 from service.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -30,6 +34,7 @@ PASSED_ON: Final = (
 )
 STEADY_S: Final = 10.0  # a process that lives shorter is not started again at once
 MAX_DELAY_S: Final = 30.0
+SILENT_S: Final = 60.0  # for which one may stand still, before another takes its place
 END_S: Final = 10.0  # to read what is there, at the end
 
 
@@ -39,7 +44,7 @@ def live_process(settings: Settings) -> Iterator["LiveProcess | None"]:
     if settings.journal is None:
         yield None
         return
-    process = LiveProcess(settings)
+    process = LiveProcess(settings, settings.journal)
     try:
         yield process
     finally:
@@ -49,10 +54,13 @@ def live_process(settings: Settings) -> Iterator["LiveProcess | None"]:
 class LiveProcess:
     """The process, and a thread that waits for its end."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Start it."""
-        passed = {PREFIX + name.upper(): str(getattr(settings, name)) for name in PASSED_ON}
-        self.environment = {**os.environ, **passed}
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        """Start it on the journal's folder."""
+        self.heartbeat = folder / LOCK
+        passed = {PREFIX + name.upper(): str(value) for name in PASSED_ON if (value := getattr(settings, name)) != ""}
+        # a variable in whose place the server has an option may be wrong
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self.environment = others | passed
         self.stopping = threading.Event()
         self.lock = threading.Lock()  # held where the process is replaced, so that none is started behind the end
         self.process = self.start()
@@ -61,6 +69,7 @@ class LiveProcess:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start one; its standard input ends when this process does, whatever ends that."""
+        self.beat, self.heard_at = self.last_beat(), math.inf
         command = [sys.executable, "-m", "service", "live", "--follow"]
         return subprocess.Popen(command, env=self.environment, stdin=subprocess.PIPE)  # noqa: S603 - our own
 
@@ -72,6 +81,7 @@ class LiveProcess:
                 code = self.process.wait(STEADY_S)
             except subprocess.TimeoutExpired:
                 delay_s = 0.0
+                self.kill_silent()
                 continue
             self.stopping.wait(delay_s)
             with self.lock:
@@ -83,6 +93,22 @@ class LiveProcess:
                     self.process.stdin.close()
                 self.process = self.start()
             delay_s = min(MAX_DELAY_S, 2 * delay_s + 1)
+
+    def last_beat(self) -> int:
+        """When one last showed that it goes on, in nanoseconds since 1970; 0 is never."""
+        try:
+            return self.heartbeat.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def kill_silent(self) -> None:
+        """Kill one that stands still; one that starts, which may take long, has not been heard yet."""
+        beat, now = self.last_beat(), time.monotonic()
+        if beat != self.beat:
+            self.beat, self.heard_at = beat, now
+        elif now - self.heard_at > SILENT_S:
+            logger.error("the live process (pid %d) stands still for %g s, it is killed", self.process.pid, SILENT_S)
+            self.process.kill()
 
     def stop(self) -> None:
         """Let it read what is there, and end."""

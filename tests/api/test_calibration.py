@@ -60,6 +60,18 @@ def test_a_group_has_a_page_of_its_own(run: Run, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        ("calibration?grup=a", "the parameter 'grup' is unknown; expected group"),
+        ("refit?group=a", "the parameter 'group' is unknown; expected none"),
+    ],
+)
+def test_a_parameter_that_is_mistyped_is_refused(run: Run, tmp_path: Path, page: str, sentence: str) -> None:
+    answer = run(journal=tmp_path).client.get(f"/v1/models/digits/versions/1/{page}")
+    assert (answer.status_code, answer.json()) == (422, {"error": sentence, "code": "unknown_key"})
+
+
 def test_an_unknown_version_and_a_service_without_a_journal_have_no_page(run: Run, tmp_path: Path) -> None:
     running = run(journal=tmp_path)
     assert running.client.get(PAGE.replace("/1/", "/7/")).json()["code"] == "unknown_version"

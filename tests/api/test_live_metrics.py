@@ -13,6 +13,7 @@ from tests.telemetry.test_counts import scraped
 
 REFIT = {"state": "earned", "refusal": None, "evidence": {"e": 100.0}}
 FAMILIES = [
+    ("calibrant_live_published_timestamp_seconds", "gauge"),
     ("calibrant_live_predictions", "counter"),
     ("calibrant_live_labels", "counter"),
     ("calibrant_live_label_conflicts", "counter"),
@@ -31,8 +32,10 @@ FAMILIES = [
 
 
 def test_families_and_their_order_are_what_dashboards_know() -> None:
-    assert [(family.name, family.type) for family in live_metrics({})] == FAMILIES
-    assert all(not family.samples for family in live_metrics({}))
+    first, *others = live_metrics({}, 12.5)
+    assert [(family.name, family.type) for family in (first, *others)] == FAMILIES
+    assert [sample.value for sample in first.samples] == [12.5]
+    assert all(not family.samples for family in others)
     state = told(drawn(200, 0))
     state["models"]["digits/1"]["refit"] = REFIT
     assert all(family.samples for family in live_metrics(state))

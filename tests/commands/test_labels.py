@@ -46,7 +46,7 @@ def test_a_csv_and_a_parquet_are_sent_and_sent_again(
         said = capsys.readouterr()
         assert said.out == "10 labels accepted, 1 pending, 1 unknown, 0 conflicts\n"
         assert said.err.splitlines() == [
-            "nobody, row 0: no answer of this id was read yet",
+            "nobody, row 0: no answer of this id was read yet, the label waits for one",
             "a0, row 7: the request has 3 rows; expected a row below that",
         ]
     moment = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
@@ -63,8 +63,8 @@ def test_a_contradiction_is_told_and_is_the_exit_code(
     table.write_text("id,label\na3,9\na3,8\n")
     assert send(process, table) == 1
     said = capsys.readouterr()
-    assert said.out == "1 labels accepted, 0 pending, 0 unknown, 1 conflicts\n"
-    assert said.err == "a3, row 0: class 9 was told first, and stays\n"
+    assert said.out == "1 label accepted, 0 pending, 0 unknown, 1 conflict\n"
+    assert said.err == "a3, row 0: class 9 came first and is kept\n"
 
 
 def test_of_many_that_are_unknown_the_first_are_told(
@@ -127,15 +127,15 @@ def test_whole_numbers_that_pandas_keeps_as_floats_are_indices_and_rows(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["label"], 2, "label wants a file; expected calibrant live label FILE"),
+        (["label"], 2, "the following arguments are required: FILE; see `calibrant live label --help`"),
         (
             ["label", "{table}", "--url", "http://127.0.0.1:1"],
             1,
-            "the service at http://127.0.0.1:1/v1/labels does not",
+            "the service at http://127.0.0.1:1/v1/labels does not answer: Connection refused; expected calibrant serve",
         ),
-        (["label", "{table}", "--url", "ftp://x"], 1, "--url is 'ftp://x'; expected http:// or https://"),
+        (["label", "{table}", "--url", "127.0.0.1:8713"], 2, "--url is '127.0.0.1:8713'; expected http:// or https://"),
         (["--jurnal", "j"], 2, "unrecognized arguments: --jurnal"),
-        (["lable", "{table}"], 2, "'lable' is not something to do; expected work, label, status, propose"),
+        (["lable", "{table}"], 2, "'lable' is not something to do; expected label, status, propose"),
         ([], 2, "there is no journal; expected --journal FOLDER (CALIBRANT_JOURNAL), as serve has it"),
     ],
 )

@@ -190,7 +190,7 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def calibrant(*arguments: object) -> tuple[int, str]:
-        places = ("--journal", tmp_path / "j", "--models", tmp_path / "models")
+        places = ["--journal", tmp_path / "j", *(("--models", tmp_path / "models") if "promote" in arguments else ())]
         code = main(["live", *map(str, arguments), *map(str, places)])
         found = capsys.readouterr()
         return code, (found.out + found.err).strip()
@@ -202,7 +202,7 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     assert done == (0, "m/1 is in epoch 1, its evidence is 1 again")
     until(lambda: [one["by"] for one in client.get("calibration")["epochs"]] == ["ann"])
     assert calibrant("acknowledge", "m/7") == (
-        1, "calibrant live: no label of m/7 has come; expected an alarm to acknowledge",
+        1, "calibrant live acknowledge: no label of m/7 has come; expected an alarm to acknowledge",
     )  # fmt: skip
     code, text = calibrant("promote", "m/1")
     assert (code, "expected at least 200 for the method temperature" in text) == (1, True)
@@ -216,7 +216,9 @@ def test_what_people_decide_in_the_terminal_and_the_old_version_is_put_back_wher
     assert [one["what"] for one in client.get("refit")["history"] if one["what"] != "fitted"] == [
         "proposed", "dismissed", "proposed", "promoted",
     ]  # fmt: skip
-    assert calibrant("promote", "m")[1].endswith("expected calibrant live promote MODEL/VERSION")
+    assert calibrant("promote", "m")[1].endswith(
+        "'m' does not name a version; expected MODEL/VERSION, such as digits/1"
+    )
 
     client.go_on(1.0, partial(client.serves, "3"))
     old, new = (client.client.get(f"/v1/models/m/versions/{one}").json() for one in (1, 3))
@@ -248,6 +250,8 @@ def test_what_cannot_be_done_is_said(
         return answer
 
     monkeypatch.setattr(live_refit, "ask", ask)
+    assert main(["live", "acknowledge", "m/1", "--journal", "j", "--by", " "]) == 2
+    assert "--by is ' '; expected a name of 1 to 256 characters" in capsys.readouterr().err
     assert main(["live", "promote", "m/1", "--journal", "j", "--models", "none"]) == code
     assert sentence in capsys.readouterr().err
     monkeypatch.setattr(live_refit, "find_spec", lambda _: None)

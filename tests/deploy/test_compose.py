@@ -42,6 +42,14 @@ def test_every_service_is_hardened_and_bounded(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
 
 
+@pytest.mark.parametrize("file", [FILE, WITH_JOURNAL], ids=lambda file: file.name)
+def test_no_variable_of_the_service_can_be_empty(file: Path) -> None:
+    given = yaml.safe_load(file.read_text())["services"]["calibrant"]["environment"]
+    for name, value in given.items():
+        filled_in = re.sub(r"\$\{\w+(?::-(\w*))?\}", r"\1", value)  # as where nothing is set
+        assert filled_in, name
+
+
 @EVERY_SERVICE
 def test_every_service_is_built_here_or_has_a_version_and_a_health_check(name: str) -> None:
     service = SERVICES[name]

@@ -140,6 +140,13 @@ def test_what_belongs_together_finds_each_other(variant: str, manifests: Manifes
 
 
 @pytest.mark.parametrize("variant", [*VALUES, "gpu"])
+def test_no_variable_of_the_service_is_empty(variant: str, manifests: Manifests) -> None:
+    """Which it would refuse."""
+    for variable in pod(manifests(variant))["containers"][0].get("env", []):
+        assert variable.get("value") or variable["valueFrom"], variable["name"]
+
+
+@pytest.mark.parametrize("variant", [*VALUES, "gpu"])
 def test_every_pod_meets_the_restricted_pod_security_standard(
     variant: str, helm: ModuleType, yaml: ModuleType, manifests: Manifests, variants: Any
 ) -> None:

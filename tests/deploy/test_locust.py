@@ -1,6 +1,7 @@
 """The load that is modelled: each of its requests gets what it claims, and what goes wrong is counted as such."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from deploy.locust.labels import LateLabels, describe
 from deploy.locust.ledger import Ledger
+from deploy.locust.run import main
 from deploy.locust.traffic import PREDICT, WEIGHTS, Sent, Traffic, Writer, fault
 from tests.benchmarks.processes import ROOT, free_port
 from tests.conftest import Running
@@ -108,6 +110,37 @@ def test_without_a_server_elsewhere_there_is_no_load() -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=ROOT)
     assert run.returncode == 3
     assert "nothing answers at http://nowhere.invalid:1" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--stage-s", "0"), "--stage-s is 0; expected a number of seconds above 0"),
+        (("--stage-s", "nan"), "--stage-s is nan; expected a number of seconds above 0"),
+        (("--host", "127.0.0.1:8000"), "--host is '127.0.0.1:8000'; expected a URL with its scheme, such as http://"),
+        (("--host", "localhost:8000"), "--host is 'localhost:8000'; expected a URL with its scheme, such as http://"),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_told_in_a_sentence(
+    options: tuple[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["load", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_load_and_its_server_without_a_traceback() -> None:
+    command = [sys.executable, *RUN, "--host", f"http://127.0.0.1:{free_port()}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as load:
+        assert load.stdout is not None
+        assert "a server is started there" in load.stdout.readline()
+        load.send_signal(signal.SIGINT)
+        _, err = load.communicate(timeout=60)
+    assert load.returncode == 130
+    assert "load: interrupted" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs locust: make .venv/loading")

@@ -28,7 +28,7 @@ from tests.transports.test_keys import line
 
 def test_a_setting_arrives_as_it_was_given(manifests: Manifests, monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = {name: field.default for name, field in Settings.model_fields.items() if name not in OWN}
-    given = {name: value for name, value in defaults.items() if value is not None} | {
+    given = {name: value for name, value in defaults.items() if value not in (None, "")} | {
         "max_queue_rows": 10**9,
         "max_wait_ms": 0.25,
         "watch": False,
@@ -168,7 +168,8 @@ def test_the_chart_s_own_test_asks_and_gets_an_answer(keys: str, helm: ModuleTyp
     rendered = helm.Chart.load(CHART).render(values, name="calibrant", namespace="default")
     container = yaml.safe_load(rendered["calibrant/templates/tests/predict.yaml"])["spec"]["containers"][0]
     assert {variable["name"] for variable in container["env"]} == ({"URL", "KEYS"} if keys else {"URL"})
-    with serving(api_keys=keys) as service:
+    options: dict[str, Any] = {"api_keys": keys} if keys else {}
+    with serving(**options) as service:
         _, *flags = container["command"]
         environment = os.environ | {"URL": service.url} | ({"KEYS": keys} if keys else {})
         command = [sys.executable, *flags, *container["args"]]

@@ -35,6 +35,19 @@ def test_a_message_is_answered_whatever_its_length(folder: Path) -> None:
     asyncio.run(talk())
 
 
+def test_whoever_waits_is_answered_between_two_pieces_of_work(folder: Path) -> None:
+    async def work() -> bytes:
+        async with await listen(folder, echo):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(folder / channel.NAME))
+                client.sendall(LENGTH.pack(2) + b"{}")
+                client.setblocking(False)
+                await channel.give_way()
+                return client.recv(100)
+
+    assert asyncio.run(work()).endswith(b'{"heard":{}}')
+
+
 def test_one_that_cannot_be_answered_is_logged_and_the_next_one_is(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

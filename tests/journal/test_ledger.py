@@ -60,7 +60,7 @@ def test_rows_and_classes_that_there_are_not_are_told_apart(books: Books) -> Non
     )
     assert (outcome.accepted, outcome.pending) == (0, 0)
     assert outcome.unknown == {
-        0: "the request has 1 rows; expected a row below that",
+        0: "the request has 1 row; expected a row below that",
         1: "the model has 3 classes; expected an index below that",
         2: "the model has no class of that name; expected one of its labels, or an index",
         3: "the model has 3 classes; expected an index below that",
@@ -91,7 +91,7 @@ def test_of_two_labels_that_wait_for_one_row_the_first_is_kept(books: Books) -> 
     one = kept("a", model)
     with books.ledger.transaction():
         books.store.add_requests(one.day, [one])
-        books.ledger.rejoin(None, NOW)
+        books.ledger.rejoin(books.store.answered(), NOW)
     assert tell(books, Label("a", 0, 2)) == Outcome(accepted=1)
 
 
@@ -100,7 +100,7 @@ def test_a_label_that_replaces_takes_the_place_of_one_that_waits(books: Books) -
     model = books.model()
     books.add(kept("a", model))
     with books.ledger.transaction():
-        books.ledger.rejoin(None, NOW)
+        books.ledger.rejoin(books.store.answered(), NOW)
         (day,) = books.store.days
         assert books.store.db.rows(f"SELECT label FROM labels_{day}") == [(2,)]
 

@@ -21,7 +21,7 @@ from service.journal.answers import Heads
 from service.journal.channel import ask
 from service.journal.database import Database
 from service.journal.ledger import Label
-from service.journal.live import STORE, Live, Options, hold
+from service.journal.live import STORE, Live, Options
 from service.journal.policy import Policy
 from service.journal.postgres import Postgres
 from service.journal.record import LOGITS, pack_block, pack_labels
@@ -414,7 +414,7 @@ def test_matured_answers_count_while_it_runs(folder: Path, running: Callable[...
     running(open_live(folder, policy=Policy(3600 * 10**9)), work)
 
 
-def test_an_alarm_is_acknowledged_and_a_new_epoch_begins(folder: Path, running: Callable[..., Any]) -> None:
+def test_what_people_decide_is_published_before_they_are_answered(folder: Path, running: Callable[..., Any]) -> None:
     Appender(folder / SEGMENTS, 2**20).append([block("a")], AT_NS)
 
     async def work() -> None:
@@ -423,22 +423,47 @@ def test_an_alarm_is_acknowledged_and_a_new_epoch_begins(folder: Path, running: 
         assert await ask(folder, {"do": "acknowledge", "model": "digits/1", "by": "me"}) == {"epoch": 1}
         assert "error" in await ask(folder, {"do": "acknowledge", "model": "other/1", "by": "me"})
         assert "error" in await ask(folder, {"do": "sing"})
-        await soon(lambda: digits(folder).get("report", {}).get("epoch") == 1)
+        assert digits(folder)["report"]["epoch"] == 1
+        for do, state in (("propose", "collecting"), ("dismiss", "dismissed")):
+            assert await ask(folder, {"do": do, "model": "digits/1", "by": "me"}) == {}
+            assert digits(folder)["refit"]["state"] == state
 
     running(open_live(folder), work)
 
 
-def test_a_second_process_waits_until_the_first_has_ended(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def work() -> None:
-        caplog.set_level("INFO")
-        first = await hold(folder)
-        second = asyncio.create_task(hold(folder))
-        await soon(lambda: "another live process has" in caplog.text)
-        assert not second.done()
-        os.close(first)
-        os.close(await second)
+def test_what_could_not_be_published_is_later(
+    folder: Path, running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Appender(folder / SEGMENTS, 2**20).append([block("a")], AT_NS)
+    live = open_live(folder)
 
-    asyncio.run(work())
+    def fail() -> Any:
+        raise Database.errors[0]("disk I/O error")
+
+    async def work() -> None:
+        await soon(lambda: digits(folder).get("predictions") == 1)
+        await ask(folder, {"do": "labels", "labels": [["a", 0, 1, None, False]]})
+        await soon(lambda: digits(folder).get("report"))
+        with monkeypatch.context() as patch:
+            patch.setattr(live.store, "counts", fail)
+            assert await ask(folder, {"do": "acknowledge", "model": "digits/1", "by": "me"}) == {"epoch": 1}
+            assert digits(folder)["report"]["epoch"] == 0
+        await soon(lambda: digits(folder)["report"]["epoch"] == 1)
+
+    running(live, work)
+
+
+def test_what_is_published_is_never_old_although_nothing_comes(
+    folder: Path, running: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.journal.live.REST_S", 0.2)
+
+    async def work() -> None:
+        await soon(lambda: published(folder))
+        before = published(folder)["at_ns"]
+        await soon(lambda: published(folder)["at_ns"] > before + 10**9)
+
+    running(open_live(folder), work)
 
 
 def test_what_is_published_outlives_the_process(folder: Path, running: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from service.engine.answers import Batch, Share
+from service.engine.rows import Rows
 from service.engine.single import Row
 from service.errors import NotReady
 from service.journal import writer
@@ -199,7 +200,7 @@ def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
         journal = running.service.journal
         assert journal is not None
         until(partial(rows, tmp_path / name / SEGMENTS))
-        until(lambda: not journal.writer.parts and journal.writer.writing is None)  # noqa: B023 - over before the next
+        until(lambda: not (journal.others or journal.writer.parts or journal.writer.writing))  # noqa: B023 - over before the next
         kept.append(set(rows(tmp_path / name / SEGMENTS)))
     assert kept[0] == kept[1]
     assert 4 < len(kept[0]) < 20
@@ -255,9 +256,11 @@ ALONE = Share(Batch({}, of_single_rows=True), 0, 1)
 def request(number: int, k: int = 10) -> Any:
     """An answered request of one row."""
     family = SimpleNamespace(chooses_one=True)
-    model = SimpleNamespace(name="m", version="1", signature=SimpleNamespace(family=family))
+    model = SimpleNamespace(
+        name="m", version="1", signature=SimpleNamespace(family=family, takes="logits", averages=False)
+    )
     row = Row(np.zeros(k, np.float32).tobytes(), None, None, ())
-    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None)
+    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None, prior=None)
     return SimpleNamespace(request_id=b"%d" % number, model=model, query=query)
 
 
@@ -337,6 +340,28 @@ def test_batches_of_one_model_and_width_are_packed_together_each_row_with_its_ow
     if len(sizes) == 2:
         assert first.temperatures is not None
         assert np.array_equal(first.temperatures, [np.nan, np.nan, np.nan, 2, 1.5], equal_nan=True)
+
+
+@pytest.mark.parametrize(("numbers", "kept_back"), [([4, 4, 4], [1, 2, 3]), ([4, 96, 4], [1, 0, 1])])
+def test_requests_of_many_rows_are_packed_together_until_they_are_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[int], kept_back: list[int]
+) -> None:
+    monkeypatch.setattr("service.journal.observer.MANY_NUMBERS", 100)
+    values = [np.arange(n, dtype=np.float32).reshape(2, -1) for n in numbers]
+    waiting = []
+
+    async def answer() -> None:
+        journal = Journal(Appender(tmp_path, 2**24), count=lambda kept, dropped: None)
+        for i, some in enumerate(values):
+            one = request(i)
+            one.verb, one.query.plain, one.query.rows = "predict", False, Rows({"logits": some})
+            journal.answered(one, ALONE, SimpleNamespace(status=200, headers=()))
+            waiting.append(len(journal.others))
+        await journal.close()
+
+    asyncio.run(answer())
+    assert waiting == kept_back
+    assert rows(tmp_path) == {str(i): some.tolist() for i, some in enumerate(values)}
 
 
 def test_a_journal_that_is_closed_has_written_what_waited_and_leaves_no_timer(tmp_path: Path) -> None:

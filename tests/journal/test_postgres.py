@@ -117,5 +117,5 @@ def test_a_server_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None
 def test_an_address_of_something_else_is_refused(tmp_path: Path) -> None:
     found = calibrant("serve", "--journal", tmp_path / "j", "--journal-store", "mysql://x")
     assert found.returncode == 2
-    sentence = "--journal-store (CALIBRANT_JOURNAL_STORE) is not what it can be; expected postgresql://..."
+    sentence = "--journal-store (CALIBRANT_JOURNAL_STORE) cannot be used; expected postgresql://..."
     assert sentence in found.stderr

@@ -5,6 +5,7 @@ import pytest
 
 from service.datasets.dataset import Floats
 from service.live.bets import (
+    N_BETS,
     UNIT,
     class_e_values,
     e_values,
@@ -29,6 +30,15 @@ GOLDEN = {
 def test_the_numbers_that_were_worked_out_apart(case: tuple[float, bool, float]) -> None:
     r, right, tau = np.array([case[0]]), np.array([case[1]]), np.array([case[2]])
     assert np.allclose(e_values(slopes(r), r, tau, right)[0], np.array(GOLDEN[case].split(), float), rtol=0, atol=6e-7)
+
+
+def test_detectors_of_changes_of_these_bets_are_those_that_were_worked_out_apart() -> None:
+    r = np.array([0.9, 0.8, 0.95, 0.6, 0.99, 0.7, 0.85, 0.55])
+    right = np.array([1, 0, 1, 1, 0, 0, 1, 0], bool)
+    roberts = cusum = np.zeros(N_BETS)
+    for e in e_values(slopes(r), r, np.zeros(8), right):
+        roberts, cusum = (roberts + 1) * e, np.maximum(cusum, 1) * e
+    assert [roberts.mean(), cusum.mean()] == pytest.approx([30.400579, 7.103722], abs=6e-7)
 
 
 @pytest.mark.parametrize("away", [-1.0, -0.5, 0.0, 0.5, 1.0])

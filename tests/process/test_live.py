@@ -1,5 +1,6 @@
 """The live process beside the server: started, started again, and ended with it."""
 
+import math
 import os
 import signal
 import subprocess
@@ -65,12 +66,37 @@ def test_one_that_dies_is_replaced_and_the_last_ends_with_the_server(
     assert f"the live process (pid {first}) ended with exit code -9, another starts" in caplog.text
 
 
+def test_one_that_stands_still_is_killed_and_replaced(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live, "STEADY_S", 0.1)
+    monkeypatch.setattr(live, "SILENT_S", 3.0)
+    with live_process(Settings(journal=folder, models=ROOT / "models")) as process:
+        assert process is not None
+        first = until(lambda: published(folder).get("pid"))
+        until(lambda: process.heard_at < math.inf)
+        os.kill(first, signal.SIGSTOP)
+        second = until(lambda: published(folder)["pid"] != first and published(folder)["pid"])
+        assert process.process.pid == second
+    assert f"the live process (pid {first}) stands still for 3 s, it is killed" in caplog.text
+
+
+def test_it_has_the_settings_of_the_server_and_no_other_variables(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod beside a Kubernetes Service of the name calibrant, where the server is given --port."""
+    monkeypatch.setenv("CALIBRANT_PORT", "tcp://10.0.0.1:8000")
+    with live_process(Settings(port=0, journal=folder, models=ROOT / "models")) as process:
+        assert process is not None
+        assert until(lambda: published(folder).get("pid")) == process.process.pid
+
+
 def test_one_that_cannot_start_is_tried_again_more_and_more_seldom(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr("service.process.live.sys.executable", "/bin/false")
-    process = live.LiveProcess(Settings(journal=folder))
+    process = live.LiveProcess(Settings(journal=folder), folder)
     monkeypatch.setattr(process.stopping, "wait", waits.append)
     until(lambda: len(waits) > 8)
     process.stop()
