@@ -174,7 +174,7 @@ def test_a_drag_asks_once_a_step_at_most_and_one_at_a_time(visit: Open) -> None:
         }"""
     )
     wait_until(page, lambda: asked >= 2 and not under_way)
-    assert asked <= 61
+    assert asked <= 60
     assert most == 1
 
 

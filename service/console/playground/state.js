@@ -179,9 +179,7 @@ export const TEMPERATURES = Array.from({ length: 41 }, (_, i) => 2 ** (i * 6 / 4
  * @param {Model} model
  */
 export function curveRequest(state, model) {
-	const body = request(state, model);
-	delete body.alpha;
-	delete body.abstain_below;
+	const { alpha: _alpha, abstain_below: _abstain, temperature: _own, ...body } = request(state, model);
 	const row = averages(model) ? body.logits[0] : body.logits;
 	return { ...body, logits: TEMPERATURES.map(() => row), temperature: TEMPERATURES, outputs: ["probabilities"] };
 }
