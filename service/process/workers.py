@@ -27,6 +27,7 @@ SPAWN: Final = multiprocessing.get_context("spawn")  # a fork would copy threads
 
 LOOK_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.1  # until one is ready
+AGAIN_S: Final = 5.0  # until another is tried in the place of one that could not start
 SILENT_STOP_S: Final = 10.0  # for a worker to begin to stop
 LAST_S: Final = 40.0  # for all of them to end; they end themselves before
 
@@ -58,6 +59,7 @@ class Workers:
         self.ready = SPAWN.RawArray("b", n)
         self.pulse = Pulse(SPAWN.RawArray("L", n))
         self.processes: list[SpawnProcess] = []
+        self.again: dict[int, float] = {}  # when to try again, by the slot of one that could not start
         self.was_ready = False
         self.stopping = False
 
@@ -68,7 +70,7 @@ class Workers:
         """Keep them all running until a signal, and return the exit code.
 
         Raises:
-            CannotStart: a worker died before it was ready.
+            CannotStart: a worker died before it was ready, and no other serves.
         """
         waker, alarm = os.pipe()
         os.set_blocking(alarm, False)
@@ -78,10 +80,8 @@ class Workers:
         for slot in range(len(self.ready)):
             self.processes.append(self.start(slot))
         while not self.stopping:
-            died = self.look([waker, *(process.sentinel for process in self.processes)])
-            for slot, process in enumerate(self.processes):
-                if process.sentinel in died and not self.stopping:
-                    self.replace(slot)
+            awaited = [process.sentinel for slot, process in enumerate(self.processes) if slot not in self.again]
+            self.keep_all(self.look([waker, *awaited]))
         for listening in self.listening:  # the workers hold them until they stop listening
             listening.close()
         self.timeout_s = min(self.timeout_s, SILENT_STOP_S)
@@ -94,6 +94,18 @@ class Workers:
             process.join()
             logger.info("worker %d (pid %s) ended with exit code %s", slot, process.pid, process.exitcode)
         return 0
+
+    def keep_all(self, died: list[Any]) -> None:
+        """Start others in the place of those that died, and of those that could not start, once it is time."""
+        for slot, process in enumerate(self.processes):
+            if self.stopping:
+                return
+            if slot not in self.again:
+                if process.sentinel in died:
+                    self.replace(slot)
+            elif time.monotonic() >= self.again[slot]:
+                del self.again[slot]
+                self.processes[slot] = self.start(slot)
 
     def look(self, waited_for: list[Any]) -> list[Any]:
         """What is ready of what is waited for, a second at most; without, kill who stands still."""
@@ -124,14 +136,17 @@ class Workers:
         """Start another in the place of one that has died."""
         process = self.processes[slot]
         process.join()
-        if self.ready[slot] == STARTING:  # another would fare no better
+        ended = f"worker {slot} (pid {process.pid}) ended with exit code {process.exitcode}"
+        if self.ready[slot] != STARTING:
+            self.ready[slot] = STARTING
+            logger.warning("%s, another starts", ended)
+            self.processes[slot] = self.start(slot)
+        elif READY in list(self.ready):  # its surroundings have changed since the others started
+            logger.error("%s before it was ready, another is tried in %g s", ended, AGAIN_S)
+            self.again[slot] = time.monotonic() + AGAIN_S
+        else:  # another would fare no better
             self.stop(signal.SIGTERM, None)
             raise CannotStart(f"a worker ended with exit code {process.exitcode} before it was ready: see the log")
-        self.ready[slot] = STARTING
-        logger.warning(
-            "worker %d (pid %s) ended with exit code %s, another starts", slot, process.pid, process.exitcode
-        )
-        self.processes[slot] = self.start(slot)
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """Pass a signal on to all, and start no more."""

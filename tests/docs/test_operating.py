@@ -31,6 +31,10 @@ TESTS: Final = {
         "test_sigterm_ends_the_process_though_a_thread_never_returns",
     ),
     "a worker is killed": (SURROUNDINGS, "test_a_worker_that_is_killed_costs_what_it_was_answering_and_no_more"),
+    "a worker cannot be replaced: the models folder is gone, or there is no memory": (
+        WORKERS,
+        "test_one_that_cannot_start_any_more_is_tried_again_while_the_others_serve",
+    ),
     "a worker stands still": (WORKERS, "test_a_worker_that_stands_still_is_replaced"),
     "a worker stands still, and SIGTERM comes": (
         WORKERS,

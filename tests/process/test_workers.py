@@ -207,6 +207,27 @@ def test_a_dead_worker_is_replaced_though_a_file_that_came_meanwhile_does_not_lo
         assert command.process.wait(30) == 0
 
 
+def test_one_that_cannot_start_any_more_is_tried_again_while_the_others_serve(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models" / "softmax", models / "softmax")
+    command = Command(models, tmp_path / "log")
+    try:
+        models.rename(tmp_path / "gone")
+        os.kill(command.workers().pop(), signal.SIGKILL)
+        until(lambda: "before it was ready, another is tried in 5 s" in command.log.read_text())
+        for _ in range(10):
+            answer = httpx.post(f"http://127.0.0.1:{command.port}/v1/predict", json={"logits": [1, 2]})
+            assert answer.status_code == 200
+        assert command.status("/readyz") == 503
+        (tmp_path / "gone").rename(models)
+        until(lambda: command.status("/readyz") == 200)
+        assert len(command.workers()) == 2
+        assert "Traceback" not in command.log.read_text()
+    finally:
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(30) == 0
+
+
 def ignore(slot: int, ready: Any, beats: Any, listening: Sequence[socket.socket]) -> None:
     """The work of a worker that is never started."""
 
