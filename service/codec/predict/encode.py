@@ -21,8 +21,6 @@ from service.families.outputs import PER_CLASS
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 RANDOM: Final = SystemRandom()
 MOST_TOGETHER: Final = 64  # classes; wider rows are cheaper written one by one than cut out of those of a batch
-PLAIN: Final = b'%b%b,"probabilities":[[%b]]}'
-PLAIN_FLAT: Final = b'%b%b,"probabilities":[%b]}'
 
 
 def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
@@ -64,20 +62,23 @@ def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, A
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
-    """The same for a plain query, out of what is written once for all rows of a batch."""
-    before = answer_prefix(model.name, model.version, model.method)
-    temperature = query.rows.temperature
-    written = orjson.dumps(model.temperature if temperature is None else temperature)
-    if query.lists_temperature:
-        written = b"[%b]" % written
+    """The same for a plain query, out of what is written once for a version, and for all rows of a batch."""
     numbers = part.batch.once(probability_texts)[part.start]
-    return (PLAIN if query.lead else PLAIN_FLAT) % (before, written, numbers)
+    given = query.rows.temperature
+    if given is None:
+        start = usual_start(model.name, model.version, model.method, model.temperature)
+    else:
+        start = write_start(model.name, model.version, model.method, [given] if query.lists_temperature else given)
+    return b"%b[%b]]}" % (start, numbers) if query.lead else start + numbers + b"]}"
 
 
-@lru_cache
-def answer_prefix(name: str, version: str, method: str) -> bytes:
-    """How an answer of this version begins, up to its temperature."""
-    return orjson.dumps({"model": name, "version": version, "method": method})[:-1] + b',"temperature":'
+def write_start(name: str, version: str, method: str, temperature: Any) -> bytes:
+    """How an answer of probabilities alone begins."""
+    about = {"model": name, "version": version, "method": method, "temperature": temperature}
+    return orjson.dumps(about)[:-1] + b',"probabilities":['
+
+
+usual_start = lru_cache(write_start)
 
 
 def probability_texts(arrays: Arrays) -> list[bytes]:
