@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from service.codec import arrays
 from service.codec.query import Query
-from service.engine.rows import Arrays, Temperature
+from service.engine.rows import Temperature
 from service.engine.signature import Signature
 from service.errors import InvalidValue, count
+from service.families import Answers
 
 KEYS = ("new", "old", "strength")
 
@@ -88,7 +89,7 @@ def bad_prior(message: str) -> InvalidValue:
     return InvalidValue(message, code="bad_prior")
 
 
-def complete(query: Query, arrays: Arrays, model: Signature) -> Arrays:
+def complete(query: Query, arrays: Answers, model: Signature) -> Answers:
     """What the graph answered, under the prior that was asked for, and with the thresholds of a sigmoid."""
     if query.prior is None and model.thresholds is None:
         return arrays
@@ -100,7 +101,7 @@ def complete(query: Query, arrays: Arrays, model: Signature) -> Arrays:
     return found
 
 
-def scored(query: Query, arrays: Arrays, model: Signature) -> NDArray[np.float64]:
+def scored(query: Query, arrays: Answers, model: Signature) -> NDArray[np.float64]:
     """The scores over the temperature, float64 `[N, K]`; log-probabilities where the uniform one is mixed in."""
     return model.mix(np.asarray(arrays["scores"] / used_temperature(query, model)))
 

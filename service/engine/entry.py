@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.engine.answers import Batch, Share
 from service.engine.rows import Runnable
 from service.errors import AnsweredError, DeadlinePassed
+from service.families import Answers
 from service.families.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Entry:
         self.rows = rows
         self.bits = bits
         self.done: Callable[[Entry], None] | None = done
-        self.answers: Mapping[str, NDArray[Any]] | None = None
+        self.answers: Answers | None = None
         self.error: AnsweredError | None = None
         self.shares: list[Share] | None = None
         self.n_sent = 0
@@ -65,7 +65,7 @@ class Entry:
         """Nobody waits any more: what is queued of it is dropped at its turn."""
         self.done = None
 
-    def answer(self, answers: Mapping[str, NDArray[Any]]) -> None:
+    def answer(self, answers: Answers) -> None:
         """Answer, unless that has been done."""
         self.answers = answers
         self.settle()

@@ -9,6 +9,7 @@ from typing import Final
 
 from service.errors import UsedWrongly
 from service.families.entmax import Entmax, Entmax15
+from service.families.family import Answers as Answers
 from service.families.family import Family as Family
 from service.families.sigmoid import Sigmoid
 from service.families.softmax import Softmax

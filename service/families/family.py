@@ -6,13 +6,12 @@ Niculae 2020. All in numpy, in float64 but for what the graph answers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 # What can be asked of a family that chooses one class, and the graph outputs that it is made of.
@@ -28,6 +27,17 @@ ONE_CLASS: Final[Mapping[str, tuple[str, ...]]] = {
     "prediction_set": ("log_probabilities",),
     "scores": ("scores",),
 }
+
+
+class Answers(Protocol):
+    """What a graph answered, by the names of its outputs, each `[N, ...]`: a dict, or a request's share of a batch."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]: ...
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
 
 
 class Family(ABC):
@@ -97,18 +107,18 @@ class Family(ABC):
         log_p = logarithms(p)
         return distributed(p, log_p, log_p)
 
-    def prediction(self, arrays: Arrays) -> NDArray[Any]:
+    def prediction(self, arrays: Answers) -> NDArray[Any]:
         """The best class, int64 `[N]`; -1 where no class is left. Ranked in float64, before the temperature."""
         scores = arrays["scores"]
         best: NDArray[np.int64] = scores.argmax(axis=1)
         best[np.isneginf(scores.max(axis=1))] = -1
         return best
 
-    def confidence(self, arrays: Arrays) -> NDArray[np.float32]:
+    def confidence(self, arrays: Answers) -> NDArray[np.float32]:
         """The largest probability, float32 `[N]`; 0 where no class is left."""
         return np.asarray(arrays["probabilities"].max(axis=1))
 
-    def margin(self, arrays: Arrays) -> NDArray[np.float32]:
+    def margin(self, arrays: Answers) -> NDArray[np.float32]:
         """The lead of the largest probability over the second, float32 `[N]`; of one class alone, its probability."""
         p = arrays["probabilities"]
         if p.shape[1] == 1:
@@ -116,22 +126,22 @@ class Family(ABC):
         best = np.partition(p, -2, axis=1)
         return np.asarray(best[:, -1] - best[:, -2])
 
-    def entropy(self, arrays: Arrays) -> NDArray[np.float32]:
+    def entropy(self, arrays: Answers) -> NDArray[np.float32]:
         """Shannon entropy in nats, float32 `[N]`, summed in float64; 0 log 0 is 0."""
         p = arrays["probabilities"].astype(np.float64)
         log_p = np.where(p > 0, arrays["log_probabilities"], 0.0)
         # + 0.0 turns the -0.0 of a certain row into 0.0
         return np.asarray(-(p * log_p).sum(axis=1) + 0.0, np.float32)
 
-    def mutual_information(self, arrays: Arrays) -> NDArray[np.float32]:
+    def mutual_information(self, arrays: Answers) -> NDArray[np.float32]:
         """How members disagree, in nats, float32 `[N]`: the entropy of their mean less the mean of theirs."""
         return np.asarray(arrays["mutual_information"][:, 0])
 
-    def logsumexp(self, arrays: Arrays) -> NDArray[np.float32]:
+    def logsumexp(self, arrays: Answers) -> NDArray[np.float32]:
         """Logarithm of the sum of exp(logit / T) over the allowed classes, float32 `[N]`; -inf where none is left."""
         return np.asarray(arrays["logsumexp"][:, 0])
 
-    def top(self, arrays: Arrays, k: int) -> list[NDArray[np.int64]]:
+    def top(self, arrays: Answers, k: int) -> list[NDArray[np.int64]]:
         """The best classes of each row, best first: at most k, and none that may not be chosen."""
         scores = arrays["scores"]
         k = min(k, scores.shape[1])

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.families.family import ONE_CLASS, Arrays, Family, Floats, distributed
+from service.families.family import ONE_CLASS, Answers, Family, Floats, distributed
 
 
 class Sigmoid(Family):
@@ -64,12 +64,12 @@ class Sigmoid(Family):
         q, _ = self.distribution(-x)
         return np.asarray(np.where(x > -np.inf, upstream * q, 0))
 
-    def prediction(self, arrays: Arrays) -> NDArray[Any]:
+    def prediction(self, arrays: Answers) -> NDArray[Any]:
         """The classes at or above their `thresholds` `[K]`, bool `[N, K]`; never one that may not be chosen."""
         thresholds = arrays["thresholds"].astype(np.float32)
         return np.asarray((arrays["probabilities"] >= thresholds) & (arrays["scores"] > -np.inf))
 
-    def entropy(self, arrays: Arrays) -> NDArray[np.float32]:
+    def entropy(self, arrays: Answers) -> NDArray[np.float32]:
         """The sum of the classes' Shannon entropies in nats, float32 `[N]`."""
         log_p = arrays["log_probabilities"].astype(np.float64)
         q = -np.expm1(log_p)

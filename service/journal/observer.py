@@ -4,10 +4,11 @@ Nothing waits for the disk: while that is slow or full, rows are dropped and cou
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from service.engine.single import Row
+from service.families import Answers
 from service.journal.packing import Kept, hash_id, keeps_logits, pack_answer, pack_batches, pack_rows
 from service.journal.record import MAX_ID
 from service.journal.segments import Appender
@@ -67,7 +68,7 @@ class Journal(Nobody):
         self.keep_labels = self.writer.keep_labels
         self.close = self.writer.close
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+    def answered(self, request: Request, arrays: Answers, response: Response) -> None:
         """Keep the rows of an answer."""
         query = request.query
         if query.plain and self.direct:
@@ -120,7 +121,7 @@ class Journal(Nobody):
         if batches and model.signature.family.chooses_one:
             self.writer.put(pack_batches(batches, model), sum([len(ids) for _, ids, _ in batches]))
 
-    def add(self, request: Request, arrays: Mapping[str, Any]) -> None:
+    def add(self, request: Request, arrays: Answers) -> None:
         """Keep the rows of any answer, if they can be kept."""
         query, model = request.query, request.model
         if request.verb == "evaluate" or not model.signature.family.chooses_one or not query.rows.n:
@@ -141,7 +142,7 @@ class Journal(Nobody):
         for request_id, query, model in others:
             self.pack(request_id, query, model, {})
 
-    def pack(self, request_id: bytes, query: Any, model: Any, arrays: Mapping[str, Any]) -> None:
+    def pack(self, request_id: bytes, query: Any, model: Any, arrays: Answers) -> None:
         """Pack the rows of a request, if it is among those that shall be kept."""
         key = request_id if query.id is None else query.id.encode()[:MAX_ID]
         if zlib.crc32(key) >= self.limit:

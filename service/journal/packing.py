@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.engine.answers import Share
 from service.engine.single import Row
+from service.families import Answers
 from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block, pack_sets
 
 DIGEST: Final = 16  # bytes
@@ -23,7 +24,7 @@ def keeps_logits(signature: Any) -> bool:
     return bool(signature.takes == "logits" and not signature.averages)
 
 
-def pack_answer(query: Any, model: Any, arrays: Mapping[str, Any], key: bytes, *, best_only: bool) -> list[Any] | None:
+def pack_answer(query: Any, model: Any, arrays: Answers, key: bytes, *, best_only: bool) -> list[Any] | None:
     """The rows of a request as a block, under the id `key`; none where there is nothing to keep.
 
     What is kept are the logits, or where those do not come with the request, or `best_only` is wanted, what was
@@ -126,7 +127,7 @@ def is_masked(rows: Any) -> bool:
     return rows.mask is not None or ("logits" in rows.inputs and bool(rows.inputs["logits"].min() == -np.inf))
 
 
-def answered_probabilities(arrays: Mapping[str, Any]) -> NDArray[np.float32] | None:
+def answered_probabilities(arrays: Answers) -> NDArray[np.float32] | None:
     """What the head answered, float32 `[n, K]`; none where that was not asked for."""
     if "probabilities" in arrays:
         return np.ascontiguousarray(arrays["probabilities"], "<f4")
@@ -135,7 +136,7 @@ def answered_probabilities(arrays: Mapping[str, Any]) -> NDArray[np.float32] | N
     return None
 
 
-def best_of(probabilities: NDArray[np.float32], arrays: Mapping[str, Any]) -> list[bytes]:
+def best_of(probabilities: NDArray[np.float32], arrays: Answers) -> list[bytes]:
     """The best class of each row, int32, and its probability, float32; found once for all rows of a batch."""
     if isinstance(arrays, Share) and "probabilities" in arrays.batch.arrays:
         classes, best = arrays.batch.once(find_best)
@@ -145,7 +146,7 @@ def best_of(probabilities: NDArray[np.float32], arrays: Mapping[str, Any]) -> li
     return [classes.tobytes(), best.tobytes()]
 
 
-def find_best(arrays: Mapping[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def find_best(arrays: Answers) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The best class of all rows, and its probability."""
     probabilities = arrays["probabilities"]
     return probabilities.argmax(axis=1).astype("<i4"), probabilities.max(axis=1).astype("<f4")

@@ -22,9 +22,9 @@ from service.codec.infer.header import (
     shape_of,
 )
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, join_elements
-from service.engine.rows import Arrays
 from service.engine.signature import Signature
 from service.errors import InvalidValue, count
+from service.families import Answers
 from service.rpc.messages import ModelInferRequest, ModelInferResponse
 from service.transports.endpoints import Endpoint
 
@@ -151,7 +151,7 @@ def pack_contents(tensor: Any) -> bytes:
     return values.tobytes()
 
 
-def encode_message(query: Inference, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
+def encode_message(query: Inference, arrays: Answers, model: Signature) -> tuple[bytes, None]:
     """The answer: a ModelInferResponse, serialized, which holds its binary data itself."""
     about = response_header(query, [], model)
     message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -69,7 +69,7 @@ class Telemetry(Nobody):
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
         runner.tally.ran(n_rows, took_s)
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:  # noqa: ARG002 - as above
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:  # noqa: ARG002 - as above
         """Count an answer and its warnings by code, and sample confidences: the first row of a few answers."""
         tally: Tally = request.model.tally
         query = request.query
@@ -175,7 +175,7 @@ class Off(Telemetry):
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Do nothing."""
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:
         """Do nothing."""
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:

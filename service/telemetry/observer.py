@@ -4,7 +4,7 @@ Everything is called on the event loop, and raises nothing. One trap: the arrays
 that the next run overwrites (`engine/bound.py`). Who keeps arrays beyond the call copies them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from service.errors import AnsweredError
@@ -52,7 +52,7 @@ class Observer(Protocol):
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float, /) -> None:
         """A batch of `n_rows` ran; `marks` are those of its requests."""
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response, /) -> None:
+    def answered(self, request: Request, arrays: Any, response: Response, /) -> None:
         """The answer is encoded; `arrays` are what the head computed, each `[N, ...]`."""
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response, /) -> None:
@@ -71,7 +71,7 @@ class Nobody:
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
         """Do nothing."""
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:
         """Do nothing."""
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
@@ -100,7 +100,7 @@ class Both(Nobody):
         self.first.ran(runner, marks, n_rows, took_s)
         self.second.ran(runner, marks, n_rows, took_s)
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:
         self.first.answered(request, arrays, response)
         self.second.answered(request, arrays, response)
 

@@ -7,7 +7,7 @@ by OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -79,7 +79,7 @@ class Traces(Nobody):
         if sampled := [span for span in marks if span is not None and span.is_recording()]:
             self.tracer.trace_batch(sampled, n_rows, took_s)
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:  # noqa: ARG002 - as above
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:  # noqa: ARG002 - as above
         """End the span, and name it in the answer."""
         response.headers = (*response.headers, end_span(request, response.status))
 

@@ -17,8 +17,8 @@ from service.codec.infer.encode import encode_infer
 from service.codec.predict.decode import decode_predict
 from service.codec.predict.encode import encode_predict
 from service.codec.query import Query
-from service.engine.rows import Arrays
 from service.engine.signature import Signature
+from service.families import Answers
 
 JSON: Final = b"application/json"
 OCTETS: Final = b"application/octet-stream"
@@ -59,7 +59,7 @@ class Endpoint:
     media_types: frozenset[bytes]
     framed: bool
     decode: Callable[[Any, bytes | None, Signature], Query]
-    encode: Callable[[Any, Arrays, Signature], tuple[bytes, int | None]]
+    encode: Callable[[Any, Answers, Signature], tuple[bytes, int | None]]
 
 
 @dataclass(slots=True)

@@ -10,8 +10,9 @@ from typing import Any, Final
 from service.codec.query import Query
 from service.engine.batcher import MANY, Batcher
 from service.engine.entry import TOO_LATE, Entry
-from service.engine.rows import Arrays, looks_like_probabilities
+from service.engine.rows import looks_like_probabilities
 from service.errors import AnsweredError, DeadlinePassed, RunFailed
+from service.families import Answers
 from service.families.outputs import CLASSIFIER_LOGITS
 from service.model import Model
 from service.repository import Repository
@@ -134,7 +135,7 @@ class Exchange:
             query = self.query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
             self.body = b""
             self.decode_s = clock() - started
-            arrays: Arrays = {}
+            arrays: Answers = {}
             rows = query.rows
             self.n_rows = rows.n
             if self.key is not None and self.key.rate is not None:
@@ -186,7 +187,7 @@ class Exchange:
         else:
             self.handler.turns.encode(partial(end_in_time, self, entry.answers, entry.deadline))
 
-    def end(self, arrays: Arrays) -> None:
+    def end(self, arrays: Answers) -> None:
         """Encode, and reply; packed, if that is wanted."""
         query, model = self.query, self.model
         if self.reply is None or query is None or model is None:
@@ -246,7 +247,7 @@ class Exchange:
         return self.refuse(RunFailed("the service failed to handle this request", code="internal_error"))
 
 
-def end_in_time(exchange: Exchange, arrays: Arrays, deadline: float) -> None:
+def end_in_time(exchange: Exchange, arrays: Answers, deadline: float) -> None:
     """End an exchange whose answer had to wait to be encoded."""
     if clock() > deadline:
         exchange.settle(exchange.refuse(DeadlinePassed(TOO_LATE)))

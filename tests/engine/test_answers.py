@@ -9,13 +9,13 @@ from service.engine.rows import Arrays
 ARRAYS: Arrays = {"probabilities": np.arange(8.0).reshape(4, 2), "logsumexp": np.arange(4.0).reshape(4, 1)}
 
 
-def test_a_share_is_a_mapping_of_the_outputs_to_its_own_rows() -> None:
+def test_a_share_has_of_each_output_its_own_rows() -> None:
     share = Share(Batch(ARRAYS, of_single_rows=False), 1, 3)
-    assert len(share) == 2
-    assert {name: rows.tolist() for name, rows in share.items()} == {
+    assert {name: rows.tolist() for name, rows in dict(share).items()} == {
         "probabilities": [[2, 3], [4, 5]],
         "logsumexp": [[1], [2]],
     }
+    assert "logsumexp" in share
     assert "scores" not in share
     with pytest.raises(KeyError):
         share["scores"]

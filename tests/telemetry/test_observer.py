@@ -4,7 +4,7 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
@@ -57,9 +57,11 @@ class Recorder:
         assert took_s > 0
         self.heard.append(Heard("ran", None, (list(marks), n_rows)))
 
-    def answered(self, request: Request, arrays: Mapping[str, Any], response: Response) -> None:
+    def answered(self, request: Request, arrays: Any, response: Response) -> None:
         """An answer was encoded."""
-        self.heard.append(Heard("answered", request, ({name: len(rows) for name, rows in arrays.items()}, response)))
+        self.heard.append(
+            Heard("answered", request, ({name: len(rows) for name, rows in dict(arrays).items()}, response))
+        )
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
         """An error was."""

@@ -17,9 +17,8 @@ from service.codec.infer.header import OutputRequest
 from service.codec.infer.tensors import NAMES, to_bytes
 from service.codec.predict.encode import is_sure
 from service.codec.priors import complete
-from service.engine.rows import Arrays
 from service.engine.signature import Signature
-from service.families import Family
+from service.families import Answers, Family
 from service.families.outputs import PER_CLASS
 
 # perf_analyzer writes beyond its memory where an output is FP64
@@ -36,7 +35,7 @@ def output_dtype(name: str, family: Family) -> np.dtype[Any]:
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
-def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[bytes, int | None]:
+def encode_infer(query: Inference, arrays: Answers, model: Signature) -> tuple[bytes, int | None]:
     """The body, and how much of it is its header; none if that is all."""
     outputs: list[dict[str, Any]] = []
     binary: list[memoryview] = []
@@ -57,7 +56,7 @@ def encode_infer(query: Inference, arrays: Arrays, model: Signature) -> tuple[by
     return (b"".join((header, *binary)), len(header)) if binary else (header, None)
 
 
-def output_tensors(query: Inference, arrays: Arrays, model: Signature) -> Iterator[tuple[OutputRequest, NDArray[Any]]]:
+def output_tensors(query: Inference, arrays: Answers, model: Signature) -> Iterator[tuple[OutputRequest, NDArray[Any]]]:
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
     family = model.family
     arrays = complete(query, arrays if query.rows.n else empty_arrays(query), model)
@@ -107,7 +106,7 @@ def response_header(query: Inference, outputs: list[dict[str, Any]], model: Sign
     return answer
 
 
-def output_values(name: str, arrays: Arrays, family: Family) -> NDArray[Any]:
+def output_values(name: str, arrays: Answers, family: Family) -> NDArray[Any]:
     """An output: `[N, K]`, or `[N]`; a prediction of -1 where no class is left, of a sigmoid a boolean a class."""
     if name in PER_CLASS:
         return arrays[name]

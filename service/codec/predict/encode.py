@@ -13,9 +13,9 @@ from service.codec.priors import complete
 from service.codec.query import Query
 from service.conformal import Conformal
 from service.engine.answers import Share
-from service.engine.rows import Arrays, Runnable
+from service.engine.rows import Runnable
 from service.engine.signature import Signature
-from service.families import Family
+from service.families import Answers, Family
 from service.families.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
@@ -23,7 +23,7 @@ RANDOM: Final = SystemRandom()
 MOST_TOGETHER: Final = 64  # classes; wider rows are cheaper written one by one than cut out of those of a batch
 
 
-def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[bytes, None]:
+def encode_predict(query: Query, arrays: Answers, model: Signature) -> tuple[bytes, None]:
     """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
     together = query.plain and query.rows.n_numbers <= MOST_TOGETHER
     if together and isinstance(arrays, Share) and arrays.batch.of_single_rows:
@@ -31,7 +31,7 @@ def encode_predict(query: Query, arrays: Arrays, model: Signature) -> tuple[byte
     return orjson.dumps(answer_object(query, arrays, model), option=NUMPY), None
 
 
-def answer_object(query: Query, arrays: Arrays, model: Signature) -> dict[str, Any]:
+def answer_object(query: Query, arrays: Answers, model: Signature) -> dict[str, Any]:
     """The answer before it is JSON."""
     answer: dict[str, Any] = {"model": model.name, "version": model.version}
     if query.id is not None:
@@ -81,7 +81,7 @@ def write_start(name: str, version: str, method: str, temperature: Any) -> bytes
 usual_start = lru_cache(write_start)
 
 
-def probability_texts(arrays: Arrays) -> list[bytes]:
+def probability_texts(arrays: Answers) -> list[bytes]:
     """The probabilities of each row, `[N, K]`, as JSON without brackets."""
     return orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
 
@@ -104,7 +104,7 @@ def answer_temperature(query: Query, model: Signature) -> Any:
     return [given] if query.lists_temperature else given
 
 
-def predicted_classes(query: Query, arrays: Arrays, family: Family) -> list[Any]:
+def predicted_classes(query: Query, arrays: Answers, family: Family) -> list[Any]:
     """The class of each row, or a list of classes; none where no class is left, or the confidence is too low."""
     found = family.prediction(arrays)
     if found.ndim == 2:
@@ -117,7 +117,7 @@ def predicted_classes(query: Query, arrays: Arrays, family: Family) -> list[Any]
     return [one if kept else None for one, kept in zip(classes, sure, strict=True)]
 
 
-def is_sure(least: float, arrays: Arrays, family: Family) -> list[bool]:
+def is_sure(least: float, arrays: Answers, family: Family) -> list[bool]:
     """Whether each row's confidence is at least `least`: both as float32, as it is answered."""
     sure: list[bool] = (family.confidence(arrays) >= np.float32(least)).tolist()
     return sure
@@ -130,7 +130,7 @@ def label_classes(classes: Any, labels: Sequence[str]) -> Any:
     return [labels[i] for i in classes] if isinstance(classes, list) else labels[classes]
 
 
-def answer_top(arrays: Arrays, family: Family, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
+def answer_top(arrays: Answers, family: Family, query: Query, k: int, labels: Sequence[str] | None) -> dict[str, Any]:
     """The best classes of each row with labels and probabilities, best first."""
     best = family.top(arrays, k)
     probabilities = arrays["probabilities"]
