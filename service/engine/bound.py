@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.engine.binding import bind
 from service.engine.rows import with_minus_infinity
+from service.engine.session import unwrap_binding
 from service.engine.single import Row
 
 
@@ -21,18 +22,18 @@ class Bound:
         logits = np.full((1, width), -np.inf, np.float32)
         temperature = np.ones((1, 1))
         probabilities = np.zeros((1, width), np.float32)
-        self.binding = session.io_binding()
-        bind(self.binding.bind_input, "logits", logits)
+        binding = session.io_binding()
+        bind(binding.bind_input, "logits", logits)
         if takes_temperature:
-            bind(self.binding.bind_input, "temperature", temperature)
-        bind(self.binding.bind_output, "probabilities", probabilities)
-        self.session = session
+            bind(binding.bind_input, "temperature", temperature)
+        bind(binding.bind_output, "probabilities", probabilities)
+        self.session, self.binding = unwrap_binding(session, binding)
         self.options = options
         self.logits = logits[0, :k]
         self.bytes: Any = self.logits.data.cast("B")
         self.temperature: Any = temperature[0].data
         self.answers: dict[str, NDArray[Any]] = {"probabilities": probabilities[:, :k]}
-        self.held = logits, temperature, probabilities  # ONNX Runtime knows but their addresses
+        self.held = binding, logits, temperature, probabilities  # ONNX Runtime knows but their addresses
 
     def run(self, row: Row, temperature: float) -> dict[str, NDArray[Any]]:
         """The probabilities, float32 `[1, K]`, until the next run."""

@@ -16,7 +16,15 @@ from service.engine.reading import read_signature
 from service.engine.refusal import ValueRefused, run_error
 from service.engine.rows import PACKET, Runnable
 from service.engine.runner import RUN_TIMEOUT
-from service.engine.session import PROVIDERS, InferenceSession, RunOptions, open_session, open_short, run_options
+from service.engine.session import (
+    PROVIDERS,
+    InferenceSession,
+    RunOptions,
+    open_session,
+    open_short,
+    run_options,
+    run_session,
+)
 from service.engine.single import Row
 from service.engine.warm_up import JUST_BITS, LOGSUMEXP_BIT, warm_up
 from service.errors import HeadError, InvalidValue, RunFailed
@@ -105,7 +113,7 @@ class Head:
             if (short := self.short_for(feed, bits)) is not None:
                 outputs = self.run_short(short, names, feed)
             elif self.provider == "cpu" or self.has_strings:
-                outputs = self.session.run(names, feed, self.options_for(feed))
+                outputs = run_session(self.session, names, feed, self.options_for(feed))
             else:
                 outputs = run_with_binding(self.session, names, feed, self.run_options)
         except Exception as error:  # onnxruntime's exceptions share no root
@@ -169,8 +177,8 @@ class Head:
         options = self.options_for(feed)
         k = feed["logits"].shape[-1] if self.widens else 0
         if k % PACKET == 0:
-            return list(short.run(names, feed, options))
-        answers = short.run(names, {**feed, "logits": pad_width(feed["logits"])}, options)
+            return run_session(short, names, feed, options)
+        answers = run_session(short, names, {**feed, "logits": pad_width(feed["logits"])}, options)
         return [np.ascontiguousarray(values[:, :k]) for values in answers]
 
     def options_for(self, feed: Mapping[str, NDArray[Any]]) -> RunOptions:

@@ -3,8 +3,9 @@
 import logging
 import os
 from base64 import b64decode
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import: the Linux wheel reports home by default
 
@@ -68,6 +69,22 @@ def open_short(path: Path, text: str, intra_op_threads: int) -> InferenceSession
         return open_session(path, b64decode(text, validate=True), "cpu", intra_op_threads)
     except (ValueError, HeadError) as error:
         raise HeadError(f"{path} has a short graph that cannot be loaded: {AGAIN}") from error
+
+
+def run_session(session: Any, names: Sequence[str], feed: Mapping[str, Any], options: RunOptions) -> list[Any]:
+    """The outputs `names` of a session for `feed`, without what onnxruntime's wrapper checks of both in Python.
+
+    That takes 1.8 of the 9 us of 8x10 (1.31), and its core checks them again. The core's name is private: where there
+    is none, the wrapper runs.
+    """
+    outputs: list[Any] = getattr(session, "_sess", session).run(names, feed, options)
+    return outputs
+
+
+def unwrap_binding(session: Any, binding: Any) -> tuple[Any, Any]:
+    """What runs a binding, and the binding, without their wrappers, as `run_session` does: 0.7 of 5.6 us of 1x10."""
+    core, bound = getattr(session, "_sess", None), getattr(binding, "_iobinding", None)
+    return (session, binding) if core is None or bound is None else (core, bound)
 
 
 def choose_provider(provider: str) -> str:

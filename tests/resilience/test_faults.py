@@ -37,6 +37,7 @@ class Session:
     def __init__(self, session: Any, run: Callable[..., Any]) -> None:
         self.session = session
         self.run = self.run_with_iobinding = run
+        self._sess = self  # what the engine runs, past the wrapper
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.session, name)
