@@ -8,11 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from service.app import Service, create_app
-from service.engine.head import Head
 from service.settings import Settings
+from service.telemetry.observer import Both, Nobody
 from service.transports.endpoints import find_target
 from service.transports.response import Response
 from tests.conftest import ROOT
@@ -99,8 +97,17 @@ async def check_rows(service: Service, asked: Asked, answer: bytes) -> None:
                 assert values[0] == found[name][row], (model, name)
 
 
-async def together(service: Service, models: Sequence[str], rng: random.Random, runs: list[int]) -> None:
-    """Ask everything at once, in bursts; some leave, some have a deadline that has passed. `runs` gets each run."""
+class Runs(Nobody):
+    """The observer that counts runs."""
+
+    n = 0
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
+        self.n += 1
+
+
+async def together(service: Service, models: Sequence[str], rng: random.Random, runs: Runs) -> None:
+    """Ask everything at once, in bursts; some leave, some have a deadline that has passed. `runs` counts the runs."""
     assert service.batcher is not None
     bodies = [made_up(rng, models[i % len(models)]) for i in range(N_BODIES)]
     expected = {one: await alone(service, one) for one in bodies}
@@ -109,7 +116,7 @@ async def together(service: Service, models: Sequence[str], rng: random.Random, 
             await check_rows(service, one, answer)
     statuses = {status for status, _ in expected.values()}
     assert statuses == {200, 422}
-    runs.clear()
+    runs.n = 0
     asked = [rng.choice(bodies) for _ in range(N_REQUESTS)]
     replies: list[Response | None] = [None] * N_REQUESTS
     gone, late = set(), set()
@@ -124,7 +131,7 @@ async def together(service: Service, models: Sequence[str], rng: random.Random, 
         if rng.random() < 0.02 / len(models):
             await asyncio.sleep(0)  # the loop gets on with what has come
     await service.batcher.idle.wait()
-    assert len(runs) < N_REQUESTS / 4
+    assert runs.n < N_REQUESTS / 4
     for i, (one, reply) in enumerate(zip(asked, replies, strict=True)):
         if i in gone:
             assert reply is None
@@ -142,17 +149,10 @@ async def together(service: Service, models: Sequence[str], rng: random.Random, 
 async def serve(models: Path, names: Sequence[str]) -> None:
     """Ask a service of `models`, and count what its heads run."""
     service = create_app(Settings(models=models, watch=False, max_queue_rows=N_REQUESTS * 8))
-    runs: list[int] = []
-    run = Head.run
-
-    def counted(head: Head, feed: Any, bits: int) -> Any:
-        runs.append(bits)
-        return run(head, feed, bits)
-
-    with pytest.MonkeyPatch.context() as patch:
-        async with service.lifespan(service.app):  # type: ignore[arg-type]
-            patch.setattr(Head, "run", counted)
-            await together(service, names, random.Random(0), runs)
+    runs = Runs()
+    service.observer = Both(service.observer, runs)
+    async with service.lifespan(service.app):  # type: ignore[arg-type]
+        await together(service, names, random.Random(0), runs)
 
 
 def test_ten_thousand_mixed_requests_each_get_the_answer_that_they_get_alone() -> None:

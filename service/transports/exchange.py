@@ -84,14 +84,14 @@ class Exchange:
     )
 
     def __init__(
-        self, handler: Surroundings, target: Target, request_id: bytes, body: bytes, reply: Reply, key: Key | None
+        self, handler: Surroundings, target: Target, request_id: bytes, body: Any, reply: Reply, key: Key | None
     ) -> None:
         self.request_id = request_id
         self.handler = handler
         self.target = target
         self.key = key
         self.framing = PLAIN
-        self.body: Any = body  # bytes, or a message
+        self.body = body  # bytes, or a message
         self.n_bytes = 0  # of the body, if it is one that is metered
         self.n_rows = 0
         self.reserved = 0  # bytes of the budget

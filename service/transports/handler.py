@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.engine.batcher import MANY
 from service.errors import NotReady, QueueFull
@@ -40,13 +40,13 @@ class Handles(Protocol):
         target: Target,
         headers: Headers,
         request_id: bytes,
-        body: bytes,
+        body: Any,
         reply: Reply,
         n_bytes: int,
         n_connections: int = MANY,
         key: Key | None = None,
     ) -> Begun:
-        """Answer `body` by one call of `reply`, now or later; what is returned can be abandoned.
+        """Answer `body`, bytes or a message, by one call of `reply`, now or later; what is returned can be abandoned.
 
         `n_bytes` is the body's size; of `n_connections` clients one alone is nobody to share a batch with;
         `key` is whose rows they are.
@@ -83,7 +83,7 @@ class Handler(Surroundings):
         target: Target,
         headers: Headers,
         request_id: bytes,
-        body: bytes,
+        body: Any,
         reply: Reply,
         n_bytes: int,
         n_connections: int = MANY,
@@ -131,7 +131,7 @@ class Starting:
         target: Target,  # noqa: ARG002 - the signature of a handler
         headers: Headers,  # noqa: ARG002
         request_id: bytes,  # noqa: ARG002
-        body: bytes,  # noqa: ARG002
+        body: Any,  # noqa: ARG002
         reply: Reply,
         n_bytes: int,  # noqa: ARG002
         n_connections: int = MANY,  # noqa: ARG002
