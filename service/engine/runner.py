@@ -70,7 +70,7 @@ def find_nan(runner: Runner, arrays: Arrays, batch: Iterable[Piece]) -> dict[int
     try:
         check_numbers(arrays)
     except RunFailed as error:
-        logger.error("%r: %s", runner, error)  # noqa: TRY400 - the sentence says it all
+        logger.error("%s: %s", runner, error)  # noqa: TRY400 - the sentence says it all
     else:
         return {}
     errors, at = {}, 0

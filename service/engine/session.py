@@ -74,7 +74,7 @@ def open_short(path: Path, text: str, intra_op_threads: int) -> InferenceSession
 def run_session(session: Any, names: Sequence[str], feed: Mapping[str, Any], options: RunOptions) -> list[Any]:
     """The outputs `names` of a session for `feed`, without what onnxruntime's wrapper checks of both in Python.
 
-    That takes 1.8 of the 9 us of 8x10 (1.31), and its core checks them again. The core's name is private: where there
+    That takes 1.8 of the 9 us of 8x10 (1.32), and its core checks them again. The core's name is private: where there
     is none, the wrapper runs.
     """
     outputs: list[Any] = getattr(session, "_sess", session).run(names, feed, options)
