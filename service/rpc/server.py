@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Protocol
 
 # what the C core has to say of its clients would come beside the log
@@ -21,6 +22,7 @@ from google.protobuf.message import DecodeError
 
 from service.api.protocol.answers import Serving
 from service.errors import AnsweredError, Malformed, NotReady, RunFailed
+from service.rpc.gatherer import Gatherer
 from service.rpc.infer import INFER
 from service.rpc.messages import (
     INFERENCE,
@@ -127,31 +129,35 @@ class Inference:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self.gatherer = Gatherer()
         self.readers: set[asyncio.Task[None]] = set()
         self.stopping = False
 
-    def begin(self, body: bytes, call: Call) -> Pending:
-        """Decode a message and queue its rows."""
-        pending = Pending()
+    def begin(self, pending: Pending, body: bytes, call: Call) -> None:
+        """Decode a message and queue its rows, unless nobody waits any more."""
+        if pending.answer.done():
+            return
+        if call.key is not None and (error := key_error(call.key, PREDICT_SCOPE)):  # revoked within a stream
+            pending.reply(self.state.refuse(error))
+            return
         try:
-            if call.key is not None and (error := key_error(call.key, PREDICT_SCOPE)):  # revoked within a stream
-                raise error
             message = parse_message(ModelInferRequest, body)
+            pending.id = message.id
+            target = Target(INFER, message.model_name, message.model_version or None)
+            pending.begun = self.state.handler.begin(
+                target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body), key=call.key
+            )
         except AnsweredError as error:
             pending.reply(self.state.refuse(error))
-            return pending
-        pending.id = message.id
-        target = Target(INFER, message.model_name, message.model_version or None)
-        pending.begun = self.state.handler.begin(
-            target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body), key=call.key
-        )
-        return pending
+        except Exception as error:  # of this call alone: the others of its gathering begin
+            pending.answer.set_exception(error)
 
     async def one(self, body: bytes, context: Context) -> bytes:
         call = Call(self.state, f"/{INFERENCE}/ModelInfer", context)
         if call.error is not None:
             return await call.end(self.state.refuse(call.error))
-        pending = self.begin(body, call)
+        pending = Pending()
+        self.gatherer.add(partial(self.begin, pending, body, call))
         try:
             answer = await pending.answer
         finally:
@@ -188,7 +194,9 @@ class Inference:
         try:
             async for body in bodies:
                 await room.acquire()
-                queue.put_nowait(self.begin(body, call))
+                pending = Pending()
+                self.begin(pending, body, call)
+                queue.put_nowait(pending)
         finally:
             queue.put_nowait(None)
 
