@@ -184,7 +184,7 @@ def test_a_body_without_an_end_is_cut_off_whoever_reads_it(run: Run) -> None:
 
 
 def test_a_client_that_reads_nothing_is_cut_off(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.transports.ordinary.WINDOW_S", 0.3)
+    monkeypatch.setattr("service.transports.connection.WINDOW_S", 0.3)
     running = run()
     sent = post("[" + ",".join(["0.25"] * 20_000) + "]")
     with ExitStack() as stack:
@@ -225,7 +225,10 @@ def test_after_so_many_requests_a_connection_is_closed(run: Run, request_: bytes
 
 
 @pytest.mark.parametrize("option", ["max_connections", "max_connections_per_address"])
-def test_one_connection_too_many_is_told_so_and_makes_room_when_it_goes(run: Run, option: str) -> None:
+def test_one_connection_too_many_is_told_so_and_makes_room_when_it_goes(
+    run: Run, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.transports.connection.SURPLUS_S", 0.3)
     running = run(**{option: 2})
     with wire(running) as first, wire(running) as second:
         for line in (first, second):
@@ -281,7 +284,7 @@ def test_bytes_that_are_no_http_are_answered_and_what_follows_is_not_read(runnin
 def test_a_client_that_reads_nothing_and_is_cut_off_leaves_nothing_behind(
     run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.transports.ordinary.WINDOW_S", 0.2)
+    monkeypatch.setattr("service.transports.connection.WINDOW_S", 0.2)
     running = run()
     body = b'{"logits":[' + b",".join([b"0.25"] * 20_000) + b"]}"
     sent = PREDICT + b"content-length: %d\r\n\r\n" % len(body) + body
