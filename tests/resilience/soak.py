@@ -202,7 +202,8 @@ def main() -> int:
         with serve("--journal", folder / "asked") as process:
             how = ("--phases", "examples,coverage,fuzzing,stateful", "--max-time", str(int(seconds / 10)))
             for known in (True, False):
-                report = ask_all(process.url, folder, *how, known=known, timeout_s=seconds)
+                left_out = () if known else ("--exclude-path-regex", "unload")  # with no head left, /readyz says 503
+                report = ask_all(process.url, folder, *how, *left_out, known=known, timeout_s=seconds)
                 tell(f"schemathesis, {'models that are there' if known else 'any models'}: {n_passed(report)} passed")
         (folder / "soak").mkdir()
         found = soak(folder / "soak", seconds * 3 / 5, share=given.share)
