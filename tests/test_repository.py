@@ -285,6 +285,23 @@ def test_the_watch_survives_a_scan_that_fails(
     assert "cannot be read, what is loaded goes on: not now" in caplog.text
 
 
+def test_memory_is_given_back_after_each_change(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, served = Repository(models, Head), []
+    monkeypatch.setattr("service.repository.give_back", lambda: served.append(max(repository.models["softmax"])))
+
+    async def main() -> None:
+        task = asyncio.create_task(repository.watch())
+        version = 1
+        async with asyncio.timeout(20):
+            while not served or served[-1] == 1:
+                version += 1  # again and again, as the watch takes a moment to begin
+                put(models, "softmax", version, SHIPPED)
+                await asyncio.sleep(0.3)
+        task.cancel()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("above", [".venv", ".git", "node_modules"])
 def test_a_folder_that_tools_pass_over_is_watched_like_any_other(tmp_path: Path, above: str) -> None:
     put(tmp_path / above / "models", "softmax", 1, SHIPPED)
