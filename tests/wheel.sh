@@ -26,7 +26,8 @@ cd "$wheel"
 "$installed" -c 'import service; assert "site-packages" in service.__file__, service.__file__'
 venv/bin/calibrant --version
 if [ "$form" = source ]; then
-    # the files are the same, and were asked everything: what reads others than modules, and what the commands import when they are needed
+    # the files are the same: what reads others than modules, and what the commands import when they are needed;
+    # schemathesis has asked the checkout everything
     "$installed" -m pytest --ignore=tests/api/test_schema.py tests/api tests/commands/test_{export,fit,inspect,score}.py tests/rpc tests/test_cli.py
 else
     # which way a body takes is seen from outside as well as from inside; the cases lie beside the checkout

@@ -150,7 +150,8 @@ class Inference:
         except AnsweredError as error:
             pending.reply(self.state.refuse(error))
         except Exception as error:  # of this call alone: the others of its gathering begin
-            pending.answer.set_exception(error)
+            if not pending.answer.done():
+                pending.answer.set_exception(error)
 
     async def one(self, body: bytes, context: Context) -> bytes:
         call = Call(self.state, f"/{INFERENCE}/ModelInfer", context)
