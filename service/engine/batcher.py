@@ -29,7 +29,7 @@ from service.errors import DeadlinePassed, InvalidValue, NotReady, QueueFull
 from service.telemetry.observer import Nobody, Observer
 
 logger = logging.getLogger(__name__)
-clock = time.perf_counter
+clock: Final = time.perf_counter
 N_HAND_OVERS: Final = 25
 MANY: Final = 2  # connections, where a transport does not know how many there are
 # A binary request of so many numbers is run by itself: it gains nothing from batching, and its numbers are still in

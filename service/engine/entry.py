@@ -14,7 +14,7 @@ from service.families import Answers
 from service.families.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
-clock = time.perf_counter
+clock: Final = time.perf_counter
 TOO_LATE: Final = "the deadline passed before the answer was ready"
 
 

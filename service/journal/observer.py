@@ -4,85 +4,104 @@ Nothing waits for the disk: while that is slow or full, rows are dropped and cou
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
+from service.codec.query import Query
+from service.engine.answers import Batch, Share
 from service.engine.single import Row
+from service.errors import AnsweredError
 from service.families import Answers
 from service.journal.packing import Kept, hash_id, keeps_logits, pack_answer, pack_batches, pack_rows
 from service.journal.record import MAX_ID
 from service.journal.segments import Appender
 from service.journal.writer import Writer
-from service.telemetry.observer import Nobody, Observer, Request, Response
+from service.telemetry.observer import Headers, Nobody, Observer, Response
+from service.telemetry.request import Request
 
 MANY: Final = 128  # requests that are packed together
 MANY_NUMBERS: Final = 2**20  # logits of such requests, but for single rows
 MANY_BYTES: Final = 2**20  # of the logits of batches that are packed together
 
 
-class Journal(Nobody):
+class Journal:
     """The observer. Use it from one event loop."""
 
     def __init__(
         self,
         appender: Appender,
         *,
+        count: Callable[[int, int], None],
         sample: float = 1.0,
         keeps: Literal["logits", "confidence"] = "logits",
         id_key: bytes = b"",
-        count: Callable[[int, int], None],
         then: Observer | None = None,
     ) -> None:
         """Append with `appender`.
 
         Args:
             appender: of segments.
+            count: told how many rows were kept, and how many were dropped.
             sample: the share of requests that are kept, by their ids: the same ones on every replica.
             keeps: `confidence` keeps the predicted class and its probability, and no logits.
             id_key: ids are replaced by their keyed hashes; empty keeps them as they are.
-            count: told how many rows were kept, and how many were dropped.
-            then: another observer, which hears everything, too: straight from here it costs one call less a request.
+            then: another observer, which hears everything, too.
         """
-        then = then or Nobody()
-        self.then = then.answered
-        for event in ("began", "ran", "refused", "gone"):
-            setattr(self, event, getattr(then, event))
+        self.then: Observer = then or Nobody()
         self.limit = round(sample * 2**32)
         self.keeps = keeps
         self.id_key = id_key
         # small rows are packed many at a time
         self.direct = keeps == "logits" and not id_key and sample >= 1
-        self.batch: Any = None  # the last one that small rows were part of, their ids, and their places in it
+        self.batch: Batch | None = None  # the last one that small rows were part of, their ids, and their places in it
         self.batch_ids: list[bytes] = []
         self.places: list[int] = []
         self.batches: list[Kept] = []  # with those before it, of one model and width
         self.batches_model: Any = None
         self.batches_k = 0
         self.n_bytes = 0  # of the logits in them
+        self.many_bytes = MANY_BYTES
         self.model: Any = None  # of the small rows that ran alone
         self.ids: list[bytes] = []
         self.rows: list[Row] = []
         self.others: list[tuple[bytes, Any, Any]] = []  # requests whose logits came with them: id, query, model
         self.n_numbers = 0  # of logits in them
+        self.many_numbers = MANY_NUMBERS
         self.writer = Writer(appender, count, self.collect)
         self.keep_labels = self.writer.keep_labels
         self.close = self.writer.close
 
+    def began(self, request: Request, headers: Headers) -> None:
+        """Tell the other one."""
+        self.then.began(request, headers)
+
+    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
+        """Tell the other one."""
+        self.then.ran(runner, marks, n_rows, took_s)
+
     def answered(self, request: Request, arrays: Answers, response: Response) -> None:
         """Keep the rows of an answer."""
-        query = request.query
-        if query.plain and self.direct:
-            batch = arrays.batch  # type: ignore[attr-defined]  # a share of one, as of all that ran
+        query: Query = request.query
+        if self.direct and query.plain and isinstance(arrays, Share):  # as of all that ran
+            batch = arrays.batch
             if batch is not self.batch and batch.feed is not None:
                 self.begin_batch(batch, request.model)
             if batch is self.batch:
                 self.batch_ids.append(request.request_id)
-                self.places.append(arrays.start)  # type: ignore[attr-defined]
+                self.places.append(arrays.start)
             else:
                 self.add_alone(request)
         else:
             self.add(request, arrays)
-        self.then(request, arrays, response)
+        self.then.answered(request, arrays, response)
+
+    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
+        """Tell the other one."""
+        self.then.refused(request, error, response)
+
+    def gone(self, request: Request) -> None:
+        """Tell the other one."""
+        self.then.gone(request)
 
     def collect(self) -> None:
         """Hand over the rows that wait."""
@@ -90,11 +109,12 @@ class Journal(Nobody):
         self.pack_alone()
         self.pack_others()
 
-    def begin_batch(self, batch: Any, model: Any) -> None:
+    def begin_batch(self, batch: Batch, model: Any) -> None:
         """Keep the small rows of this batch from now on, beside those of the batches before."""
+        assert batch.feed is not None  # noqa: S101 - it was asked before
         logits = batch.feed["logits"]
         k = logits.shape[1]
-        if model is not self.batches_model or k != self.batches_k or self.n_bytes >= MANY_BYTES:
+        if model is not self.batches_model or k != self.batches_k or self.n_bytes >= self.many_bytes:
             self.pack_batches()
             self.batches_model, self.batches_k = model, k
         self.batch, self.batch_ids, self.places = batch, [], []
@@ -133,7 +153,7 @@ class Journal(Nobody):
         self.others.append((request.request_id, query, model))
         self.n_numbers += query.rows.n_numbers
         self.writer.wake()
-        if self.n_numbers >= MANY_NUMBERS or len(self.others) >= MANY:
+        if self.n_numbers >= self.many_numbers or len(self.others) >= MANY:
             self.pack_others()
 
     def pack_others(self) -> None:

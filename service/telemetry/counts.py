@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from service.errors import AnsweredError
-from service.telemetry.observer import Nobody, Request, Response
-from service.telemetry.tally import SAMPLED, SILENCE, Tally, do_nothing
+from service.telemetry.observer import Headers, Response
+from service.telemetry.request import Request
+from service.telemetry.samples import SAMPLED, Samples
+from service.telemetry.tally import SILENCE, Tally, do_nothing
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Totals:
         return self
 
 
-class Telemetry(Nobody):
+class Telemetry:
     """The observer that counts, and the way to the counts of all processes. Use it from one event loop."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -66,18 +68,22 @@ class Telemetry(Nobody):
             self.tallies[key] = Tally(self.wake)
         return self.tallies[key]
 
+    def began(self, request: Request, headers: Headers) -> None:
+        """Do nothing: what is counted is how it ends."""
+
     def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:  # noqa: ARG002 - traces use them
-        runner.tally.ran(n_rows, took_s)
+        samples: Samples = runner.tally.samples
+        samples.ran(n_rows, took_s)
 
     def answered(self, request: Request, arrays: Any, response: Response) -> None:  # noqa: ARG002 - as above
         """Count an answer and its warnings by code, and sample confidences: the first row of a few answers."""
-        tally: Tally = request.model.tally
-        query = request.query
-        tally.answered(query.rows.n, request.decode_s, request.queue_s, request.run_s, request.encode_s)
-        if not query.plain:
-            count_warnings(tally, query)
-        if len(tally.confidences) < SAMPLED and "probabilities" in arrays:
-            tally.confidences.append(float(arrays["probabilities"][0].max()))
+        tally = request.model.tally
+        samples: Samples = tally.samples
+        samples.answered(request.n_rows, request.decode_s, request.queue_s, request.run_s, request.encode_s)
+        if not request.query.plain:
+            count_warnings(tally, request.query)
+        if len(samples.confidences) < SAMPLED and "probabilities" in arrays:
+            samples.confidences.append(float(arrays["probabilities"][0].max()))
 
     def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:  # noqa: ARG002 - as above
         """Count a refusal, by its code and where a model was found for it by that."""
@@ -87,6 +93,9 @@ class Telemetry(Nobody):
         else:
             tally = self.nowhere if request.model is None else request.model.tally
             tally.refused(error.status, request.decode_s + request.queue_s + request.run_s)
+
+    def gone(self, request: Request) -> None:
+        """Do nothing: nobody was answered."""
 
     def journaled(self, n_kept: int, n_dropped: int) -> None:
         """Count rows that the journal has kept, or has not."""

@@ -8,32 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from service.errors import AnsweredError
+from service.telemetry.request import Request
 
 Headers = Iterable[tuple[bytes, bytes]]
-
-
-class Request(Protocol):
-    """What of a request an observer may look at.
-
-    Attributes:
-        mark: the observer's own; it comes back with the batch that the request was part of.
-        verb: `predict` or `infer`.
-        model: the model that was found, or none; `query`: what was decoded, or none.
-        decode_s, queue_s, run_s, encode_s: what its phases took so far, seconds.
-    """
-
-    mark: Any
-    request_id: bytes
-    model: Any
-    query: Any
-    decode_s: float
-    queue_s: float
-    run_s: float
-    encode_s: float
-
-    @property
-    def verb(self) -> str:
-        """What is asked for."""
 
 
 class Response(Protocol):

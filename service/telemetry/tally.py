@@ -13,10 +13,11 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
 from typing import Any, Final, Literal
 
 import numpy as np
+
+from service.telemetry.samples import NoSamples, Samples
 
 SECONDS: Final = tuple(1e-5 * 10**power * step for power in range(6) for step in (1, 2.5, 5))
 ROWS: Final = tuple(2.0**power for power in range(14))
@@ -25,9 +26,6 @@ CONFIDENCES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0
 CODES: Final = (200, 429, 500, 503, 504)
 REASONS: Final = ("deadline_passed", "internal_error", "not_ready", "queue_full", "run_failed")
 WARNINGS: Final = ("looks_like_probabilities", "no_class_allowed", "unknown_group")
-SAMPLED: Final = 16  # answers between two `add_up` whose confidence is looked at: enough for a mean, and costs nothing
-pack_sample: Final = Struct("5d").pack
-pack_batch: Final = Struct("2d").pack
 
 
 class Histogram:
@@ -216,20 +214,12 @@ class Tally(Counts):
         """Start at zero; `wake` is called when there is something to add up."""
         super().__init__()
         self.wake = wake
-        self.samples = bytearray()  # bytes: thousands of floats would push everything else out of the cache
-        self.batches = bytearray()
-        self.confidences: list[float] = []
+        self.samples = Samples(wake)
 
     @property
     def phases(self) -> dict[str, Histogram]:
         """The phases of a request by name, in this order in a sample, behind its rows."""
         return {"decode": self.decode_s, "queue": self.queue_s, "run": self.run_s, "encode": self.encode_s}
-
-    def answered(self, n_rows: int, decode_s: float, queue_s: float, run_s: float, encode_s: float) -> None:
-        """A request of `n_rows` was answered."""
-        if not self.samples:
-            self.wake()
-        self.samples += pack_sample(n_rows, decode_s, queue_s, run_s, encode_s)
 
     def refused(self, status: int, took_s: float) -> None:
         """A request was answered with an error."""
@@ -237,26 +227,22 @@ class Tally(Counts):
         self.codes[status] += 1
         self.n_failed_ns += int(1e9 * took_s)
 
-    def ran(self, n_rows: int, took_s: float) -> None:
-        if not self.batches:
-            self.wake()
-        self.batches += pack_batch(n_rows, took_s)
-
     def add_up(self) -> None:
         """Put what came since the last time where it belongs."""
-        if self.samples:
-            samples, self.samples = np.frombuffer(self.samples).reshape(-1, 5), bytearray()
+        recent = self.samples
+        if recent.requests:
+            samples, recent.requests = np.frombuffer(recent.requests).reshape(-1, 5), bytearray()
             self.n_rows += int(samples[:, 0].sum())
             for phase, values in zip(self.phases.values(), samples.T[1:], strict=True):
                 phase.add(values)
             self.request_s.add(samples[:, 1:].sum(axis=1))
             self.codes[200] += len(samples)
             self.last_ms = int(1e3 * time.time())
-        if self.confidences:
-            self.confidence.add(np.array(self.confidences))
-            self.confidences.clear()
-        if self.batches:
-            batches, self.batches = np.frombuffer(self.batches).reshape(-1, 2), bytearray()
+        if recent.confidences:
+            self.confidence.add(np.array(recent.confidences))
+            recent.confidences.clear()
+        if recent.batches:
+            batches, recent.batches = np.frombuffer(recent.batches).reshape(-1, 2), bytearray()
             self.n_batches += len(batches)
             self.batch_rows.add(batches[:, 0])
             self.batch_s.add(batches[:, 1])
@@ -270,13 +256,11 @@ class Tally(Counts):
 class Silence(Tally):
     """The tally of who counts nothing."""
 
-    def answered(self, n_rows: int, decode_s: float, queue_s: float, run_s: float, encode_s: float) -> None:
-        """Not counted."""
+    def __init__(self) -> None:
+        super().__init__(do_nothing)
+        self.samples = NoSamples(do_nothing)
 
     def refused(self, status: int, took_s: float) -> None:
-        """Not counted."""
-
-    def ran(self, n_rows: int, took_s: float) -> None:
         """Not counted."""
 
 
@@ -284,4 +268,4 @@ def do_nothing() -> None:
     """Nobody is to be woken."""
 
 
-SILENCE: Final = Silence(do_nothing)
+SILENCE: Final = Silence()

@@ -19,7 +19,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service import __version__
 from service.errors import AnsweredError
-from service.telemetry.observer import Headers, Nobody, Request, Response
+from service.telemetry.observer import Headers, Nobody, Response
+from service.telemetry.request import Request
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from service.model import Model
 from service.repository import Repository
 from service.telemetry.logs import request_extra
 from service.telemetry.observer import Observer
+from service.telemetry.request import Request
 from service.transports.budget import JSON_COST, NUMBER_COST, SMALL, UNPACKING_COST, Budget, json_cost
 from service.transports.compression import choose_coding, find_coding, pack, unpack, unpacked_bound
 from service.transports.endpoints import PLAIN, Target
@@ -26,7 +27,7 @@ from service.transports.response import Reply, Response, answer_response, error_
 from service.transports.turns import Turns
 
 logger = logging.getLogger(__name__)
-clock = time.perf_counter
+clock: Final = time.perf_counter
 
 # Encoding the answer to so many numbers takes about half a millisecond, and waits for a turn of its own.
 OWN_TURN_FROM: Final = 2**15
@@ -58,55 +59,36 @@ class Surroundings:
         self.turns = Turns()
 
 
-class Exchange:
+class Exchange(Request):
     """One request; the reply is called once, unless the exchange is abandoned before."""
 
     __slots__ = (
         "body",
         "concluded",
-        "decode_s",
-        "encode_s",
         "entry",
         "framing",
         "handler",
         "key",
-        "mark",
-        "model",
         "n_bytes",
-        "n_rows",
-        "query",
-        "queue_s",
         "reply",
-        "request_id",
         "reserved",
-        "run_s",
         "target",
     )
 
     def __init__(
         self, handler: Surroundings, target: Target, request_id: bytes, body: Any, reply: Reply, key: Key | None
     ) -> None:
-        self.request_id = request_id
+        super().__init__(request_id, target.endpoint.verb)
         self.handler = handler
         self.target = target
         self.key = key
         self.framing = PLAIN
         self.body = body  # bytes, or a message
         self.n_bytes = 0  # of the body, if it is one that is metered
-        self.n_rows = 0
         self.reserved = 0  # bytes of the budget
         self.reply: Reply | None = reply
-        self.model: Model | None = None
-        self.query: Query | None = None
         self.entry: Entry | None = None
-        self.mark: Any = None  # the observer's
         self.concluded = False  # the observer has heard how it ended, which it does once
-        self.decode_s = self.queue_s = self.run_s = self.encode_s = 0.0
-
-    @property
-    def verb(self) -> str:
-        """What is asked for."""
-        return self.target.endpoint.verb
 
     def abandon(self) -> None:
         """The client has gone: its rows are dropped at their turn, and nothing is written any more."""
@@ -189,7 +171,8 @@ class Exchange:
 
     def end(self, arrays: Answers) -> None:
         """Encode, and reply; packed, if that is wanted."""
-        query, model = self.query, self.model
+        query: Query | None = self.query
+        model: Model | None = self.model
         if self.reply is None or query is None or model is None:
             return
         start = clock()

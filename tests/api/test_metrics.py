@@ -10,7 +10,8 @@ from prometheus_client.core import Metric
 
 from service.api.metrics import counts
 from service.telemetry.counts import NO_MODEL, Totals
-from service.telemetry.tally import SAMPLED, TABLE, ByLabel, Count, Distribution, Latest, Sum, Tally, do_nothing
+from service.telemetry.samples import SAMPLED
+from service.telemetry.tally import TABLE, ByLabel, Count, Distribution, Latest, Sum, Tally, do_nothing
 from tests.conftest import Running
 from tests.telemetry.test_counts import scraped, workers
 

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service.codec.query import DEFAULT_OUTPUTS, Query
 from service.engine.answers import Batch, Share
 from service.engine.rows import Rows
 from service.engine.single import Row
@@ -24,6 +25,7 @@ from service.journal.observer import MANY_BYTES, Journal
 from service.journal.packing import hash_id
 from service.journal.record import BEST, PROBABILITIES, Block, Labels, Lost
 from service.journal.segments import SEGMENTS, Appender, find_segments
+from service.telemetry.request import Request
 from tests.conftest import Running, serving
 from tests.journal.grouped import grouped
 from tests.journal.reading import blocks, rows
@@ -253,15 +255,16 @@ class Disk(Appender):
 ALONE = Share(Batch({}, of_single_rows=True), 0, 1)
 
 
-def request(number: int, k: int = 10) -> Any:
+def request(number: int, k: int = 10) -> Request:
     """An answered request of one row."""
     family = SimpleNamespace(chooses_one=True)
     model = SimpleNamespace(
         name="m", version="1", signature=SimpleNamespace(family=family, takes="logits", averages=False)
     )
     row = Row(np.zeros(k, np.float32).tobytes(), None, None, ())
-    query = SimpleNamespace(plain=True, rows=row, id=None, groups=None, group=None, sets=None, prior=None)
-    return SimpleNamespace(request_id=b"%d" % number, model=model, query=query)
+    found = Request(b"%d" % number, "predict")
+    found.model, found.query, found.n_rows = model, Query(row, DEFAULT_OUTPUTS, (), (k,), plain=True), 1
+    return found
 
 
 def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
@@ -305,7 +308,7 @@ def test_a_full_disk_costs_rows_that_are_counted_and_no_memory(
 
 @pytest.mark.parametrize(("max_bytes", "sizes"), [(MANY_BYTES, [5, 4]), (1, [3, 2, 2, 2])])
 def test_batches_of_one_model_and_width_are_packed_together_each_row_with_its_own_temperature(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int, sizes: list[int]
+    tmp_path: Path, max_bytes: int, sizes: list[int]
 ) -> None:
     logits = np.arange(18, dtype=np.float32).reshape(6, 3)
     feeds: list[dict[str, Any]] = [
@@ -314,11 +317,11 @@ def test_batches_of_one_model_and_width_are_packed_together_each_row_with_its_ow
         {"logits": logits[:2, :2]},
         {"logits": logits[:2, :2] + 1},
     ]
-    monkeypatch.setattr("service.journal.observer.MANY_BYTES", max_bytes)
     model = request(0).model
 
     async def answer() -> None:
         journal = Journal(Appender(tmp_path, 2**24), count=lambda kept, dropped: None)
+        journal.many_bytes = max_bytes
         number = 0
         for feed in feeds:
             batch = Batch({}, of_single_rows=True, feed=feed)
@@ -344,17 +347,17 @@ def test_batches_of_one_model_and_width_are_packed_together_each_row_with_its_ow
 
 @pytest.mark.parametrize(("numbers", "kept_back"), [([4, 4, 4], [1, 2, 3]), ([4, 96, 4], [1, 0, 1])])
 def test_requests_of_many_rows_are_packed_together_until_they_are_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[int], kept_back: list[int]
+    tmp_path: Path, numbers: list[int], kept_back: list[int]
 ) -> None:
-    monkeypatch.setattr("service.journal.observer.MANY_NUMBERS", 100)
     values = [np.arange(n, dtype=np.float32).reshape(2, -1) for n in numbers]
     waiting = []
 
     async def answer() -> None:
         journal = Journal(Appender(tmp_path, 2**24), count=lambda kept, dropped: None)
+        journal.many_numbers = 100
         for i, some in enumerate(values):
             one = request(i)
-            one.verb, one.query.plain, one.query.rows = "predict", False, Rows({"logits": some})
+            one.query.plain, one.query.rows = False, Rows({"logits": some})
             journal.answered(one, ALONE, SimpleNamespace(status=200, headers=()))
             waiting.append(len(journal.others))
         await journal.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from service.errors import InvalidValue
 from service.telemetry.counts import INTERVAL_S, NO_MODEL, Off, Telemetry, Totals, lives, start
+from service.telemetry.request import Request
 from service.telemetry.tally import Tally
 from service.transports.response import Response
 from tests.api.bodies import held
@@ -111,10 +112,11 @@ def test_processes_add_up_and_a_dead_one_s_queue_is_gone(tmp_path: Path) -> None
     async def count() -> Totals:
         telemetry = Telemetry(tmp_path)
         tally = telemetry.of("m", "1")
-        tally.answered(3, 0.1, 0.2, 0.3, 0.4)
-        tally.ran(3, 0.3)
-        exchange = SimpleNamespace(model=SimpleNamespace(tally=tally), decode_s=0.5, queue_s=0.0, run_s=0.0)
-        telemetry.refused(cast(Any, exchange), InvalidValue("", code="bad_logit"), Response(422, b""))
+        tally.samples.answered(3, 0.1, 0.2, 0.3, 0.4)
+        tally.samples.ran(3, 0.3)
+        request = Request(b"1", "predict")
+        request.model, request.decode_s = SimpleNamespace(tally=tally), 0.5
+        telemetry.refused(request, InvalidValue("", code="bad_logit"), Response(422, b""))
         telemetry.add_up()
         state = json.loads(json.dumps(telemetry.state()))
         for pid, n_waiting in ((os.getppid(), 5), (2**22 + 1, 7)):  # one lives, the other cannot
@@ -164,7 +166,7 @@ def test_a_process_of_another_user_lives_and_one_that_is_gone_does_not(monkeypat
 def test_an_idle_process_has_no_timer() -> None:
     async def count() -> tuple[bool, bool]:
         telemetry = start()
-        telemetry.of("m", "1").answered(1, 0.1, 0.1, 0.1, 0.1)
+        telemetry.of("m", "1").samples.answered(1, 0.1, 0.1, 0.1, 0.1)
         busy = telemetry.timer is not None
         await asyncio.sleep(2 * INTERVAL_S)
         return busy, telemetry.timer is not None

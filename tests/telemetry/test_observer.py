@@ -5,21 +5,21 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
 
 from service.app import Observing
 from service.errors import AnsweredError, InvalidValue
-from service.telemetry.observer import Both, Headers, Nobody, Observer, Request, Response
+from service.telemetry.observer import Both, Headers, Nobody, Observer, Response
+from service.telemetry.request import Request
 from service.transports import exchange, response
 from tests.api.bodies import held, until
 from tests.conftest import Running
 from tests.transports.infer import PATH
 
 Run = Callable[..., Running]
-REQUEST = cast(Request, SimpleNamespace(verb="predict", mark=None))
+REQUEST = Request(b"1", "predict")
 RESPONSE = response.Response(422, b"")
 ERROR = InvalidValue("wrong")
 CALLS: dict[str, tuple[Any, ...]] = {
@@ -122,7 +122,7 @@ def test_both_are_told_the_same_in_turn(call: str) -> None:
 
 
 def test_the_mark_belongs_to_the_second_of_two() -> None:
-    request = cast(Request, SimpleNamespace(mark=None))
+    request = Request(b"1", "predict")
     second = Recorder()
     Both(Recorder(), second).began(request, ())
     second.n_began = 7

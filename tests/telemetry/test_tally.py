@@ -20,14 +20,14 @@ def test_a_histogram_puts_each_value_below_its_bound() -> None:
 def tally() -> Tally:
     """A tally that has counted something on every line."""
     tally = Tally(do_nothing)
-    tally.answered(3, 0.125, 0.25, 0.5, 1.0)
-    tally.answered(5, 0.125, 0.25, 0.5, 1.0)
-    tally.ran(8, 0.5)
-    tally.ran(8, 0.25)
+    tally.samples.answered(3, 0.125, 0.25, 0.5, 1.0)
+    tally.samples.answered(5, 0.125, 0.25, 0.5, 1.0)
+    tally.samples.ran(8, 0.5)
+    tally.samples.ran(8, 0.25)
     tally.refused(422, 0.5)
     tally.rejected["bad_logit"] += 1
     tally.warned["unknown_group"] += 1
-    tally.confidences.append(0.75)
+    tally.samples.confidences.append(0.75)
     tally.n_journaled += 4
     tally.n_dropped += 1
     tally.add_up()
@@ -82,9 +82,9 @@ def test_tallies_share_nothing(tally: Tally) -> None:
 
 
 def test_silence_counts_nothing() -> None:
-    silence = Silence(do_nothing)
-    silence.answered(1, 0.1, 0.1, 0.1, 0.1)
-    silence.ran(1, 0.1)
+    silence = Silence()
+    silence.samples.answered(1, 0.1, 0.1, 0.1, 0.1)
+    silence.samples.ran(1, 0.1)
     silence.refused(422, 0.1)
     silence.add_up()
     assert silence.state() == Tally(do_nothing).state()

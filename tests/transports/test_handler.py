@@ -5,8 +5,9 @@ import json
 from service.app import create_app
 from service.errors import AnsweredError
 from service.settings import Settings
-from service.telemetry.observer import Nobody, Request
+from service.telemetry.observer import Nobody
 from service.telemetry.observer import Response as Told
+from service.telemetry.request import Request
 from service.transports.endpoints import PREDICT, Target
 from service.transports.handler import Starting
 from service.transports.response import Response

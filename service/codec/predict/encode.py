@@ -1,7 +1,6 @@
 """Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from random import SystemRandom
 from typing import Any, Final
 
@@ -62,28 +61,25 @@ def answer_object(query: Query, arrays: Answers, model: Signature) -> dict[str, 
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
-    """The same for a plain query, out of what is written once for a version, and for all rows of a batch."""
-    numbers = part.batch.once(probability_texts)[part.start]
+    """The same for a plain query, out of what is written once for all rows of a batch."""
+    start, texts = part.batch.once(write_plain, model)
+    numbers = texts[part.start]
     given = query.rows.temperature
-    if given is None:
-        start = usual_start(model.name, model.version, model.method, model.temperature)
-    else:
-        start = write_start(model.name, model.version, model.method, [given] if query.lists_temperature else given)
+    if given is not None:
+        start = write_start(model, [given] if query.lists_temperature else given)
     return b"%b[%b]]}" % (start, numbers) if query.lead else start + numbers + b"]}"
 
 
-def write_start(name: str, version: str, method: str, temperature: Any) -> bytes:
+def write_plain(arrays: Answers, model: Signature) -> tuple[bytes, list[bytes]]:
+    """How each answer begins, and the probabilities of each row, `[N, K]`, as JSON without brackets."""
+    texts = orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
+    return write_start(model, model.temperature), texts
+
+
+def write_start(model: Signature, temperature: Any) -> bytes:
     """How an answer of probabilities alone begins."""
-    about = {"model": name, "version": version, "method": method, "temperature": temperature}
+    about = {"model": model.name, "version": model.version, "method": model.method, "temperature": temperature}
     return orjson.dumps(about)[:-1] + b',"probabilities":['
-
-
-usual_start = lru_cache(write_start)
-
-
-def probability_texts(arrays: Answers) -> list[bytes]:
-    """The probabilities of each row, `[N, K]`, as JSON without brackets."""
-    return orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
 
 
 def per_row(values: Any, query: Query) -> Any:
