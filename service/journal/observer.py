@@ -12,16 +12,17 @@ from service.engine.answers import Batch, Share
 from service.engine.single import Row
 from service.errors import AnsweredError
 from service.families import Answers
-from service.journal.packing import Kept, hash_id, keeps_logits, pack_answer, pack_batches, pack_rows
+from service.journal.packing import hash_id, keeps_logits, name_of, pack_answer, pack_rows
 from service.journal.record import MAX_ID
 from service.journal.segments import Appender
+from service.journal.singles import Singles
 from service.journal.writer import Writer
 from service.telemetry.observer import Headers, Nobody, Observer, Response
 from service.telemetry.request import Request
 
 MANY: Final = 128  # requests that are packed together
 MANY_NUMBERS: Final = 2**20  # logits of such requests, but for single rows
-MANY_BYTES: Final = 2**20  # of the logits of batches that are packed together
+MANY_BYTES: Final = 2**20  # of the logits of single rows of batches that are packed together
 
 
 class Journal:
@@ -47,19 +48,21 @@ class Journal:
             id_key: ids are replaced by their keyed hashes; empty keeps them as they are.
             then: another observer, which hears everything, too.
         """
-        self.then: Observer = then or Nobody()
+        then = then or Nobody()
+        # what is not for the journal goes straight there, which costs one call less
+        self.began: Callable[[Request, Headers], None] = then.began
+        self.ran: Callable[[Any, Sequence[Any], int, float], None] = then.ran
+        self.refused: Callable[[Request | None, AnsweredError, Response], None] = then.refused
+        self.gone: Callable[[Request], None] = then.gone
+        self.then: Callable[[Request, Any, Response], None] = then.answered
         self.limit = round(sample * 2**32)
         self.keeps = keeps
         self.id_key = id_key
         # small rows are packed many at a time
         self.direct = keeps == "logits" and not id_key and sample >= 1
-        self.batch: Batch | None = None  # the last one that small rows were part of, their ids, and their places in it
-        self.batch_ids: list[bytes] = []
-        self.places: list[int] = []
-        self.batches: list[Kept] = []  # with those before it, of one model and width
-        self.batches_model: Any = None
-        self.batches_k = 0
-        self.n_bytes = 0  # of the logits in them
+        self.batch: Batch | None = None  # the last one that small rows were part of
+        self.singles: Singles | None = None  # the small rows of that and those before it, of one model and width
+        self.singles_model: Any = None
         self.many_bytes = MANY_BYTES
         self.model: Any = None  # of the small rows that ran alone
         self.ids: list[bytes] = []
@@ -71,14 +74,6 @@ class Journal:
         self.keep_labels = self.writer.keep_labels
         self.close = self.writer.close
 
-    def began(self, request: Request, headers: Headers) -> None:
-        """Tell the other one."""
-        self.then.began(request, headers)
-
-    def ran(self, runner: Any, marks: Sequence[Any], n_rows: int, took_s: float) -> None:
-        """Tell the other one."""
-        self.then.ran(runner, marks, n_rows, took_s)
-
     def answered(self, request: Request, arrays: Answers, response: Response) -> None:
         """Keep the rows of an answer."""
         query: Query = request.query
@@ -86,40 +81,31 @@ class Journal:
             batch = arrays.batch
             if batch is not self.batch and batch.feed is not None:
                 self.begin_batch(batch, request.model)
-            if batch is self.batch:
-                self.batch_ids.append(request.request_id)
-                self.places.append(arrays.start)
+            if batch is self.batch and self.singles is not None:
+                self.singles.add(request.request_id, arrays.start)
             else:
                 self.add_alone(request)
         else:
             self.add(request, arrays)
-        self.then.answered(request, arrays, response)
-
-    def refused(self, request: Request | None, error: AnsweredError, response: Response) -> None:
-        """Tell the other one."""
-        self.then.refused(request, error, response)
-
-    def gone(self, request: Request) -> None:
-        """Tell the other one."""
-        self.then.gone(request)
+        self.then(request, arrays, response)
 
     def collect(self) -> None:
         """Hand over the rows that wait."""
-        self.pack_batches()
+        self.pack_singles()
         self.pack_alone()
         self.pack_others()
 
     def begin_batch(self, batch: Batch, model: Any) -> None:
         """Keep the small rows of this batch from now on, beside those of the batches before."""
         assert batch.feed is not None  # noqa: S101 - it was asked before
-        logits = batch.feed["logits"]
-        k = logits.shape[1]
-        if model is not self.batches_model or k != self.batches_k or self.n_bytes >= self.many_bytes:
-            self.pack_batches()
-            self.batches_model, self.batches_k = model, k
-        self.batch, self.batch_ids, self.places = batch, [], []
-        self.batches.append((batch.feed, self.batch_ids, self.places))
-        self.n_bytes += logits.nbytes
+        k = batch.feed["logits"].shape[1]
+        singles = self.singles
+        if singles is None or model is not self.singles_model or k != singles.k or singles.n_bytes >= self.many_bytes:
+            self.pack_singles()
+            singles = self.singles = Singles(name_of(model), k)
+            self.singles_model = model
+        self.batch = batch
+        singles.begin(batch.feed)
         self.writer.wake()
 
     def add_alone(self, request: Request) -> None:
@@ -134,12 +120,12 @@ class Journal:
         if len(self.ids) >= MANY:
             self.pack_alone()
 
-    def pack_batches(self) -> None:
-        """Pack the small rows of batches: their logits lie there in one piece each already."""
-        batches, model = self.batches, self.batches_model
-        self.batch, self.batches, self.batches_model, self.n_bytes = None, [], None, 0
-        if batches and model.signature.family.chooses_one:
-            self.writer.put(pack_batches(batches, model), sum([len(ids) for _, ids, _ in batches]))
+    def pack_singles(self) -> None:
+        """Pack the small rows of batches."""
+        singles, model = self.singles, self.singles_model
+        self.batch = self.singles = self.singles_model = None
+        if singles is not None and model.signature.family.chooses_one:
+            self.writer.put(singles.pack(), singles.n)
 
     def add(self, request: Request, arrays: Answers) -> None:
         """Keep the rows of any answer, if they can be kept."""

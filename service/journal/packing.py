@@ -1,7 +1,7 @@
 """From answers to the blocks of the journal: what is kept of a request."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,6 @@ from service.journal.record import BEST, LOGITS, PROBABILITIES, pack_block, pack
 
 DIGEST: Final = 16  # bytes
 MAX_NAME: Final = 256  # characters
-Kept = tuple[Mapping[str, NDArray[Any]], list[bytes], list[int]]
-"""Of a batch of single rows its feed, the ids of those that are kept, and their places in it."""
 
 
 def keeps_logits(signature: Any) -> bool:
@@ -74,26 +72,6 @@ def pack_group(group: str | list[str] | None) -> bytes:
 def name_of(model: Any) -> bytes:
     """`MODEL/VERSION`."""
     return f"{model.name}/{model.version}".encode()
-
-
-def pack_batches(batches: Sequence[Kept], model: Any) -> list[Any]:
-    """Single rows of batches of one width, as one block: what they have of their own is found when it is read."""
-    ids = [key for _, some, _ in batches for key in some]
-    logits = np.concatenate([take(feed["logits"], places) for feed, _, places in batches])
-    column = b""
-    if any("temperature" in feed for feed, _, _ in batches):
-        own = [
-            take(feed["temperature"], at)[:, 0] if "temperature" in feed else [np.nan] * len(at)
-            for feed, _, at in batches
-        ]
-        column = np.concatenate(own).astype("<f8").tobytes()
-    m, k = logits.shape
-    return pack_block(LOGITS, name_of(model), ids, (), k, bytes(m), [logits], temperatures=column)
-
-
-def take(values: NDArray[Any], places: list[int]) -> NDArray[Any]:
-    """The rows at these places, ascending, which are all of them as a rule."""
-    return values if len(places) == len(values) else values[places]
 
 
 def pack_rows(ids: Sequence[bytes], rows: Sequence[Row], model: Any, k: int) -> list[Any]:

@@ -112,23 +112,31 @@ def pack_block(
     `rows` are those of each request, or nothing where it is one of each. `group` is JSON, `sets` as `pack_sets` makes
     them.
     """
-    has = HAS_TEMPERATURES * bool(temperatures) | HAS_GROUPS * bool(groups) | HAS_MASK * bool(mask)
     if group or sets:
-        has |= HAS_GROUP * bool(group) | HAS_SETS * bool(sets)
         values = [*values, LENGTH.pack(len(group)) + group if group else b"", sets]
-    m = len(ids)
-    before = b"".join(
-        (
-            model,
-            (array("I", rows) if rows else ONE * m).tobytes(),
-            pack_lengths(ids),
-            *ids,
-            apart,
-            temperatures,
-            groups,
-            mask,
-        )
+    packed = pack_lengths(ids), b"".join(ids), apart
+    has = HAS_GROUPS * bool(groups) | HAS_MASK * bool(mask) | HAS_GROUP * bool(group) | HAS_SETS * bool(sets)
+    return pack_joined(
+        kind, model, len(ids), k, packed, values, rows=rows, temperatures=temperatures, has=has, others=groups + mask
     )
+
+
+def pack_joined(
+    kind: int,
+    model: bytes,
+    m: int,
+    k: int,
+    packed: tuple[bytes, bytes, bytes],
+    values: Sequence[Any],
+    *,
+    rows: Sequence[int] = (),
+    temperatures: bytes = b"",
+    has: int = 0,
+    others: bytes = b"",
+) -> list[Any]:
+    """The same of what is `packed` already: lengths, ids, `apart`; `others` stand before the values, as `has` says."""
+    has |= HAS_TEMPERATURES * bool(temperatures)
+    before = b"".join((model, (array("I", rows) if rows else ONE * m).tobytes(), *packed, temperatures, others))
     n_bytes = len(before) + sum(memoryview(part).nbytes for part in values)
     return [HEADER.pack(kind, has, len(model), m, sum(rows) if rows else m, k, n_bytes) + before, *values]
 

@@ -1,0 +1,80 @@
+"""Single rows of batches until they are packed as one block.
+
+A row costs an append, all else is done once a batch. What a batch leaves is copied as soon as the next one begins: to
+keep ids and arrays until they are packed is less to do, but what is freed late is memory that the processor has to
+fetch, which takes 2 % of 1x10.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.journal.record import LOGITS, pack_joined, pack_lengths
+
+
+class Singles:
+    """Rows of one model and width, of one batch after the other.
+
+    Attributes:
+        name: of the model, `MODEL/VERSION`.
+        k: their classes.
+        n: how many of them are copied.
+        n_bytes: of the logits of the batches so far.
+    """
+
+    __slots__ = ("feed", "ids", "joined", "k", "lengths", "logits", "missing", "n", "n_bytes", "name", "next", "own")
+
+    def __init__(self, name: bytes, k: int) -> None:
+        self.name = name
+        self.k = k
+        self.n = self.n_bytes = 0
+        # of each batch that has ended
+        self.joined: list[bytes] = []
+        self.lengths: list[bytes] = []
+        self.logits: list[bytes] = []
+        self.own: list[NDArray[np.float64]] = []  # temperatures, of all batches from the first on that has any
+        # of the one that has not
+        self.feed: Mapping[str, NDArray[Any]] | None = None
+        self.ids: list[bytes] = []
+        self.next = 0  # row
+        self.missing: list[int] = []  # rows before it that were refused, or given up
+
+    def begin(self, feed: Mapping[str, NDArray[Any]]) -> None:
+        """Take rows of this batch from now on, whose feed that was."""
+        self.end()
+        self.feed = feed
+        self.n_bytes += feed["logits"].nbytes
+
+    def add(self, request_id: bytes, row: int) -> None:
+        """Take a row of the batch; they come in order."""
+        if row != self.next:
+            self.missing += range(self.next, row)
+        self.ids.append(request_id)
+        self.next = row + 1
+
+    def end(self) -> None:
+        """The batch has no more rows: copy them."""
+        feed, ids = self.feed, self.ids
+        if feed is None or not ids:
+            return
+        self.missing += range(self.next, len(feed["logits"]))
+        if self.missing:
+            feed = {name: np.delete(values, self.missing, axis=0) for name, values in feed.items()}
+        m = len(ids)
+        if "temperature" in feed or self.own:
+            self.own = self.own or [np.full(self.n, np.nan)]
+            self.own.append(feed["temperature"][:, 0] if "temperature" in feed else np.full(m, np.nan))
+        self.joined.append(b"".join(ids))
+        self.lengths.append(pack_lengths(ids))
+        self.logits.append(feed["logits"].tobytes())
+        self.n += m
+        self.feed, self.ids, self.next, self.missing = None, [], 0, []
+
+    def pack(self) -> list[Any]:
+        """All rows as one block: what one has of its own besides a temperature is found when it is read."""
+        self.end()
+        packed = b"".join(self.lengths), b"".join(self.joined), bytes(self.n)
+        column = np.concatenate(self.own).astype("<f8").tobytes() if self.own else b""
+        return pack_joined(LOGITS, self.name, self.n, self.k, packed, [b"".join(self.logits)], temperatures=column)
