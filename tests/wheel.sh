@@ -33,7 +33,7 @@ else
     # which way a body takes is seen from outside as well as from inside; the cases lie beside the checkout
     test ! -d ../../../shared || ln -sfn ../../shared ../shared
     "$installed" -m tests.compiled
-    "$installed" -m pytest tests/codec tests/rpc tests/telemetry tests/journal/test_observer.py \
+    "$installed" -m pytest tests/codec tests/rpc tests/telemetry/test_{counts,observer,tally}.py tests/journal/test_observer.py \
         tests/engine/test_{answers,batcher,batcher_faults,head,queue,rows}.py \
         tests/transports/test_{exchange,fast,fast_known,gate,infer,known}.py \
         tests/test_{bitwise,conformance,fast_ways,repository}.py

@@ -34,6 +34,7 @@ class Cycle:
         keep_alive, response_complete, disconnected, message_event, response_started: as in uvicorn.
         begun: the request whose answer is owed.
         error: why it is refused, if it is.
+        section, known: the header section that came last here and was known, and what it means.
         waits_for_reader: nothing more is read until the client has read its answers.
     """
 
@@ -51,11 +52,13 @@ class Cycle:
         "keep_alive",
         "keep_alive_s",
         "key",
+        "known",
         "max_requests",
         "path",
         "pipeline",
         "request_id",
         "response_complete",
+        "section",
         "server_state",
         "target",
         "timer",
@@ -88,6 +91,8 @@ class Cycle:
         self.begun: Begun | None = None
         self.dated: list[tuple[bytes, bytes]] | None = None
         self.dated_bytes = b""
+        self.section = b""
+        self.known: Any = None
         self.waits_for_reader = False
 
     def take(

@@ -1,6 +1,5 @@
 """The gate: the checks that need no body, on every transport, and the id of a request."""
 
-import itertools
 import re
 import secrets
 from typing import Final
@@ -18,13 +17,22 @@ from service.transports.keys import Key, Keys
 from service.transports.scopes import PREDICT_SCOPE
 
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
-ID_PREFIX: Final = secrets.token_hex(6).encode()
-COUNTER: Final = itertools.count(1)
 
 
-def new_request_id() -> bytes:
-    """A request id that no other process and no other request has."""
-    return b"%s-%x" % (ID_PREFIX, next(COUNTER))
+class RequestIds:
+    """Request ids that no other process and no other request has. Use it from one event loop."""
+
+    def __init__(self) -> None:
+        self.prefix = secrets.token_hex(6).encode()
+        self.n = 0
+
+    def new(self) -> bytes:
+        """One more."""
+        self.n += 1
+        return b"%s-%x" % (self.prefix, self.n)
+
+
+REQUEST_IDS: Final = RequestIds()
 
 
 class Gate:
@@ -61,7 +69,7 @@ class Gate:
         if scope is not None and self.keys.guarded:
             key = self.keys.find(authorization)
             error = key_error(key, scope) or error
-        return request_id if request_id is not None and GOOD_ID(request_id) else new_request_id(), key, error
+        return request_id if request_id is not None and GOOD_ID(request_id) else REQUEST_IDS.new(), key, error
 
     def length_error(self, value: bytes) -> AnsweredError:
         """The error for a `Content-Length`."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from service.transports.cycle import Cycle
 from service.transports.endpoints import Target
-from service.transports.gate import key_error, new_request_id
+from service.transports.gate import REQUEST_IDS, key_error
 from service.transports.keys import Key
 from service.transports.scopes import PREDICT_SCOPE
 
@@ -48,10 +48,17 @@ class KnownHeaders:
 
         Returns how many bytes of its body are still to come: with none it is handed over; -1 where it is not taken.
         """
-        end = data.find(b"\r\n\r\n") + 4
-        known = self.entries.get(data[:end])
-        n_missing = -1 if known is None else known.n_bytes - (len(data) - end)
-        if known is None or n_missing < 0:
+        end = len(cycle.section)
+        known: Known | None = cycle.known
+        if known is None or data[:end] != cycle.section:  # that it begins as the last one did is told sooner
+            end = data.find(b"\r\n\r\n") + 4
+            section = data[:end]
+            known = self.entries.get(section)
+            if known is None:
+                return -1
+            cycle.section, cycle.known = section, known
+        n_missing = known.n_bytes - (len(data) - end)
+        if n_missing < 0:
             return -1
         if known.key is not None and key_error(known.key, PREDICT_SCOPE):
             return -1
@@ -60,7 +67,7 @@ class KnownHeaders:
         cycle.timer.stop()
         if cycle.max_requests:
             cycle.connection.n_requests += 1
-        cycle.take(known.target, known.url, known.headers, new_request_id(), known.key, None, True)
+        cycle.take(known.target, known.url, known.headers, REQUEST_IDS.new(), known.key, None, True)
         if n_missing == 0:
             cycle.hand_over(data[end:])
         return n_missing

@@ -14,7 +14,7 @@ from service.transports.asgi import IS_LAST, REFUSAL
 from service.transports.budget import METERED_FROM
 from service.transports.connection import Connection
 from service.transports.endpoints import find_target
-from service.transports.gate import new_request_id
+from service.transports.gate import REQUEST_IDS
 from service.transports.limits import LIVENESS, WINDOW_S
 from service.transports.section import write_headers
 
@@ -187,7 +187,7 @@ class OrdinaryProtocol(Connection):
             self.close()
         elif not transport.is_closing():
             dated = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-            transport.write(write_headers(response, dated, new_request_id(), keep_alive=False) + response.body)
+            transport.write(write_headers(response, dated, REQUEST_IDS.new(), keep_alive=False) + response.body)
             if transport.can_write_eof():
                 transport.write_eof()
                 self.timer.set(LINGER_S)

@@ -31,6 +31,16 @@ def test_every_request_with_the_same_headers_gets_its_own_answer_and_its_own_id(
     assert len(seen) == 2 * len(names)
 
 
+def test_two_sections_in_turn_on_one_connection_mean_what_each_of_them_does(running: Running) -> None:
+    names = ["a", "bcdef"] * 3
+    with wire(running) as line:
+        for name in names:
+            line.send(post(name=name))
+            assert ids(line.answer()) == [name]
+            line.send(post(name=name, headers=b"x-other: %s\r\n" % (b"y" * len(name))))
+            assert ids(line.answer()) == [name]
+
+
 def test_an_id_of_the_clients_own_comes_back_each_time(running: Running) -> None:
     with wire(running) as line:
         for name in ("one", "two", "six", "one"):
