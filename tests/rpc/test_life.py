@@ -162,9 +162,8 @@ def test_the_parameter_timeout_is_a_deadline_too() -> None:
     with calling() as caller:
         assert caller.running
         with held(caller.running) as hold:
-            error = failing(
-                lambda: caller.infer(request(("logits", "FP32", [[1]]), parameters={"timeout": {"int64_param": 1000}}))
-            )
+            asked = request(("logits", "FP32", [[1]]), parameters={"timeout": {"int64_param": 300_000}})
+            error = failing(lambda: caller.infer(asked))
             hold.wait()
         assert error.code() == Code.DEADLINE_EXCEEDED
         assert error.details() == "the deadline passed before the answer was ready"
