@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import service
-from service.codec.infer.decode import read_header_fast
+from service.codec.infer.decode import decode_infer, read_header_fast
 from service.codec.infer.header import REMEMBERED_BYTES, remembered_header
 from service.codec.predict.decode import MAX_BODY, decode_fast, decode_predict, decode_usual
 from service.engine.feed import build_feed
@@ -154,7 +154,10 @@ def test_one_row_stays_bytes_until_its_batch_is_joined(k: int) -> None:
         query = decode_predict(json.dumps({"logits": numbers(1, k)[0], **more}).encode(), None, ANY)
         assert isinstance(query.rows, Row)
         many.append(query.rows)
-    assert all_single(many)
+    inputs = [tensor("logits", "FP32", [1, k], data=numbers(1, k)), tensor("mask", "BOOL", [1, k], data=masks(1, k))]
+    infer = decode_infer(json.dumps({"inputs": inputs}).encode(), None, ANY)
+    assert isinstance(infer.rows, Row)
+    assert all_single([*many, infer.rows])
     assert isinstance(decode_predict(b'{"logits":[2,1]}', None, LATE_MASK).rows, Rows)
 
 

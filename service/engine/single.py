@@ -37,13 +37,15 @@ class Row(Runnable):
         self.shape = (k, -1)
 
     @classmethod
-    def from_plain(cls, logits: NDArray[np.float64], allowed: bytes | None, temperature: float | None) -> Self | None:
+    def from_plain(
+        cls, logits: NDArray[np.float64] | NDArray[np.float32], allowed: bytes | None, temperature: float | None
+    ) -> Self | None:
         """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.from_logits`."""
         power = np.vdot(logits, logits)
         if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
             return None
         empty = () if allowed is None or 1 in allowed else (0,)
-        return cls(logits.astype(np.float32).tobytes(), allowed, temperature, empty)
+        return cls(logits.astype(np.float32, copy=False).tobytes(), allowed, temperature, empty)
 
     @property
     def inputs(self) -> Arrays:

@@ -12,8 +12,9 @@ from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequ
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of, strings_from_bytes
 from service.codec.priors import read_prior
 from service.codec.query import Query
-from service.engine.rows import Rows, Temperature
+from service.engine.rows import Rows, Runnable, Temperature
 from service.engine.signature import Signature
+from service.engine.single import WIDE_ROW, Row
 from service.errors import InvalidValue, Malformed, count
 from service.families.outputs import outputs_of
 
@@ -66,7 +67,8 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
     read = read_logits if model.takes == "logits" else read_inputs
     rows, lead, classes = read(header, body, at, model)
     groups = group_indices(header.group, rows.n, model)
-    rows = rows.with_groups(groups)
+    if isinstance(rows, Rows):  # a single `Row` names no group
+        rows = rows.with_groups(groups)
     wanted = header.wanted
     if not header.names_outputs:
         wanted = tuple([one for one in wanted if one.name in outputs_of(model.family, model.averages)])
@@ -123,7 +125,7 @@ def raw_header(body: bytes, model: Signature) -> bytes:
     )
 
 
-Decoded = tuple[Rows, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis
+Decoded = tuple[Runnable, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis
 
 
 class GivenInputs(NamedTuple):
@@ -155,6 +157,7 @@ def gather_inputs(header: InferHeader, body: bytes, at: int, model: Signature) -
 
 
 def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> Decoded:
+    """Rows of logits."""
     came = gather_inputs(header, body, at, model)
     logits = came.own.get("logits")
     if logits is None:
@@ -182,6 +185,11 @@ def read_logits(header: InferHeader, body: bytes, at: int, model: Signature) -> 
     if model.averages:
         rows = Rows.from_members(logits.reshape(n, -1, k), mask, temperature, came_as=shape)
         return rows, lead, (k,)
+    single = n == 1 and k <= WIDE_ROW and model.masks_first and header.group is None
+    if single and not isinstance(temperature, np.ndarray):
+        row = Row.from_plain(logits.reshape(-1), None if mask is None else mask.tobytes(), temperature)
+        if row is not None:
+            return row, lead, (k,)
     rows = Rows.from_logits(logits.reshape(n, k), mask, temperature, masks_first=model.masks_first, came_as=shape)
     return rows, lead, (k,)
 

@@ -1,16 +1,20 @@
 """A body of infer to its rows: the inputs of a classifier, and raw bodies; what logits are is tested over HTTP."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from service.codec.infer.decode import Inference, decode_infer
 from service.codec.infer.header import REMEMBERED_BYTES
 from service.codec.infer.tensors import to_bytes
+from service.engine.rows import Rows
 from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed, RequestError
 from tests.codec.served import ANY, CLASSIFIER, TEXTS, THREE
@@ -40,6 +44,30 @@ def refused(model: Signature, *inputs: dict[str, Any], data: bytes = b"") -> Inv
     with pytest.raises(InvalidValue) as error:
         decoded(model, *inputs, data=data)
     return error.value
+
+
+# --- one row of logits
+
+
+@hypothesis.given(st.integers(1, 12), st.sampled_from(["<f2", "<f4", "<f8"]), st.booleans(), st.data())
+def test_one_row_is_the_same_in_bytes_as_in_arrays(k: int, dtype: str, masked: bool, data: st.DataObject) -> None:
+    numbers = st.one_of(st.floats(-20, 20), st.sampled_from([0.0, -0.0, 1.0, 6e4, -np.inf, np.nan]))
+    logits = np.array(data.draw(st.lists(numbers, min_size=k, max_size=k)), dtype).reshape(1, k)
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=k, max_size=k))).reshape(1, k) if masked else None
+    inputs, sent = [binary("logits", f"FP{8 * logits.itemsize}", [1, k], logits.nbytes)], logits.tobytes()
+    if mask is not None:
+        inputs, sent = [*inputs, binary("mask", "BOOL", [1, k], k)], sent + mask.tobytes()
+    wide = logits.astype(np.float32) if dtype == "<f2" else logits
+    try:
+        expected = Rows.from_logits(wide, mask)
+    except InvalidValue as error:
+        with pytest.raises(InvalidValue, match=re.escape(str(error))):
+            decoded(ANY, *inputs, data=sent)
+        return
+    rows = decoded(ANY, *inputs, data=sent).rows
+    assert rows.inputs["logits"].tobytes() == expected.inputs["logits"].tobytes()
+    assert list(rows.empty) == list(expected.empty)
+    assert rows.looks_like_probabilities == expected.looks_like_probabilities
 
 
 # --- the inputs of a classifier
