@@ -12,7 +12,7 @@ from service.codec.priors import complete
 from service.codec.query import Query
 from service.conformal import Conformal
 from service.engine.answers import Share
-from service.engine.rows import Runnable
+from service.engine.rows import Arrays, Runnable
 from service.engine.signature import Signature
 from service.families import Answers, Family
 from service.families.outputs import PER_CLASS
@@ -24,8 +24,7 @@ MOST_TOGETHER: Final = 64  # classes; wider rows are cheaper written one by one 
 
 def encode_predict(query: Query, arrays: Answers, model: Signature) -> tuple[bytes, None]:
     """The JSON answer to `query`, no binary data behind it: float32 as the shortest decimal, -inf as null."""
-    together = query.plain and query.rows.n_numbers <= MOST_TOGETHER
-    if together and isinstance(arrays, Share) and arrays.batch.of_single_rows:
+    if query.plain and isinstance(arrays, Share) and arrays.batch.of_single_rows:
         return encode_plain(query, arrays, model), None
     return orjson.dumps(answer_object(query, arrays, model), option=NUMPY), None
 
@@ -61,25 +60,29 @@ def answer_object(query: Query, arrays: Answers, model: Signature) -> dict[str, 
 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
-    """The same for a plain query, out of what is written once for all rows of a batch."""
-    start, texts = part.batch.once(write_plain, model)
-    numbers = texts[part.start]
+    """The same for a plain query: what all rows of a batch have in common is written once."""
+    start, own, texts = part.batch.once(write_plain, model)
     given = query.rows.temperature
     if given is not None:
-        start = write_start(model, [given] if query.lists_temperature else given)
-    return b"%b[%b]]}" % (start, numbers) if query.lead else start + numbers + b"]}"
+        start = own % orjson.dumps([given] if query.lists_temperature else given)
+    if texts:
+        return b"%b[[%b]]}" % (start, texts[part.start]) if query.lead else start + b"[" + texts[part.start] + b"]}"
+    values = part["probabilities"]
+    return b"%b%b}" % (start, orjson.dumps(values if query.lead else values[0], option=NUMPY))
 
 
-def write_plain(arrays: Answers, model: Signature) -> tuple[bytes, list[bytes]]:
-    """How each answer begins, and the probabilities of each row, `[N, K]`, as JSON without brackets."""
-    texts = orjson.dumps(arrays["probabilities"], option=NUMPY)[2:-2].split(b"],[")
-    return write_start(model, model.temperature), texts
+def write_plain(arrays: Arrays, model: Signature) -> tuple[bytes, bytes, list[bytes]]:
+    """What the answers of a batch have in common.
 
-
-def write_start(model: Signature, temperature: Any) -> bytes:
-    """How an answer of probabilities alone begins."""
-    about = {"model": model.name, "version": model.version, "method": model.method, "temperature": temperature}
-    return orjson.dumps(about)[:-1] + b',"probabilities":['
+    How each begins, with the head's temperature and with a place for another, and the probabilities of each row,
+    `[N, K]`, as JSON without brackets, where these are better written together.
+    """
+    about = orjson.dumps({"model": model.name, "version": model.version, "method": model.method})
+    own = about[:-1].replace(b"%", b"%%") + b',"temperature":%b,"probabilities":'
+    values = arrays["probabilities"]
+    wide = values.shape[1] > MOST_TOGETHER
+    texts = [] if wide else orjson.dumps(values, option=NUMPY)[2:-2].split(b"],[")
+    return own % orjson.dumps(model.temperature), own, texts
 
 
 def per_row(values: Any, query: Query) -> Any:

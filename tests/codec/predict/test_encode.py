@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.errors import encode_error
-from service.codec.predict.encode import MOST_TOGETHER, encode_predict
+from service.codec.predict.encode import MOST_TOGETHER, encode_predict, write_plain
 from service.codec.query import Query
 from service.engine.answers import Batch, Share
 from service.engine.rows import Rows
@@ -55,14 +55,21 @@ def test_an_answer_written_for_a_whole_batch_is_the_same_as_one_written_alone(
         assert encode_predict(query, Share(batch, i, i + 1), ANY) == encode_predict(query, alone, ANY)
 
 
+@pytest.mark.parametrize("lead", [(), (1,)])
+@pytest.mark.parametrize("temperature", [None, 1.5])
 @pytest.mark.parametrize(("k", "together"), [(MOST_TOGETHER, True), (MOST_TOGETHER + 1, False)])
-def test_wide_rows_of_a_batch_are_written_one_by_one(k: int, together: bool) -> None:
+def test_wide_rows_of_a_batch_are_written_one_by_one(
+    k: int, together: bool, temperature: float | None, lead: tuple[int, ...]
+) -> None:
+    model = Signature("100%", "1")
     batch = Batch({"probabilities": np.full((2, k), 1 / k, np.float32)}, of_single_rows=True)
-    query = Query(Rows({"logits": np.zeros((1, k), np.float32)}), lead=(1,), classes=(k,), plain=True)
-    body, _ = encode_predict(query, Share(batch, 1, 2), ANY)
-    assert bool(batch.made) == together
+    row = Rows({"logits": np.zeros((1, k), np.float32)}, temperature=temperature)
+    query = Query(row, lead=lead, classes=(k,), plain=True)
+    body, _ = encode_predict(query, Share(batch, 1, 2), model)
+    _, _, texts = batch.once(write_plain, model)
+    assert len(texts) == (2 if together else 0)
     query.plain = False
-    assert encode_predict(query, Share(batch, 1, 2), ANY) == (body, None)
+    assert encode_predict(query, Share(batch, 1, 2), model) == (body, None)
 
 
 def test_minus_infinity_is_null() -> None:
