@@ -96,7 +96,7 @@ static inline const char *read_decimal(const char *at, const char *end, Decimal 
     number->start = at;
     number->negative = *at == '-';
     at += number->negative;
-    if (!is_digit(*at) || (*at == '0' && is_digit(at[1])))
+    if (!is_digit(*at) || ((*at == '0') & is_digit(at[1]))) /* no branch for each 0 before a point */
         return NULL;
     uint64_t digits = 0;
     long power = 0;
