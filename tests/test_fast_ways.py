@@ -16,7 +16,8 @@ import pytest
 
 import service
 from service.codec.infer.decode import decode_infer, read_header_fast
-from service.codec.infer.header import REMEMBERED_BYTES, remembered_header
+from service.codec.infer.header import REMEMBERED_BYTES, read_header, remembered_header
+from service.codec.infer.usual import read_usual
 from service.codec.predict.decode import MAX_BODY, decode_fast, decode_predict, decode_usual
 from service.engine.feed import build_feed
 from service.engine.rows import Rows
@@ -27,7 +28,7 @@ from service.transports.fast_known import KnownProtocol
 from service.transports.known import Known
 from tests.codec.served import ANY, LATE_MASK
 from tests.conftest import Running, serving
-from tests.transports.infer import tensor
+from tests.transports.infer import binary, tensor
 from tests.transports.wire import wire
 
 SEEN = {  # each of the README's table, and the test that sees it taken
@@ -36,6 +37,7 @@ SEEN = {  # each of the README's table, and the test that sees it taken
     "codec/predict/speedups.c": "test_a_usual_body_of_any_size_takes_the_shortest_way_where_it_is_built",
     "codec/predict/fast.py": "test_a_long_body_takes_the_fast_way",
     "codec/infer/fast.py": "test_a_long_header_of_infer_takes_the_fast_way",
+    "codec/infer/usual.py": "test_a_binary_row_of_infer_takes_the_shortest_way",
     "engine/single.py": "test_one_row_stays_bytes_until_its_batch_is_joined",
     "engine/bound.py": "test_one_row_alone_runs_in_bound_buffers_of_the_short_graph",
 }
@@ -118,6 +120,14 @@ def test_a_long_header_of_infer_takes_the_fast_way(nested: bool, datatype: str, 
     text = WRITERS[write]({"id": "a", "inputs": inputs}).encode()
     assert len(text) > REMEMBERED_BYTES
     assert read_header_fast(text) is not None
+
+
+@pytest.mark.parametrize("lead", [[], [1]])
+def test_a_binary_row_of_infer_takes_the_shortest_way(lead: list[int]) -> None:
+    inputs = [binary("logits", "FP32", [*lead, 3], 12), binary("mask", "BOOL", [*lead, 3], 3)]
+    header = read_header(json.dumps({"inputs": inputs}).encode())
+    assert header.layout is not None
+    assert read_usual(header.layout, 1.5, np.array([2, 1, 0], np.float32).tobytes() + b"\1\0\1", 0, ANY) is not None
 
 
 def test_a_short_header_of_infer_is_remembered(running: Running) -> None:

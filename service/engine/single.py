@@ -4,13 +4,14 @@ Its plain twin is `rows.Rows`, which the same tests run on.
 """
 
 from collections.abc import Sequence
-from typing import Final, Self, TypeGuard
+from typing import Any, Final, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.rows import SAFE_POWER, SUM_TOLERANCE, Arrays, Runnable, with_minus_infinity
 
+FLOAT32: Final = np.dtype(np.float32)
 WIDE_ROW: Final = 4096  # classes; wider rows are cheaper as arrays than as bytes that are joined
 
 
@@ -41,11 +42,18 @@ class Row(Runnable):
         cls, logits: NDArray[np.float64] | NDArray[np.float32], allowed: bytes | None, temperature: float | None
     ) -> Self | None:
         """The row of `logits` `[K]`, or none where they want a closer look, that of `Rows.from_logits`."""
-        power = np.vdot(logits, logits)
-        if not 1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype]:  # probabilities have no more than 1
+        if not are_plain(logits):
             return None
-        empty = () if allowed is None or 1 in allowed else (0,)
-        return cls(logits.astype(np.float32, copy=False).tobytes(), allowed, temperature, empty)
+        return cls(logits.astype(np.float32, copy=False).tobytes(), allowed, temperature, empty_row(allowed))
+
+    @classmethod
+    def from_bytes(cls, numbers: bytes, allowed: bytes | None, temperature: float | None) -> Self | None:
+        """The same of float32 `[K]` as bytes."""
+        return (
+            cls(numbers, allowed, temperature, empty_row(allowed))
+            if are_plain(np.frombuffer(numbers, FLOAT32))
+            else None
+        )
 
     @property
     def inputs(self) -> Arrays:
@@ -56,6 +64,17 @@ class Row(Runnable):
         """The row itself: there is no smaller part of it."""
         assert (start, stop) == (0, 1)  # noqa: S101 - one row is never cut
         return self
+
+
+def are_plain(logits: NDArray[Any]) -> bool:
+    """Whether numbers `[K]` are finite and within float32, and surely no probabilities."""
+    power = np.vdot(logits, logits)
+    return bool(1 + SUM_TOLERANCE < power < SAFE_POWER[logits.dtype])  # probabilities have no more than 1
+
+
+def empty_row(allowed: bytes | None) -> tuple[int, ...]:
+    """The row's number, if no class of it is allowed."""
+    return () if allowed is None or 1 in allowed else (0,)
 
 
 def join_logits(many: Sequence[Row]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from service.codec import arrays
 from service.codec.groups import group_indices
 from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequest, header_length, quote, read_header
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of, strings_from_bytes
+from service.codec.infer.usual import read_usual
 from service.codec.priors import read_prior
 from service.codec.query import Query
 from service.engine.rows import Rows, Runnable, Temperature
@@ -65,7 +66,10 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
         InvalidValue: it cannot be answered.
     """
     read = read_logits if model.takes == "logits" else read_inputs
-    rows, lead, classes = read(header, body, at, model)
+    layout, usual = header.layout, None
+    if layout is not None and header.group is None:
+        usual = read_usual(layout, header.temperature, body, at, model)
+    rows, lead, classes = usual or read(header, body, at, model)
     groups = group_indices(header.group, rows.n, model)
     if isinstance(rows, Rows):  # a single `Row` names no group
         rows = rows.with_groups(groups)

@@ -13,6 +13,7 @@ import orjson
 from service.codec.arrays import json_type
 from service.codec.depth import check_depth
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
+from service.codec.infer.usual import Layout, layout_of
 from service.codec.priors import parse_prior
 from service.errors import InvalidValue, Malformed, NotJSON
 from service.families.outputs import OUTPUTS
@@ -40,7 +41,7 @@ class InferHeader(NamedTuple):
         prior, abstain_below: the request's parameters, as in a body of /predict; the prior may be in a string.
         wanted: the outputs, in order; every one there is, for any model, where `names_outputs` is false.
         n_bytes: how many bytes of binary data follow the header.
-        binary: all numbers come and go as binary data.
+        binary: all numbers come and go as binary data; layout: where they lie in the usual row, or none.
     """
 
     id: str | None
@@ -54,6 +55,7 @@ class InferHeader(NamedTuple):
     names_outputs: bool
     n_bytes: int
     binary: bool
+    layout: Layout | None
 
 
 def read_header(header: bytes) -> InferHeader:
@@ -101,6 +103,7 @@ def check_header(document: Any) -> InferHeader:
         bool(given.get("outputs")),
         sum([item.n_bytes or 0 for item in inputs]),
         all(item.n_bytes is not None for item in inputs) and all(w.binary and not w.n_classes for w in wanted),
+        layout_of(inputs),
     )
 
 
@@ -128,8 +131,7 @@ def read_tensor(item: Any, i: int) -> Tensor:
         raise InvalidValue(f"binary_data_size of {quote(name)} is not a number of bytes", code="bad_binary_size")
     if given.get("data") is not None:
         raise InvalidValue(f"{quote(name)} has both data and binary_data_size; send one of them")
-    if datatype != "BYTES" and n_bytes != n_elements(shape) * DTYPES[datatype].itemsize:
-        needed = n_elements(shape) * DTYPES[datatype].itemsize
+    if datatype != "BYTES" and n_bytes != (needed := n_elements(shape) * DTYPES[datatype].itemsize):
         raise InvalidValue(
             f"the binary data of {quote(name)} are {n_bytes} bytes; {datatype} of the shape {list(shape)} has {needed}",
             code="bad_binary_size",
