@@ -154,13 +154,23 @@ def pack_contents(tensor: Any) -> bytes:
 def encode_message(query: Inference, arrays: Answers, model: Signature) -> tuple[bytes, None]:
     """The answer: a ModelInferResponse, serialized, which holds its binary data itself."""
     about = response_header(query, [], model)
-    message = ModelInferResponse(model_name=model.name, model_version=model.version, id=about.get("id"))
+    tensors = [(wanted.name, values) for wanted, values in output_tensors(query, arrays, model)]
+    data = [bytes(data_of(values)) for _, values in tensors]
+    message = ModelInferResponse(id=about.get("id"), raw_output_contents=data)
     for key, value in about.get("parameters", {}).items():
         setattr(message.parameters[key], PARAMETERS[type(value)], value)
-    for wanted, values in output_tensors(query, arrays, model):
-        message.outputs.add(name=wanted.name, datatype=datatype_of(values), shape=output_shape(values, query))
-        message.raw_output_contents.append(bytes(data_of(values)))
-    return message.SerializeToString(), None
+    outputs = tuple([(name, datatype_of(values), output_shape(values, query)) for name, values in tensors])
+    # messages one behind the other are one, with what each of them has
+    return describe(model.name, model.version, outputs) + message.SerializeToString(), None
+
+
+@lru_cache(maxsize=512)
+def describe(name: str, version: str, outputs: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
+    """What the answers of a model have in common where their outputs have these names, datatypes and shapes."""
+    message = ModelInferResponse(model_name=name, model_version=version)
+    for output, datatype, shape in outputs:
+        message.outputs.add(name=output, datatype=datatype, shape=shape)
+    return bytes(message.SerializeToString())
 
 
 PARAMETERS: Final = {bool: "bool_param", str: "string_param", float: "double_param"}
