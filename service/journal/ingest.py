@@ -4,8 +4,9 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -15,7 +16,8 @@ from service.journal.answers import Answers, Heads, answers_of, apart
 from service.journal.ledger import Ledger, digest, from_json
 from service.journal.newest import Newest
 from service.journal.record import Block, Labels, read_blocks
-from service.journal.rows import Kept, pack_log_p
+from service.journal.requests import Values
+from service.journal.rows import pack_log_p
 from service.journal.segments import Frame, find_segments, read_frames, remove_finished
 from service.journal.store import Store
 
@@ -76,7 +78,7 @@ class Ingest:
 
     def store_frame(self, frame: Frame) -> None:
         """Store a frame inside the open transaction."""
-        kept: list[Kept] = []
+        kept: list[Values] = []
         labels: list[bytes] = []
         try:
             blocks = list(read_blocks(frame.payload))
@@ -91,13 +93,13 @@ class Ingest:
             else:
                 self.n_lost += block.n
         if kept:
-            self.store.add_requests(kept[0].day, kept)
+            self.store.add_requests(int(time.strftime("%Y%m%d", time.gmtime(frame.at_ns / 1e9))), kept)
             if self.store.n_pending():
-                self.ledger.rejoin([one.key for one in kept], frame.at_ns)
+                self.ledger.rejoin([key for key, *_ in kept], frame.at_ns)
         for body in labels:
             self.ledger.add([from_json(values) for values in orjson.loads(body)], frame.at_ns)
 
-    def keep(self, block: Block, at_ns: int) -> list[Kept]:
+    def keep(self, block: Block, at_ns: int) -> list[Values]:
         """The requests of a block as the store keeps them."""
         head = self.heads.find(block.model)
         answers = None if head is None else answers_of(block, head)
@@ -114,35 +116,32 @@ class Ingest:
         if answers.log_p is not None:
             plain = np.repeat(~block.apart, block.rows)
             self.newest.setdefault(model, Newest()).add(np.exp(answers.log_p[plain]))
-        return list(requests_of(block, answers, model, at_ns))
+        return requests_of(block, answers, model, at_ns)
 
 
-def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> Iterator[Kept]:
-    """The requests of a block, each with its rows."""
-    day = int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9)))
+def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> list[Values]:
+    """The requests of a block, each with its rows: column by column, which takes a third of the time."""
+    m, ends = len(block.ids), block.rows.cumsum().tolist()
+    spans = list(zip([0, *ends], ends, strict=False))
     log_p, width = (None, 0) if answers.log_p is None else pack_log_p(answers.log_p)
-    classes = answers.classes.astype("<i4").tobytes()
-    confidences = answers.confidences.astype("<f4").tobytes()
-    packed = None if log_p is None else np.ascontiguousarray(log_p).tobytes()
-    at = 0
-    for key, n, own in zip(block.ids, block.rows.tolist(), block.apart.tolist(), strict=True):
-        end = at + n
-        yield Kept(
-            digest(key),
-            day,
-            0,
-            at_ns,
-            model,
-            n,
-            own,
-            cut(classes, at, end, 4) or b"",
-            cut(confidences, at, end, 4) or b"",
-            cut(packed, at, end, width),
-            None if block.group is None else block.group.decode(),
-            block.alpha,
-            None if block.sets is None else block.sets.tobytes(),
+    group = None if block.group is None else block.group.decode()
+    sets = None if block.sets is None else block.sets.tobytes()
+    return list(
+        zip(
+            map(digest, block.ids),
+            repeat(at_ns, m),
+            repeat(model),
+            block.rows.tolist(),
+            block.apart.astype(int).tolist(),
+            cut(answers.classes.astype("<i4"), spans, 4),
+            cut(answers.confidences.astype("<f4"), spans, 4),
+            repeat(None) if log_p is None else cut(log_p, spans, width),
+            repeat(group),
+            repeat(block.alpha),
+            repeat(sets),
+            strict=False,
         )
-        at = end
+    )
 
 
 def name_groups(groups: NDArray[np.int64], known: Mapping[str, int]) -> bytes:
@@ -151,6 +150,7 @@ def name_groups(groups: NDArray[np.int64], known: Mapping[str, int]) -> bytes:
     return orjson.dumps([names.get(number) for number in groups.tolist()])
 
 
-def cut(data: bytes | None, start: int, stop: int, width: int) -> bytes | None:
-    """The bytes of some rows."""
-    return None if data is None else data[start * width : stop * width]
+def cut(values: NDArray[Any], spans: Iterable[tuple[int, int]], width: int) -> list[bytes]:
+    """The bytes of some rows, `width` each, from one to another."""
+    data = values.tobytes()
+    return [data[width * start : width * stop] for start, stop in spans]

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS labels_{day} (
     PRIMARY KEY (seq, row));
 """
 COLUMNS: Final = "key, at_ns, model, n, apart, classes, confidences, log_p, group_name, alpha, sets"
+Values = tuple[Any, ...]  # of a request, in the order of the columns
 ADDED: Final = {"group_name": "TEXT", "alpha": "DOUBLE PRECISION", "sets": "{bytes}"}
 """Columns that the days of a store from before them do not have yet."""
 
@@ -124,11 +125,11 @@ class Requests:
         self.db.run("DELETE FROM days WHERE day = ?", (day,))
         self.days.discard(day)
 
-    def add_requests(self, day: int, kept: Iterable[Kept]) -> None:
+    def add_requests(self, day: int, kept: Iterable[Values]) -> None:
         """Store the requests of a day."""
         self.add_day(day)
         ((last,),) = self.db.rows(f"SELECT coalesce(max(seq), 0) FROM requests_{day}")  # noqa: S608 - a number
-        self.db.add_rows(f"requests_{day}", COLUMNS, map(values_of, kept))
+        self.db.add_rows(f"requests_{day}", COLUMNS, kept)
         self.index.add(day, last)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
@@ -155,12 +156,6 @@ class Requests:
             self.index.forget(day, key)
         self.db.run("DELETE FROM pending WHERE key = ?", (key,))
         return n
-
-
-def values_of(one: Kept) -> tuple[Any, ...]:
-    """In the order of the columns."""
-    arrays = one.classes, one.confidences, one.log_p
-    return one.key, one.at_ns, one.model, one.n, int(one.apart), *arrays, one.group, one.alpha, one.sets
 
 
 def read_kept(day: int, row: Sequence[Any]) -> Kept:

@@ -13,6 +13,7 @@ from service.journal.database import Database
 from service.journal.ledger import Ledger, digest
 from service.journal.policy import ARRIVAL, Policy
 from service.journal.postgres import Postgres
+from service.journal.requests import Values
 from service.journal.rows import Kept, pack_log_p
 from service.journal.store import Store
 from tests.journal.server import Server
@@ -23,6 +24,12 @@ DAY_NS = 86_400 * 10**9
 
 def day_of(at_ns: int) -> int:
     return int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9)))
+
+
+def values_of(one: Kept) -> Values:
+    """The values of a request, as the store takes them."""
+    arrays = one.classes, one.confidences, one.log_p
+    return one.key, one.at_ns, one.model, one.n, int(one.apart), *arrays, one.group, one.alpha, one.sets
 
 
 def kept(
@@ -70,7 +77,7 @@ class Books:
         """Store answers, a day after the other."""
         with self.ledger.transaction():
             for one in answers:
-                self.store.add_requests(one.day, [one])
+                self.store.add_requests(one.day, [values_of(one)])
 
     def model(self, name: str = "m/1", about: str | None = None) -> int:
         """The number of a model."""

@@ -8,7 +8,7 @@ from service.journal import index
 from service.journal.database import Database
 from service.journal.ledger import digest
 from service.journal.rows import Kept
-from tests.journal.conftest import Books, kept
+from tests.journal.conftest import Books, kept, values_of
 
 SMALL = (16, 64)
 
@@ -24,13 +24,13 @@ def add(books: Books, start: int, stop: int, step: int = 7) -> None:
     for at in range(start, stop, step):
         with books.ledger.transaction():
             some = [kept(f"{i}", model) for i in range(at, min(stop, at + step))]
-            books.store.add_requests(some[0].day, some)
+            books.store.add_requests(some[0].day, map(values_of, some))
 
 
 def fail_to_add(books: Books, some: list[Kept]) -> None:
     """Begin to store answers."""
     with books.ledger.transaction():
-        books.store.add_requests(some[0].day, some)
+        books.store.add_requests(some[0].day, map(values_of, some))
         raise ZeroDivisionError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from service.journal.database import Database
 from service.journal.ledger import Label, Outcome
 from service.metadata import Metadata
-from tests.journal.conftest import NOW, Books, kept
+from tests.journal.conftest import NOW, Books, kept, values_of
 
 ABOUT = Metadata(classes=3, labels=("cat", "dog", "cow")).model_dump_json()
 
@@ -75,7 +75,7 @@ def test_a_label_that_comes_before_its_answer_waits_and_counts_then(books: Books
     assert set(early.unknown) == {0, 1}
     one = kept("a", model)
     with books.ledger.transaction():
-        books.store.add_requests(one.day, [one])
+        books.store.add_requests(one.day, [values_of(one)])
         books.ledger.rejoin([one.key], NOW)
     assert counts(books) == {"predictions": 0, "labels": 1, "conflicts": 0, "counted": 1, "pending": 1}
     with books.ledger.transaction():
@@ -90,7 +90,7 @@ def test_of_two_labels_that_wait_for_one_row_the_first_is_kept(books: Books) -> 
     tell(books, Label("a", 0, 1))
     one = kept("a", model)
     with books.ledger.transaction():
-        books.store.add_requests(one.day, [one])
+        books.store.add_requests(one.day, [values_of(one)])
         books.ledger.rejoin(books.store.answered(), NOW)
     assert tell(books, Label("a", 0, 2)) == Outcome(accepted=1)
 

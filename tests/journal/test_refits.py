@@ -15,7 +15,7 @@ from service.journal.rows import Kept
 from service.journal.store import Store
 from service.live.proposal import Policy, Refit, state_of
 from service.metadata import Metadata
-from tests.journal.conftest import NOW, Books, kept
+from tests.journal.conftest import NOW, Books, kept, values_of
 from tests.live.made import EXACT
 from tests.live.test_refit import rows
 
@@ -61,7 +61,7 @@ class Shadowed(Books):
 
     def add_all(self, answers: list[Kept]) -> None:
         with self.ledger.transaction():
-            self.store.add_requests(answers[0].day, answers)
+            self.store.add_requests(answers[0].day, map(values_of, answers))
 
 
 def test_a_replay_of_the_store_equals_the_state_to_the_bit(open_database: Callable[[], Database]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from service.journal.database import Database
 from service.journal.ledger import digest
 from service.journal.requests import ADDED
-from tests.journal.conftest import DAY_NS, NOW, Books, kept
+from tests.journal.conftest import DAY_NS, NOW, Books, kept, values_of
 
 
 def find(books: Books, *names: str) -> list[int]:
@@ -101,7 +101,7 @@ def test_a_transaction_that_fails_leaves_nothing_not_even_the_days_it_made(books
 
     def fail() -> None:
         with books.ledger.transaction():
-            books.store.add_requests(20260921, [kept("a", model)])
+            books.store.add_requests(20260921, [values_of(kept("a", model))])
             books.store.set_position("segment", 7)
             raise Trouble
 
