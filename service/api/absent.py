@@ -9,7 +9,7 @@ from service.errors import NotFound
 VERSION: Final = "/v1/models/{model}/versions/{version}"
 OF_JOURNAL: Final = (
     "/v1/labels",
-    "/v1/labels/{id}",
+    "/v1/labels/{id:path}",
     f"{VERSION}/calibration",
     f"{VERSION}/calibration/acknowledge",
     f"{VERSION}/refit",

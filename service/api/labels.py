@@ -89,6 +89,7 @@ class Deleted(BaseModel):
     """What was deleted."""
 
     requests: int = Field(description="How many requests had this id.")
+    waiting: int = Field(description="How many of its labels still waited for an answer.")
 
 
 class Keeps(Protocol):
@@ -141,7 +142,7 @@ def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
         return await desk.add(await read_labels(request, gate))
 
     @router.delete(
-        "/{id}",
+        "/{id:path}",
         summary="Delete what is kept of a request",
         responses={code: REFUSALS[code] for code in (403, 503)},
         dependencies=[changes()],
@@ -194,7 +195,7 @@ class Desk:
         found = await self.ask({"do": "forget", "id": self.key(key)})
         if found is None:
             raise NotReady("the live process does not answer, nothing was deleted; try again in a moment")
-        return Deleted(requests=found["requests"])
+        return Deleted(requests=found["requests"], waiting=found["waiting"])
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """What the live process answers; none where it does not, or its store is away."""

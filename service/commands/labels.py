@@ -38,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the labels, and print what became of them; 1 where some were in contradiction."""
+    """Send the labels, and print what became of them; 1 where some were in contradiction, or can never count."""
     counts, told = send_file(arguments.file, arguments.url, arguments.api_key)
     if told:
         print("\n".join(told), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
     accepted, conflicts = count(counts["accepted"], "label"), count(counts["conflicts"], "conflict")
     print(f"{accepted} accepted, {counts['pending']} pending, {counts['unknown']} unknown, {conflicts}")  # noqa: T201 - as above
-    return int(counts["conflicts"] > 0)
+    return int(counts["conflicts"] + counts["unknown"] > 0)
 
 
 def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:

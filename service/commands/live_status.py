@@ -1,6 +1,7 @@
 """Show what the labels that came say of each version."""
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from service.live.evidence import NULL
 from service.settings import load
 
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+OLD_S: Final = 20.0  # a live process tells every 5 s that it runs
 MOST_GROUPS: Final = 20
 """Monitors of groups that are shown, those with the most evidence."""
 
@@ -54,6 +56,11 @@ def show(told: dict[str, Any], console: Console | None = None) -> None:
     """Each version that labels came for, or answers; `told` is what the live process tells."""
     console = console or Console(highlight=False, soft_wrap=True)
     models = told.get("models", {})
+    age_s = time.time() - told.get("at_ns", time.time_ns()) / 1e9
+    if age_s > OLD_S:
+        console.print(f"told {duration(age_s)} ago, and nothing since: the live process does not run")
+    if told.get("pending"):
+        console.print(f"{count(told['pending'], 'label')} of answers that were not read yet")
     if not models:
         console.print("nothing was answered yet")
     for name, found in sorted(models.items()):

@@ -115,7 +115,7 @@ class Ledger:
         if isinstance(label.label, str):
             names = about.labels or () if about else ()
             if label.label not in names:
-                raise ValueError("the model has no class of that name; expected one of its labels, or an index")
+                raise ValueError(f"the model has no class {label.label[:40]!r}; expected a label of it, or an index")
             return names.index(label.label)
         k = about.classes if about else None
         if k is None and kept.log_p is not None:

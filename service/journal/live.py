@@ -191,7 +191,8 @@ class Live:
             if do == "labels":
                 return self.add_labels(message)
             if do == "forget":
-                return {"requests": await self.forget(message["id"].encode())}
+                requests, waiting = await self.forget(message["id"].encode())
+                return {"requests": requests, "waiting": waiting}
             if do == "acknowledge":
                 return self.acknowledge(message["model"], message["by"])
         except self.store.db.errors as error:
@@ -217,7 +218,7 @@ class Live:
             "conflicts": list(outcome.conflicts.items()),
         }
 
-    async def forget(self, key: bytes) -> int:
+    async def forget(self, key: bytes) -> tuple[int, int]:
         """Delete what came under an id, once all that was written is read."""
         for _ in self.ingest.read():
             await channel.give_way()

@@ -10,6 +10,7 @@ from service.live.reference import Reference
 from service.live.shares import class_shares
 
 ROWS: Final = 2000
+LEAST: Final = 500  # before which their estimates scatter as much as they would tell
 MOST_NUMBERS: Final = 400_000
 """Rows of many classes are kept in smaller number: the shares are found again and again."""
 
@@ -38,7 +39,7 @@ class Newest:
         self.n += len(self.parts[-1])
         while self.n - len(self.parts[0]) >= most:
             self.n -= len(self.parts.popleft())
-        self.is_new = True
+        self.is_new = self.n >= min(LEAST, most)
 
     def shares(self, reference: Reference) -> dict[str, Any]:
         """What they say of the shares of the classes."""

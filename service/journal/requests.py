@@ -145,8 +145,8 @@ class Requests:
                     found.setdefault(one.key, one)
         return found
 
-    def forget(self, key: bytes) -> int:
-        """Delete what came under an id, its labels too; returns how many requests there were."""
+    def forget(self, key: bytes) -> tuple[int, int]:
+        """Delete what came under an id, its labels too; returns how many requests and waiting labels there were."""
         n = 0
         for day in self.days:
             condition, values = self.index.among(day, [key])
@@ -154,8 +154,7 @@ class Requests:
             self.db.run(f"DELETE FROM labels_{day} WHERE seq IN (SELECT seq {requests})", values)  # noqa: S608 - as above
             n += self.db.run(f"DELETE {requests}", values)
             self.index.forget(day, key)
-        self.db.run("DELETE FROM pending WHERE key = ?", (key,))
-        return n
+        return n, self.db.run("DELETE FROM pending WHERE key = ?", (key,))
 
 
 def read_kept(day: int, row: Sequence[Any]) -> Kept:

@@ -32,7 +32,7 @@ TABLE: Final[dict[str | None, tuple[str, ...]]] = {
         f"{GRPC}/(ServerMetadata|Model(Ready|Metadata|Config|Statistics)|RepositoryIndex)",
     ),
     "admin": (
-        "/v1/labels/[^/]+",
+        "/v1/labels/.+",
         f"/v1/{VERSION}/(calibration/acknowledge|refit|promote|dismiss)",
         f"/v2/repository/{MODEL}/(un)?load",
         f"{GRPC}/RepositoryModel(Unl|L)oad",

@@ -30,4 +30,4 @@ def test_these_are_the_paths_that_a_journal_brings(run: Callable[..., Running], 
     without, beside = (
         run(**options).client.get("/openapi.json").json()["paths"] for options in ({}, {"journal": tmp_path})
     )
-    assert beside.keys() - without.keys() == {*OF_JOURNAL}
+    assert beside.keys() - without.keys() == {path.replace(":path", "") for path in OF_JOURNAL}

@@ -214,10 +214,17 @@ def test_hashed_ids_are_hashed_on_their_way_in_as_well(run: Run, tmp_path: Path,
     live.answer = {"accepted": 0, "pending": 0, "unknown": [[0, "why"]], "conflicts": []}
     found = running.client.post("/v1/labels", json={"labels": [{"id": "a", "label": 3}]})
     assert found.json()["unknown"][0]["id"] == "a"
-    live.answer = {"requests": 2}
-    assert running.client.delete("/v1/labels/a").json() == {"requests": 2}
+    live.answer = {"requests": 2, "waiting": 1}
+    assert running.client.delete("/v1/labels/a").json() == {"requests": 2, "waiting": 1}
     hashed = hash_id(b"a", b"pepper").decode()
     assert [live.asked[0]["labels"][0][0], live.asked[1]["id"]] == [hashed, hashed]
+
+
+@pytest.mark.parametrize(("path", "key"), [("a/b", "a/b"), ("a%2Fb%20c", "a/b c"), ("/a", "/a")])
+def test_any_id_can_be_deleted(path: str, key: str, run: Run, tmp_path: Path, live: LiveProcess) -> None:
+    live.answer = {"requests": 1, "waiting": 0}
+    assert run(journal=tmp_path).client.delete(f"/v1/labels/{path}").json() == {"requests": 1, "waiting": 0}
+    assert live.asked == [{"do": "forget", "id": key}]
 
 
 def test_a_key_is_wanted_where_there_are_keys(run: Run, tmp_path: Path, live: LiveProcess) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,17 @@ def test_of_many_groups_those_with_the_most_evidence_are_shown() -> None:
 def test_the_command_reads_the_folder_of_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["live", "status", "--journal", str(tmp_path)]) == 2
     assert "there is no live.json" in capsys.readouterr().err
-    write_state(tmp_path, {"at_ns": 0, "models": {}})
+    write_state(tmp_path, {"at_ns": time.time_ns(), "pending": 0, "models": {}})
     assert main(["live", "status", "--journal", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "nothing was answered yet\n"
+
+
+def test_what_was_told_long_ago_and_what_waits_is_said() -> None:
+    text = shown({"at_ns": time.time_ns() - 7200 * 10**9, "pending": 3, "models": {}})
+    assert text.splitlines()[:2] == [
+        "told 2.0 h ago, and nothing since: the live process does not run",
+        "3 labels of answers that were not read yet",
+    ]
 
 
 def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +113,7 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: py
 
 def test_one_version_is_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = {version: told(drawn(10, 0), version)["models"][version] for version in ("digits/1", "digits/2")}
-    write_state(tmp_path, {"at_ns": 0, "models": found})
+    write_state(tmp_path, {"at_ns": time.time_ns(), "models": found})
     assert main(["live", "status", "digits/2", "--journal", str(tmp_path)]) == 0
     assert re.findall("digits/.", capsys.readouterr().out) == ["digits/2"]
     assert main(["live", "status", "digits/3", "--journal", str(tmp_path)]) == 2

@@ -62,9 +62,9 @@ def test_rows_and_classes_that_there_are_not_are_told_apart(books: Books) -> Non
     assert outcome.unknown == {
         0: "the request has 1 row; expected a row below that",
         1: "the model has 3 classes; expected an index below that",
-        2: "the model has no class of that name; expected one of its labels, or an index",
+        2: "the model has no class 'dgo'; expected a label of it, or an index",
         3: "the model has 3 classes; expected an index below that",
-        4: "the model has no class of that name; expected one of its labels, or an index",
+        4: "the model has no class 'dog'; expected a label of it, or an index",
     }
 
 

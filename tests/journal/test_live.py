@@ -85,7 +85,7 @@ def test_labels_over_http_are_joined_counted_and_told(folder: Path) -> None:
         told = digits(folder)
         assert (told["predictions"], told["counted"]) == (60, 60)
         assert told["report"]["accuracy"] == 58 / 60
-        assert client.delete("/v1/labels/r1").json() == {"requests": 1}
+        assert client.delete("/v1/labels/r1").json() == {"requests": 1, "waiting": 0}
         again = client.post("/v1/labels", json={"labels": [{"id": "r1", "label": 3}]}).json()
         assert again["pending"] == 1
 

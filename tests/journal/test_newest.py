@@ -36,8 +36,9 @@ def test_rows_of_another_width_begin_anew() -> None:
 
 def test_the_shares_of_the_classes_are_those_of_the_rows() -> None:
     newest = Newest()
-    newest.add(np.tile(np.array([[0.9, 0.1]], np.float32), (300, 1)))
-    newest.add(np.tile(np.array([[0.2, 0.8]], np.float32), (100, 1)))
+    newest.add(np.tile(np.array([[0.9, 0.1]], np.float32), (375, 1)))
+    assert not newest.is_new  # too few yet
+    newest.add(np.tile(np.array([[0.2, 0.8]], np.float32), (125, 1)))
     assert newest.is_new
     found = newest.shares(Reference(prior=np.array([0.5, 0.5])))
     assert not newest.is_new

@@ -86,7 +86,7 @@ def test_deleting_an_id_leaves_nothing_of_it(books: Books) -> None:
     with books.ledger.transaction():
         books.store.add_labels([(20260921, 1, 0, 2, NOW, 0), (20260921, 2, 0, 2, NOW, 1)])
         books.store.put_off(digest("a"), 1, "3", NOW, NOW)
-        assert books.store.forget(digest("a")) == 2
+        assert books.store.forget(digest("a")) == (2, 1)
     assert find(books, "a", "b") == [0]
     with books.ledger.transaction():
         assert books.store.labelled(20260921, [1, 2]) == [(2, 0, 2, NOW)]
