@@ -44,6 +44,8 @@ class Reader:
         given: dict[str, Any] = {}
         for key, value in entries(document):
             if key == "inputs":
+                if not isinstance(value, simdjson.Array):
+                    raise TypeError
                 self.n_lists += 1
                 given[key] = [self.tensor(item) for item in value]
             else:
