@@ -61,9 +61,10 @@ def answer_object(query: Query, arrays: Answers, model: Signature) -> dict[str, 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
     """The same for a plain query: what all rows of a batch have in common is written once."""
-    start, own, texts = part.batch.once(write_plain, model)
+    start, texts = part.batch.once(write_plain, model)
     given = query.rows.temperature
     if given is not None:
+        own = part.batch.once(write_open, model)
         start = own % orjson.dumps([given] if query.lists_temperature else given)
     if texts:
         return b"%b[[%b]]}" % (start, texts[part.start]) if query.lead else start + b"[" + texts[part.start] + b"]}"
@@ -71,18 +72,22 @@ def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
     return b"%b%b}" % (start, orjson.dumps(values if query.lead else values[0], option=NUMPY))
 
 
-def write_plain(arrays: Arrays, model: Signature) -> tuple[bytes, bytes, list[bytes]]:
-    """What the answers of a batch have in common.
+def write_plain(arrays: Arrays, model: Signature) -> tuple[bytes, list[bytes]]:
+    """How each answer of a batch begins, and the probabilities of each row, `[N, K]`, as JSON without brackets.
 
-    How each begins, with the head's temperature and with a place for another, and the probabilities of each row,
-    `[N, K]`, as JSON without brackets, where these are better written together.
+    None of these where they are better written one by one.
     """
-    about = orjson.dumps({"model": model.name, "version": model.version, "method": model.method})
-    own = about[:-1].replace(b"%", b"%%") + b',"temperature":%b,"probabilities":'
+    about = {"model": model.name, "version": model.version, "method": model.method, "temperature": model.temperature}
     values = arrays["probabilities"]
     wide = values.shape[1] > MOST_TOGETHER
     texts = [] if wide else orjson.dumps(values, option=NUMPY)[2:-2].split(b"],[")
-    return own % orjson.dumps(model.temperature), own, texts
+    return orjson.dumps(about)[:-1] + b',"probabilities":', texts
+
+
+def write_open(_: Arrays, model: Signature) -> bytes:
+    """How an answer begins, with a place for a temperature of its own."""
+    about = orjson.dumps({"model": model.name, "version": model.version, "method": model.method})
+    return about[:-1].replace(b"%", b"%%") + b',"temperature":%b,"probabilities":'
 
 
 def per_row(values: Any, query: Query) -> Any:

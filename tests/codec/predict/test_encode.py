@@ -66,7 +66,7 @@ def test_wide_rows_of_a_batch_are_written_one_by_one(
     row = Rows({"logits": np.zeros((1, k), np.float32)}, temperature=temperature)
     query = Query(row, lead=lead, classes=(k,), plain=True)
     body, _ = encode_predict(query, Share(batch, 1, 2), model)
-    _, _, texts = batch.once(write_plain, model)
+    _, texts = batch.once(write_plain, model)
     assert len(texts) == (2 if together else 0)
     query.plain = False
     assert encode_predict(query, Share(batch, 1, 2), model) == (body, None)
