@@ -49,11 +49,9 @@ class Row(Runnable):
     @classmethod
     def from_bytes(cls, numbers: bytes, allowed: bytes | None, temperature: float | None) -> Self | None:
         """The same of float32 `[K]` as bytes."""
-        return (
-            cls(numbers, allowed, temperature, empty_row(allowed))
-            if are_plain(np.frombuffer(numbers, FLOAT32))
-            else None
-        )
+        if not are_plain(np.frombuffer(numbers, FLOAT32)):
+            return None
+        return cls(numbers, allowed, temperature, empty_row(allowed))
 
     @property
     def inputs(self) -> Arrays:

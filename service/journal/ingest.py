@@ -120,7 +120,7 @@ class Ingest:
 
 
 def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> list[Values]:
-    """The requests of a block, each with its rows: column by column, which takes a third of the time."""
+    """The requests of a block, each with its rows; column by column, as an object each took a tenth of all time."""
     m, ends = len(block.ids), block.rows.cumsum().tolist()
     spans = list(zip([0, *ends], ends, strict=False))
     log_p, width = (None, 0) if answers.log_p is None else pack_log_p(answers.log_p)
@@ -130,16 +130,16 @@ def requests_of(block: Block, answers: Answers, model: int, at_ns: int) -> list[
         zip(
             map(digest, block.ids),
             repeat(at_ns, m),
-            repeat(model),
+            repeat(model, m),
             block.rows.tolist(),
             block.apart.astype(int).tolist(),
             cut(answers.classes.astype("<i4"), spans, 4),
             cut(answers.confidences.astype("<f4"), spans, 4),
-            repeat(None) if log_p is None else cut(log_p, spans, width),
-            repeat(group),
-            repeat(block.alpha),
-            repeat(sets),
-            strict=False,
+            repeat(None, m) if log_p is None else cut(log_p, spans, width),
+            repeat(group, m),
+            repeat(block.alpha, m),
+            repeat(sets, m),
+            strict=True,
         )
     )
 

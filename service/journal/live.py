@@ -191,8 +191,7 @@ class Live:
             if do == "labels":
                 return self.add_labels(message)
             if do == "forget":
-                requests, waiting = await self.forget(message["id"].encode())
-                return {"requests": requests, "waiting": waiting}
+                return await self.forget(message["id"].encode())
             if do == "acknowledge":
                 return self.acknowledge(message["model"], message["by"])
         except self.store.db.errors as error:
@@ -218,12 +217,12 @@ class Live:
             "conflicts": list(outcome.conflicts.items()),
         }
 
-    async def forget(self, key: bytes) -> tuple[int, int]:
+    async def forget(self, key: bytes) -> dict[str, Any]:
         """Delete what came under an id, once all that was written is read."""
         for _ in self.ingest.read():
             await channel.give_way()
         with self.ledger.transaction():
-            return self.store.forget(digest(key))
+            return dict(zip(("requests", "waiting"), self.store.forget(digest(key)), strict=True))
 
     def acknowledge(self, name: str, by: str) -> dict[str, Any]:
         """Begin a new epoch of a model's monitor."""
