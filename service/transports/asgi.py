@@ -21,6 +21,7 @@ from service.transports.known import KnownHeaders
 from service.transports.limits import Connections, Limits
 from service.transports.response import Response, error_response
 from service.transports.scopes import find_scope
+from service.transports.turns import Starts
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -62,6 +63,7 @@ class Dispatcher:
         self.observer = observer
         self.known = KnownHeaders()
         self.handler: Handles = Starting(observer)  # until there is one
+        self.starts = Starts()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

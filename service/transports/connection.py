@@ -6,6 +6,7 @@ It knows of no bytes that arrive: `ordinary.py` reads.
 from abc import abstractmethod
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -159,7 +160,7 @@ class Connection(HttpToolsProtocol):
         if REFUSAL in cycle.scope and cycle is self.cycle and not self.transport.get_write_buffer_size():
             run_through(cycle.run_asgi(app))  # a task would have its turn after all that can be read now
         else:
-            super()._start_asgi_task(cycle, app)
+            self.dispatcher.starts.start(partial(super()._start_asgi_task, cycle, app))
 
     def cut_off(self) -> None:
         """Close the connection, whatever is under way on it."""

@@ -1,4 +1,4 @@
-"""Turns: work that holds the loop for milliseconds, one piece at a time."""
+"""Turns of the loop: work that holds it for milliseconds, one piece at a time, and requests that start, some a turn."""
 
 import asyncio
 import time
@@ -11,6 +11,7 @@ SMOOTHING: Final = 0.1  # the weight of the last piece
 # So many turns of the loop take a small request from its bytes to its answer, over ASGI, the longer of the two ways.
 N_TURNS: Final = 5
 OTHERS_S: Final = 0.02  # that others get between two pieces where there is no end of them, but for one turn of the loop
+N_STARTS: Final = 64  # requests that start in a turn of the loop: some milliseconds over ASGI
 
 
 class Turns:
@@ -90,3 +91,33 @@ class Turns:
                 asyncio.get_running_loop().call_soon(self.let_others)
             else:
                 self.forget()
+
+
+class Starts:
+    """Requests that start, so many a turn of the loop: what comes meanwhile is read between, and may be refused."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], None]] = deque()
+        self.n_left = N_STARTS  # of this turn
+
+    def __repr__(self) -> str:
+        return f"<Starts {len(self.waiting)} wait>"
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Do `work` in this turn or, after those that wait, in one to come; it raises nothing."""
+        if self.n_left == N_STARTS:
+            asyncio.get_running_loop().call_soon(self.renew)
+        if self.n_left:
+            self.n_left -= 1
+            work()
+        else:
+            self.waiting.append(work)
+
+    def renew(self) -> None:
+        """A turn is over: those that wait are first in the next."""
+        self.n_left = N_STARTS
+        while self.waiting and self.n_left:
+            self.n_left -= 1
+            self.waiting.popleft()()
+        if self.n_left < N_STARTS:
+            asyncio.get_running_loop().call_soon(self.renew)

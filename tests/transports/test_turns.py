@@ -1,11 +1,20 @@
 """Work that holds the loop goes a piece at a time: what came meanwhile is answered before the next piece."""
 
 import asyncio
+import threading
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 import pytest
 
 from service.transports import turns
-from service.transports.turns import N_TURNS, Turns
+from service.transports.handler import Handler
+from service.transports.ordinary import OrdinaryProtocol
+from service.transports.turns import N_STARTS, N_TURNS, Starts, Turns
+from tests.conftest import serving
+from tests.transports.wire import ids, post, wire
 
 
 def test_whoever_comes_during_a_piece_is_through_before_the_next() -> None:
@@ -150,3 +159,59 @@ def test_bodies_that_are_let_in_during_one_turn_of_the_loop_wait_for_each_other(
             await asyncio.sleep(0)
 
     asyncio.run(main())
+
+
+def test_so_many_requests_start_a_turn_in_the_order_in_which_they_came() -> None:
+    started: list[int] = []
+    seen: list[int] = []
+
+    async def main() -> None:
+        starts = Starts()
+        for i in range(2 * N_STARTS + 3):
+            starts.start(partial(started.append, i))
+        seen.append(len(started))
+        await asyncio.sleep(0)
+        starts.start(partial(started.append, 2 * N_STARTS + 3))  # behind those that wait
+        seen.append(len(started))
+        for _ in range(4):
+            await asyncio.sleep(0)
+            seen.append(len(started))
+        for i in range(N_STARTS):  # as if nothing had been
+            starts.start(partial(started.append, 2 * N_STARTS + 4 + i))
+        seen.append(len(started))
+
+    asyncio.run(main())
+    every = 2 * N_STARTS + 4
+    assert seen == [N_STARTS, 2 * N_STARTS, every, every, every, every, every + N_STARTS]
+    assert started == list(range(every + N_STARTS))
+
+
+def test_what_comes_at_once_over_asgi_starts_in_one_turn_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, held = Handler.begin, threading.Event()
+    n_turns, seen = 0, []
+
+    def begun(*given: Any, **options: Any) -> Any:
+        if b'"held"' in given[4]:
+            held.set()
+            time.sleep(0.5)  # the others come meanwhile, and are read in one turn
+            count_turns()
+        else:
+            seen.append(n_turns)
+        return begin(*given, **options)
+
+    def count_turns() -> None:
+        nonlocal n_turns
+        n_turns += 1
+        if len(seen) < 3:
+            asyncio.get_running_loop().call_soon(count_turns)
+
+    monkeypatch.setattr(turns, "N_STARTS", 1)
+    monkeypatch.setattr(Handler, "begin", begun)
+    with serving(protocol=OrdinaryProtocol) as running, ExitStack() as stack:
+        lines = [stack.enter_context(wire(running)) for _ in range(4)]
+        lines[0].send(post(name="held"))
+        assert held.wait(20)
+        for line in lines[1:]:
+            line.send(post(name="other"))
+        assert ids(*(line.answer() for line in lines)) == ["held", "other", "other", "other"]
+    assert len(set(seen)) == 3
