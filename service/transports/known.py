@@ -61,6 +61,7 @@ class KnownHeaders:
         if n_missing < 0:
             return -1
         if known.key is not None and key_error(known.key, PREDICT_SCOPE):
+            cycle.known = None  # its line in the file may have changed: then another is remembered in its place
             return -1
         if n_missing and not cycle.connection.has_room(known):
             return -1

@@ -10,8 +10,10 @@ import pytest
 
 from service.errors import InvalidKeys
 from service.transports import renewal
+from service.transports.cycle import Cycle
 from service.transports.gate import Gate
 from service.transports.keys import Key, Keys, parse_keys
+from service.transports.known import KnownHeaders
 from service.transports.ordinary import OrdinaryProtocol
 from tests.api.bodies import until
 from tests.conftest import Running
@@ -169,6 +171,29 @@ def test_a_revoked_key_stops_at_once_where_it_is_remembered_and_a_new_one_is_acc
         for key, status in (("three", 200), ("two", 401), ("given", 200)):
             given.send(post(headers=bearer(key)))
             assert given.answer()[0] == status
+
+
+def test_a_key_whose_line_changes_is_remembered_again_on_the_same_connection(
+    run: Run, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    begin = KnownHeaders.begin
+
+    def begun(known: KnownHeaders, cycle: Cycle, data: bytes) -> int:
+        found.append(begin(known, cycle, data))
+        return found[-1]
+
+    running, sent = run(api_keys_file=path), post(headers=bearer("one"))
+    with wire(running) as connection:
+        monkeypatch.setattr(KnownHeaders, "begin", begun)
+        connection.send(sent)
+        assert connection.answer()[0] == 200
+        path.write_text(line("first", "one", rate="100000"))
+        until(lambda: (key := running.service.gate.keys.find(b"Bearer one")) is not None and key.rate is not None)
+        for _ in range(3):
+            connection.send(sent)
+            assert connection.answer()[0] == 200
+    assert not found or found[-2:] == [0, 0]  # other transports have no memory
 
 
 def test_a_key_that_was_revoked_while_a_body_came_is_not_remembered(
