@@ -14,11 +14,12 @@ import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from service.api.any_text import ANY_TEXT
 from service.api.changes import JSON, REFUSED, changes
 from service.codec import wording
 from service.codec.predict.contract import ErrorAnswer
 from service.errors import BodyTooLarge, InvalidValue, NotJSON, NotReady
-from service.journal.channel import Unreachable, ask
+from service.journal.channel import WAITS, Unreachable, ask
 from service.journal.packing import hash_id
 from service.transports.asgi import Gone, read_body
 from service.transports.gate import Gate
@@ -66,6 +67,7 @@ class Unknown(BaseModel):
     id: str
     row: int
     reason: str = Field(description="What is not known: the id, which the label waits for; the row; or the class.")
+    waits: bool = Field(description="Whether it is kept until its answer is read; others never count.")
 
 
 class Conflict(BaseModel):
@@ -142,7 +144,7 @@ def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
         return await desk.add(await read_labels(request, gate))
 
     @router.delete(
-        "/{id:path}",
+        f"/{{id:{ANY_TEXT}}}",
         summary="Delete what is kept of a request",
         responses={code: REFUSALS[code] for code in (403, 503)},
         dependencies=[changes()],
@@ -175,7 +177,9 @@ class Desk:
         return LabelsAnswer(
             accepted=found["accepted"],
             pending=found["pending"],
-            unknown=[Unknown(id=given[i].id, row=given[i].row, reason=why) for i, why in found["unknown"]],
+            unknown=[
+                Unknown(id=given[i].id, row=given[i].row, reason=why, waits=why == WAITS) for i, why in found["unknown"]
+            ],
             conflicts=[Conflict(id=given[i].id, row=given[i].row, kept=kept) for i, kept in found["conflicts"]],
         )
 

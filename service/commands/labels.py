@@ -1,7 +1,7 @@
 """Send the labels of a .csv or .parquet to a running service, a few thousand at a time.
 
 The columns are id and label, and where there are any row, at (seconds since 1970) and replace. Ends with 1 where
-another label than one of these is kept.
+another label than one of these is kept, or where one can never count.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
 def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
     """Send every label of a file; sent again, they are accepted again.
 
-    Returns what became of them, and a line for each that was unknown or a conflict, the first `MOST_TOLD`.
+    Returns what became of them, and a line for each that was unknown or a conflict, the first `MOST_TOLD`, those last
+    that wait.
 
     Raises:
         DataError: the file does not read, with the row.
@@ -61,16 +62,18 @@ def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
         raise UsedWrongly(f"--url is {url!r}; expected http:// or https://")
     counts: Counter[str] = Counter()
     told: list[str] = []
+    waiting: list[str] = []
     for some in read_labels(path):
         answer = post(f"{url.rstrip('/')}/v1/labels", {"labels": some}, key)
         counts["accepted"] += answer["accepted"]
         counts["pending"] += answer["pending"]
-        counts["unknown"] += max(0, len(answer["unknown"]) - answer["pending"])  # what waits is among them
+        counts["unknown"] += sum(not one["waits"] for one in answer["unknown"])
         counts["conflicts"] += len(answer["conflicts"])
-        for one in [*answer["unknown"], *answer["conflicts"]][: MOST_TOLD - len(told)]:
+        for one in [*answer["unknown"], *answer["conflicts"]]:
             reason = one["reason"] if "reason" in one else f"class {one['kept']} came first and is kept"
-            told.append(f"{one['id']}, row {one['row']}: {reason}")
-    return counts, told
+            (waiting if one.get("waits") else told).append(f"{one['id']}, row {one['row']}: {reason}")
+        del told[MOST_TOLD:], waiting[MOST_TOLD:]
+    return counts, [*told, *waiting][:MOST_TOLD]
 
 
 def read_labels(path: Path) -> Iterator[list[dict[str, Any]]]:

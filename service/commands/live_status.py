@@ -58,7 +58,9 @@ def show(told: dict[str, Any], console: Console | None = None) -> None:
     models = told.get("models", {})
     age_s = time.time() - told.get("at_ns", time.time_ns()) / 1e9
     if age_s > OLD_S:
-        console.print(f"told {duration(age_s)} ago, and nothing since: the live process does not run")
+        console.print(
+            f"told {duration(age_s)} ago, and nothing since: the live process does not run, or its store is away"
+        )
     if told.get("pending"):
         console.print(f"{count(told['pending'], 'label')} of answers that were not read yet")
     if not models:
@@ -147,4 +149,4 @@ def duration(seconds: float | None) -> str:
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2g} s"
+    return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"

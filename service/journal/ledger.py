@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from service.errors import count
+from service.journal.channel import WAITS
 from service.journal.counting import Counted, Counting
 from service.journal.rows import Kept, n_classes, row_of
 from service.journal.store import Store
@@ -168,7 +169,7 @@ class Ledger:
         """Keep a label whose answer is not known for some time."""
         text = json.dumps(label.label)
         at_ns = label.at_ns or now_ns
-        outcome.unknown[place] = "no answer of this id was read yet, the label waits for one"
+        outcome.unknown[place] = WAITS
         self.store.put_off(key, label.row, text, at_ns, now_ns, replace=label.replace)
         outcome.pending += 1
 

@@ -66,7 +66,7 @@ def test_what_is_unknown_or_a_conflict_is_told_by_id_and_row(run: Run, tmp_path:
     assert running.client.post("/v1/labels", json={"labels": given}).json() == {
         "accepted": 0,
         "pending": 1,
-        "unknown": [{"id": "b", "row": 2, "reason": "no such answer"}],
+        "unknown": [{"id": "b", "row": 2, "reason": "no such answer", "waits": False}],
         "conflicts": [{"id": "a", "row": 0, "kept": 7}],
     }
 
@@ -220,11 +220,19 @@ def test_hashed_ids_are_hashed_on_their_way_in_as_well(run: Run, tmp_path: Path,
     assert [live.asked[0]["labels"][0][0], live.asked[1]["id"]] == [hashed, hashed]
 
 
-@pytest.mark.parametrize(("path", "key"), [("a/b", "a/b"), ("a%2Fb%20c", "a/b c"), ("/a", "/a")])
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [("a/b", "a/b"), ("a%2Fb%20c", "a/b c"), ("/a", "/a"), ("a%0A", "a\n"), ("a%0Ab", "a\nb")],
+)
 def test_any_id_can_be_deleted(path: str, key: str, run: Run, tmp_path: Path, live: LiveProcess) -> None:
     live.answer = {"requests": 1, "waiting": 0}
     assert run(journal=tmp_path).client.delete(f"/v1/labels/{path}").json() == {"requests": 1, "waiting": 0}
     assert live.asked == [{"do": "forget", "id": key}]
+
+
+def test_no_id_is_none_to_delete(run: Run, tmp_path: Path, live: LiveProcess) -> None:
+    assert run(journal=tmp_path).client.delete("/v1/labels/", follow_redirects=True).status_code == 405
+    assert live.asked == []
 
 
 def test_a_key_is_wanted_where_there_are_keys(run: Run, tmp_path: Path, live: LiveProcess) -> None:

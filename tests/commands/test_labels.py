@@ -46,8 +46,8 @@ def test_a_csv_and_a_parquet_are_sent_and_sent_again(
         said = capsys.readouterr()
         assert said.out == "10 labels accepted, 1 pending, 1 unknown, 0 conflicts\n"
         assert said.err.splitlines() == [
-            "nobody, row 0: no answer of this id was read yet, the label waits for one",
             "a0, row 7: the request has 3 rows; expected a row below that",
+            "nobody, row 0: no answer of this id was read yet, the label waits for one",
         ]
     moment = datetime.datetime(2026, 11, 29, tzinfo=datetime.UTC)
     columns = {"id": ["a0", "a1"], "row": [2, 2], "label": ["7", "9"], "at": [moment, None]}
@@ -76,6 +76,16 @@ def test_of_many_that_are_unknown_the_first_are_told(
     said = capsys.readouterr()
     assert said.out == "0 labels accepted, 0 pending, 17 unknown, 0 conflicts\n"
     assert [line.partition(":")[0] for line in said.err.splitlines()] == [f"a0, row {row}" for row in range(3, 13)]
+
+
+def test_those_that_never_count_are_told_before_those_that_wait(
+    process: Process, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("id,row,label\n" + "".join(f"later{i},0,1\n" for i in range(12)) + "a0,7,1\na1,0,8\na1,0,9\n")
+    assert send(process, table) == 1
+    said = capsys.readouterr()
+    assert [line.partition(",")[0] for line in said.err.splitlines()] == ["a0", "a1", *(f"later{i}" for i in range(8))]
 
 
 def test_a_label_that_replaces_is_taken(process: Process, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_the_command_reads_the_folder_of_the_journal(tmp_path: Path, capsys: pyt
 def test_what_was_told_long_ago_and_what_waits_is_said() -> None:
     text = shown({"at_ns": time.time_ns() - 7200 * 10**9, "pending": 3, "models": {}})
     assert text.splitlines()[:2] == [
-        "told 2.0 h ago, and nothing since: the live process does not run",
+        "told 2.0 h ago, and nothing since: the live process does not run, or its store is away",
         "3 labels of answers that were not read yet",
     ]
 
@@ -134,7 +134,15 @@ def test_labels_that_wait_for_the_age_of_their_answers_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "an unknown time"), (0.5, "0.5 s"), (90, "90 s"), (150, "2.5 min"), (7200, "2.0 h"), (604800, "7.0 d")],
+    [
+        (None, "an unknown time"),
+        (0.5, "0.5 s"),
+        (99.7, "100 s"),
+        (115, "115 s"),
+        (150, "2.5 min"),
+        (7200, "2.0 h"),
+        (604800, "7.0 d"),
+    ],
 )
 def test_durations_have_the_unit_that_suits_them(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
