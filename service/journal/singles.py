@@ -34,7 +34,7 @@ class Singles:
         self.joined: list[bytes] = []
         self.lengths: list[bytes] = []
         self.logits: list[bytes] = []
-        self.own: list[NDArray[np.float64]] = []  # temperatures, of all batches from the first on that has any
+        self.own: list[bytes] = []  # temperatures, of all batches from the first on that has any
         # of the one that has not
         self.feed: Mapping[str, NDArray[Any]] | None = None
         self.ids: list[bytes] = []
@@ -64,8 +64,9 @@ class Singles:
             feed = {name: np.delete(values, self.missing, axis=0) for name, values in feed.items()}
         m = len(ids)
         if "temperature" in feed or self.own:
-            self.own = self.own or [np.full(self.n, np.nan)]
-            self.own.append(feed["temperature"][:, 0] if "temperature" in feed else np.full(m, np.nan))
+            self.own = self.own or [np.full(self.n, np.nan).tobytes()]
+            own = feed["temperature"][:, 0].astype("<f8") if "temperature" in feed else np.full(m, np.nan)
+            self.own.append(own.tobytes())
         self.joined.append(b"".join(ids))
         self.lengths.append(pack_lengths(ids))
         self.logits.append(feed["logits"].tobytes())
@@ -76,5 +77,6 @@ class Singles:
         """All rows as one block: what one has of its own besides a temperature is found when it is read."""
         self.end()
         packed = b"".join(self.lengths), b"".join(self.joined), bytes(self.n)
-        column = np.concatenate(self.own).astype("<f8").tobytes() if self.own else b""
-        return pack_joined(LOGITS, self.name, self.n, self.k, packed, [b"".join(self.logits)], temperatures=column)
+        return pack_joined(
+            LOGITS, self.name, self.n, self.k, packed, [b"".join(self.logits)], temperatures=b"".join(self.own)
+        )

@@ -59,15 +59,10 @@ class Nobody:
 
 
 class Both(Nobody):
-    """Two observers, in turn; the mark belongs to the second. What only one of them listens to goes straight to it."""
+    """Two observers, in turn; the mark belongs to the second."""
 
     def __init__(self, first: Observer, second: Observer) -> None:
         self.first, self.second = first, second
-        for event in ("began", "ran", "answered", "refused", "gone"):
-            silent = getattr(Nobody, event)
-            listening = [one for one in (first, second) if getattr(type(one), event, None) is not silent]
-            if len(listening) == 1:
-                setattr(self, event, getattr(listening[0], event))
 
     def began(self, request: Request, headers: Headers) -> None:
         self.first.began(request, headers)

@@ -1,6 +1,6 @@
 """The fast way in for `infer` with its data in JSON: as `fast.py` for predict, one tensor after the other.
 
-It takes a header only when it can prove that the careful way (`asked.py`) would read the same. It has no escapes, no
+It takes a header only when it can prove that the careful way (`header.py`) would read the same. It has no escapes, no
 key twice, and just the lists and the data that were found: so what looks like a list or the key `"data"` is one.
 """
 
