@@ -55,7 +55,7 @@ exporters: .venv/exporters/ready ## Install what makes ONNX classifiers, for the
 ray: .venv/ray/ready .venv/developing ## Install Ray, for deploy/ray and scores on a cluster, and test these.
 	$(BIN)/python -m pytest tests/scoring/test_cluster.py --thorough
 
-# these mostly wait, for browsers and processes: they run beside the others, and the targets named in THEN after them
+# these mostly wait, for browsers and processes: they run beside the others
 WAITING := tests/console tests/exporters tests/journal tests/process tests/resilience
 
 test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
@@ -63,7 +63,7 @@ ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
 	$(BIN)/coverage erase
-	($(BIN)/coverage run -m pytest $(WAITING) $(if $(THEN),&& $(MAKE) $(THEN))) > .waiting.log 2>&1 & waiting=$$!; \
+	$(BIN)/coverage run -m pytest $(WAITING) > .waiting.log 2>&1 & waiting=$$!; \
 	$(BIN)/coverage run -m pytest $(WAITING:%=--ignore=%); rest=$$?; \
 	wait $$waiting; waited=$$?; cat .waiting.log; rm .waiting.log; test $$rest$$waited = 00
 	$(BIN)/coverage combine -q
