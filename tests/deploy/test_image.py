@@ -1,10 +1,15 @@
 """The image, built and run as hardened as it gets: nothing writable, no capabilities, no root."""
 
+import gzip
 import json
 import os
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -18,8 +23,10 @@ from tests.rpc.calls import Caller, arrays, request
 pytestmark = pytest.mark.online
 
 TAG = "calibrant:test"
-HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "1g", "--cpus", "1"]
+HARDENED = ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+HARDENED += ["--memory", "1g", "--memory-swap", "1g", "--cpus", "1"]
 BODY = {"logits": [2.0, 1.0, 0.1]}
+LARGEST = 2**25  # bytes of a body: `--max-body-bytes`
 
 
 class Container:
@@ -51,6 +58,11 @@ class Container:
     def code(self) -> int:
         """The exit code, once it has ended."""
         return int(self.engine("wait", self.id))
+
+    def memory_peak_mb(self) -> float:
+        """What the process held at most, itself alone."""
+        status = Path(f"/proc/{self.told('{{.State.Pid}}')}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
     def errors(self) -> str:
         """What it wrote to the standard error."""
@@ -169,6 +181,47 @@ def test_models_that_cannot_be_served_are_exit_code_3(
 def test_a_stop_before_it_is_up_takes_no_patience(start: Start) -> None:
     assert start().stop() in (0, 143)
     assert start("serve", "--workers", 2).stop() in (0, 143)
+
+
+def rows_of(number: str, k: int, n_bytes: int = LARGEST) -> bytes:
+    """A body of so many bytes: rows of `k` times that number."""
+    row = "[" + ",".join([number] * k) + "]"
+    n = (n_bytes - len('{"logits":[]}')) // (len(row) + 1)
+    return ('{"logits":[' + ",".join([row] * n) + "]}").encode()
+
+
+def large_bodies() -> Iterator[tuple[str, bytes]]:
+    """Of every kind that costs memory: its name, and a body."""
+    half, quarter = LARGEST // 2 - 16, LARGEST // 4 - 16
+    yield "digits, rows of 1,000", rows_of("1", 1000)
+    yield "digits, rows of 10", rows_of("1", 10)
+    yield "digits, one row", b'{"logits":[' + b"1," * half + b"1]}"
+    yield "exponents", rows_of("1e-300", 1000)
+    yield "long numbers", rows_of("1.2345678901234567", 1000)
+    yield "the most that is read", rows_of("1", 1000, 11 * 2**20)
+    yield "brackets", b'{"logits":' + b"[" * half + b"]" * half + b"}"
+    yield "names", b'{"logits":[1.0],"mask":[' + b'"a",' * quarter + b'"a"]}'
+    yield "one string", b'{"id":"' + b"a" * (2 * half) + b'","logits":[1.0]}'
+    yield "packed", gzip.compress(rows_of("1", 1000))
+
+
+def test_sixty_four_of_the_largest_bodies_at_once_end_nothing(start: Start) -> None:
+    container = start().healthy()
+    pid = container.told("{{.State.Pid}}")
+    found: dict[str, Counter[int]] = {}
+    for kind, body in large_bodies():
+        headers = {"content-type": "application/json"} | ({"content-encoding": "gzip"} if kind == "packed" else {})
+        ask = partial(httpx.post, container.url + "/v1/predict", content=body, headers=headers, timeout=60)
+        with ThreadPoolExecutor(64) as pool:
+            asked = [pool.submit(ask) for _ in range(64)]
+            found[kind] = Counter(one.result().status_code for one in asked)
+        assert httpx.post(container.url + "/v1/predict", json=BODY).status_code == 200
+    sys.stdout.write(f"{found}\n{container.memory_peak_mb():.0f} MB at most\n")
+    assert set().union(*found.values()) <= {200, 400, 413, 422, 429, 503, 504}, found
+    assert found["the most that is read"][200]
+    assert container.told("{{.State.Pid}} {{.State.OOMKilled}}") == f"{pid} false"
+    assert container.stop() == 0
+    assert "killed" not in container.errors()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

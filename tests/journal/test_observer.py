@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,16 +192,12 @@ def test_what_an_answer_does_not_hold_or_a_prior_changed_is_counted_and_told(run
     until(lambda: "calibrant_journal_rows_total 1.0" in running.client.get("/metrics").text)
 
 
-def test_a_sample_is_chosen_by_the_ids_alone(run: Run, tmp_path: Path) -> None:
+def test_a_sample_is_chosen_by_the_ids_alone(tmp_path: Path) -> None:
     kept = []
     for name in ("one", "two"):
-        running = run(journal=tmp_path / name, journal_sample=0.3)
-        for i in range(40):
-            running.predict({"logits": [1, 2]}, headers={"x-request-id": f"request-{i}"})
-        journal = running.service.journal
-        assert journal is not None
-        until(partial(rows, tmp_path / name / SEGMENTS))
-        until(lambda: not (journal.others or journal.writer.parts or journal.writer.writing))  # noqa: B023 - over before the next
+        with serving(journal=tmp_path / name, journal_sample=0.3) as running:
+            for i in range(40):
+                running.predict({"logits": [1, 2]}, headers={"x-request-id": f"request-{i}"})
         kept.append(set(rows(tmp_path / name / SEGMENTS)))
     assert kept[0] == kept[1]
     assert 4 < len(kept[0]) < 20
