@@ -55,17 +55,20 @@ exporters: .venv/exporters/ready ## Install what makes ONNX classifiers, for the
 ray: .venv/ray/ready .venv/developing ## Install Ray, for deploy/ray and scores on a cluster, and test these.
 	$(BIN)/python -m pytest tests/scoring/test_cluster.py --thorough
 
-# these mostly wait, for browsers and processes: they run beside the others
-WAITING := tests/console tests/exporters tests/journal tests/process tests/resilience
+# three groups at once, of one length: much of their time they wait; the targets named in THEN follow the second
+FIRST := tests/console tests/exporters tests/journal tests/process tests/resilience
+SECOND := tests/api tests/benchmarks tests/commands tests/deploy
+COVERED := $(BIN)/coverage run -m pytest
 
 test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
 ifdef TESTS
 	$(BIN)/python -m pytest $(TESTS)
 else
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(WAITING) > .waiting.log 2>&1 & waiting=$$!; \
-	$(BIN)/coverage run -m pytest $(WAITING:%=--ignore=%); rest=$$?; \
-	wait $$waiting; waited=$$?; cat .waiting.log; rm .waiting.log; test $$rest$$waited = 00
+	$(COVERED) $(FIRST) > .first.log 2>&1 & first=$$!; \
+	($(COVERED) $(SECOND) $(if $(THEN),&& $(MAKE) $(THEN))) > .second.log 2>&1 & second=$$!; \
+	$(COVERED) $(patsubst %,--ignore=%,$(FIRST) $(SECOND)); rest=$$?; \
+	wait $$first || rest=1; wait $$second || rest=1; cat .first.log .second.log; rm .first.log .second.log; test $$rest = 0
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 endif
