@@ -24,6 +24,7 @@ from service.journal.store import Store
 logger = logging.getLogger(__name__)
 
 MAX_FRAMES_S: Final = 0.05  # of frames that are stored in one transaction
+MANY: Final = 10_000  # requests of a frame that are stored at once: after a disk has stood still one may have 300,000
 
 
 class Ingest:
@@ -88,16 +89,23 @@ class Ingest:
         for block in blocks:
             if isinstance(block, Block):
                 kept += self.keep(block, frame.at_ns)
+                if len(kept) >= MANY:
+                    self.add(kept, frame.at_ns)
+                    kept = []
             elif isinstance(block, Labels):
                 labels.append(block.body)
             else:
                 self.n_lost += block.n
         if kept:
-            self.store.add_requests(int(time.strftime("%Y%m%d", time.gmtime(frame.at_ns / 1e9))), kept)
-            if self.store.n_pending():
-                self.ledger.rejoin([key for key, *_ in kept], frame.at_ns)
+            self.add(kept, frame.at_ns)
         for body in labels:
             self.ledger.add([from_json(values) for values in orjson.loads(body)], frame.at_ns)
+
+    def add(self, kept: list[Values], at_ns: int) -> None:
+        """Store requests, and join the labels that waited for them."""
+        self.store.add_requests(int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9))), kept)
+        if self.store.n_pending():
+            self.ledger.rejoin([key for key, *_ in kept], at_ns)
 
     def keep(self, block: Block, at_ns: int) -> list[Values]:
         """The requests of a block as the store keeps them."""

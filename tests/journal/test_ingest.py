@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.journal import ingest as ingest_module
 from service.journal.answers import Heads
 from service.journal.ingest import Ingest
 from service.journal.ledger import digest
 from service.journal.record import LOGITS, pack_block, pack_labels, pack_lost
+from service.journal.requests import Values
 from service.journal.segments import Appender, find_segments
 from tests.conftest import ROOT
 from tests.journal.conftest import Books
@@ -55,6 +57,25 @@ def stored(books: Books, *names: str) -> list[str]:
 def read(ingest: Ingest) -> int:
     """Everything there is; how many transactions that took."""
     return sum(1 for _ in ingest.read())
+
+
+def test_the_requests_of_a_large_frame_are_stored_some_at_a_time(
+    books: Books, folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, sizes = ingest.add, []
+
+    def added(kept: list[Values], at_ns: int) -> None:
+        sizes.append(len(kept))
+        add(kept, at_ns)
+
+    monkeypatch.setattr(ingest_module, "MANY", 3)
+    monkeypatch.setattr(ingest, "add", added)
+    appender = Appender(folder, 2**20)
+    appender.append([frame("a", "b"), frame("c", "d"), frame("e"), frame("f", "g")], AT_NS)
+    appender.close()
+    read(ingest)
+    assert stored(books, *"abcdefg") == [*"abcdefg"]
+    assert sizes == [4, 3]
 
 
 def test_each_frame_is_stored_once_and_a_finished_segment_removed(books: Books, folder: Path, ingest: Ingest) -> None:
