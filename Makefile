@@ -57,7 +57,7 @@ ray: .venv/ray/ready .venv/developing ## Install Ray, for deploy/ray and scores 
 
 # three groups at once, of one length: much of their time they wait; the targets named in THEN follow the second
 FIRST := tests/console tests/exporters tests/journal tests/process tests/resilience
-SECOND := tests/api tests/benchmarks tests/commands tests/deploy
+SECOND := tests/benchmarks tests/commands tests/deploy
 COVERED := $(BIN)/coverage run -m pytest
 
 test: .venv/developing           ## Run the tests with coverage; TESTS=tests/codec runs a part without.
