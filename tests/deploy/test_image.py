@@ -1,6 +1,5 @@
 """The image, built and run as hardened as it gets: nothing writable, no capabilities, no root."""
 
-import gzip
 import json
 import os
 import sys
@@ -60,13 +59,19 @@ class Container:
         return int(self.engine("wait", self.id))
 
     def memory_peak_mb(self) -> float:
-        """What the process held at most, itself alone."""
-        status = Path(f"/proc/{self.told('{{.State.Pid}}')}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        """What the largest of its processes held at most."""
+        init = self.told("{{.State.Pid}}")
+        pids = [init, *Path(f"/proc/{init}/task/{init}/children").read_text().split()]
+        peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in pids]
+        return max(map(int, peaks)) / 1024
 
     def errors(self) -> str:
         """What it wrote to the standard error."""
         return self.engine.run("logs", self.id).stderr
+
+    def complaints(self) -> list[str]:
+        """The lines of it that say more than that the service starts and ends."""
+        return [line for line in self.errors().splitlines() if " INFO " not in line]
 
 
 def until(true: Callable[[], bool], container: Container, patience_s: float = 60) -> None:
@@ -111,7 +116,7 @@ def test_it_answers_without_root_and_ends_well(start: Start) -> None:
     assert httpx.get(container.url + "/console/main.js").status_code == 200
     assert container.told("{{.Config.User}}") == "65532:65532"
     assert container.stop() == 0
-    assert container.errors() == ""
+    assert container.complaints() == []
 
 
 def test_several_workers_count_together_without_a_disk(start: Start) -> None:
@@ -121,7 +126,7 @@ def test_several_workers_count_together_without_a_disk(start: Start) -> None:
     counted = 'calibrant_requests_total{code="200",model="softmax",version="1"} 40.0'
     until(lambda: counted in httpx.get(container.url + "/metrics").text, container)
     assert container.stop() == 0
-    assert container.errors() == ""
+    assert container.complaints() == []
 
 
 def test_what_its_options_need_is_in_it(start: Start) -> None:
@@ -202,7 +207,6 @@ def large_bodies() -> Iterator[tuple[str, bytes]]:
     yield "brackets", b'{"logits":' + b"[" * half + b"]" * half + b"}"
     yield "names", b'{"logits":[1.0],"mask":[' + b'"a",' * quarter + b'"a"]}'
     yield "one string", b'{"id":"' + b"a" * (2 * half) + b'","logits":[1.0]}'
-    yield "packed", gzip.compress(rows_of("1", 1000))
 
 
 def test_sixty_four_of_the_largest_bodies_at_once_end_nothing(start: Start) -> None:
@@ -210,8 +214,7 @@ def test_sixty_four_of_the_largest_bodies_at_once_end_nothing(start: Start) -> N
     pid = container.told("{{.State.Pid}}")
     found: dict[str, Counter[int]] = {}
     for kind, body in large_bodies():
-        headers = {"content-type": "application/json"} | ({"content-encoding": "gzip"} if kind == "packed" else {})
-        ask = partial(httpx.post, container.url + "/v1/predict", content=body, headers=headers, timeout=60)
+        ask = partial(httpx.post, container.url + "/v1/predict", content=body, timeout=60)
         with ThreadPoolExecutor(64) as pool:
             asked = [pool.submit(ask) for _ in range(64)]
             found[kind] = Counter(one.result().status_code for one in asked)
