@@ -4,12 +4,13 @@ from typing import Final, NoReturn
 
 from fastapi import APIRouter
 
+from service.api.any_text import ANY_TEXT
 from service.errors import NotFound
 
 VERSION: Final = "/v1/models/{model}/versions/{version}"
 OF_JOURNAL: Final = (
     "/v1/labels",
-    "/v1/labels/{id:path}",
+    f"/v1/labels/{{id:{ANY_TEXT}}}",
     f"{VERSION}/calibration",
     f"{VERSION}/calibration/acknowledge",
     f"{VERSION}/refit",

@@ -24,9 +24,8 @@ MAX_MESSAGE: Final = 64 * 2**20
 LENGTH: Final = Struct("<I")
 TIMEOUT_S: Final = 5.0
 TURNS: Final = 10  # of the event loop, from a connection to its answer
-WAITS: Final = (
-    "no answer of this id was read yet, the label waits for one"  # why one is unknown that is kept all the same
-)
+# why a label is unknown that is kept all the same; any other one can never count
+WAITS: Final = "no answer of this id was read yet, the label waits for one"
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
