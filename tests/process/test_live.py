@@ -105,6 +105,19 @@ def test_one_that_cannot_start_is_tried_again_more_and_more_seldom(
     assert "ended with exit code 1, another starts" in caplog.text
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_end_of_a_process_is_seen_whether_or_not_the_system_tells_of_it(
+    is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_told:
+        monkeypatch.delattr("os.pidfd_open")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            live.wait_for_end(process, 0.1)
+        process.kill()
+        assert [live.wait_for_end(process, 30) for _ in range(2)] == [-signal.SIGKILL] * 2
+
+
 def test_a_signal_ends_it_in_good_order_although_the_server_still_holds_its_input(folder: Path) -> None:
     (folder / "segments").mkdir(parents=True)
     command: list[str | Path] = [sys.executable, "-m", "service", "live", "--follow", "--journal", folder]
