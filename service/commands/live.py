@@ -29,8 +29,8 @@ from service.process.signals import stop_signals
 from service.settings import Settings, load
 from service.telemetry import logs
 
-LARGE_BLOCK: Final = 2**17  # bytes, of a frame or an array: small ones come to lie between those that are in the heap
-KEPT: Final = 2**20  # bytes
+LARGE_BLOCK: Final = 2**15  # bytes, of a frame or an array: small ones come to lie between those that are in the heap
+KEPT: Final = 2**18  # bytes
 NICE: Final = 10  # answers go first: what waits in segments is not lost
 
 
