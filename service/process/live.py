@@ -139,9 +139,9 @@ def wait_for_end(process: "subprocess.Popen[bytes]", seconds: float) -> int:
     except (AttributeError, OSError):  # not Linux, or waited for meanwhile, where the service ends
         return process.wait(seconds)
     try:
-        ended = select.poll()
-        ended.register(descriptor, select.POLLIN)
-        ended.poll(1000 * seconds)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(1000 * seconds)
     finally:
         os.close(descriptor)
     return process.wait(0)
