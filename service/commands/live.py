@@ -24,7 +24,7 @@ from service.journal.lock import hold
 from service.journal.policy import parse_policy
 from service.journal.segments import make_folder
 from service.process.live import PASSED_ON
-from service.process.memory import return_large_blocks
+from service.process.memory import fill_array_cache, return_large_blocks
 from service.process.signals import stop_signals
 from service.settings import Settings, load
 from service.telemetry import logs
@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if follow:
         os.nice(NICE)
     return_large_blocks(LARGE_BLOCK, KEPT)
+    fill_array_cache()
     asyncio.run(work(settings, folder, follow=follow))
     return 0
 

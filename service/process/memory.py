@@ -1,8 +1,10 @@
-"""What the C library does with freed memory."""
+"""What the C library and NumPy do with freed memory."""
 
 import ctypes
 from contextlib import suppress
 from typing import Final
+
+import numpy as np
 
 M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
 M_MMAP_THRESHOLD: Final = -3
@@ -20,3 +22,11 @@ def return_large_blocks(from_bytes: int = LARGE_BLOCK, kept_bytes: int = KEPT) -
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, from_bytes)
         libc.mallopt(M_TRIM_THRESHOLD, kept_bytes)
+
+
+def fill_array_cache() -> None:
+    """Take at once what NumPy keeps of freed arrays: 7 of each size below 1024 bytes, 4 MB in all.
+
+    Where sizes vary, it comes to that over hours, which looks like a leak. The numbers are those of NumPy's alloc.c.
+    """
+    _ = [np.empty(n_bytes, np.uint8) for n_bytes in range(1, 1024) for _ in range(7)]

@@ -1,5 +1,6 @@
 """What a large request took is given back: the memory of a serving process, measured from outside."""
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -81,3 +82,34 @@ def test_large_blocks_are_given_back_although_small_ones_lie_between_them() -> N
     )
     assert kept > 30 * MB
     assert returned < 5 * MB
+
+
+CACHE = """
+import ctypes, sys
+import numpy as np
+from service.process.memory import fill_array_cache
+
+class Mallinfo2(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena ordblks smblks hblks hblkhd usmblks fsmblks used "
+                                                     "free keepcost").split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Mallinfo2
+if sys.argv[1] == "fill":
+    fill_array_cache()
+before = libc.mallinfo2().used
+for n in range(1, 1024):
+    arrays = [np.empty(n, np.uint8) for _ in range(9)]
+    del arrays
+print(libc.mallinfo2().used - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="other C libraries do not say what is in use")
+def test_small_arrays_take_nothing_for_good_once_the_cache_of_numpy_is_full() -> None:
+    taken, filled = (
+        int(subprocess.run([sys.executable, "-c", CACHE, how], capture_output=True, check=True, cwd=ROOT).stdout)
+        for how in ("do not", "fill")
+    )
+    assert taken > 3 * MB
+    assert filled < taken / 8  # the C library keeps a few as well
