@@ -61,6 +61,7 @@ class Journal:
         # small rows are packed many at a time
         self.direct = keeps == "logits" and not id_key and sample >= 1
         self.batch: Batch | None = None  # the last one that small rows were part of
+        self.batch_ids: list[bytes] = []  # of its rows, as `singles` wants them
         self.singles: Singles | None = None  # the small rows of that and those before it, of one model and width
         self.singles_model: Any = None
         self.many_bytes = MANY_BYTES
@@ -81,8 +82,8 @@ class Journal:
             batch = arrays.batch
             if batch is not self.batch and batch.feed is not None:
                 self.begin_batch(batch, request.model)
-            if batch is self.batch and self.singles is not None:
-                self.singles.add(request.request_id, arrays.start)
+            if batch is self.batch:
+                self.batch_ids[arrays.start] = request.request_id
             else:
                 self.add_alone(request)
         else:
@@ -105,7 +106,7 @@ class Journal:
             singles = self.singles = Singles(name_of(model), k)
             self.singles_model = model
         self.batch = batch
-        singles.begin(batch.feed)
+        self.batch_ids = singles.begin(batch.feed)
         self.writer.wake()
 
     def add_alone(self, request: Request) -> None:

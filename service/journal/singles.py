@@ -1,8 +1,8 @@
 """Single rows of batches until they are packed as one block.
 
-A row costs an append, all else is done once a batch. What a batch leaves is copied as soon as the next one begins: to
-keep ids and arrays until they are packed is less to do, but what is freed late is memory that the processor has to
-fetch, which takes 2 % of 1x10.
+A row costs a place in a list, all else is done once a batch. What a batch leaves is copied as soon as the next one
+begins: to keep ids and arrays until they are packed is less to do, but what is freed late is memory that the processor
+has to fetch, which takes 2 % of 1x10.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Singles:
         n_bytes: of the logits of the batches so far.
     """
 
-    __slots__ = ("feed", "ids", "joined", "k", "lengths", "logits", "missing", "n", "n_bytes", "name", "next", "own")
+    __slots__ = ("feed", "ids", "joined", "k", "lengths", "logits", "n", "n_bytes", "name", "own")
 
     def __init__(self, name: bytes, k: int) -> None:
         self.name = name
@@ -38,30 +38,29 @@ class Singles:
         # of the one that has not
         self.feed: Mapping[str, NDArray[Any]] | None = None
         self.ids: list[bytes] = []
-        self.next = 0  # row
-        self.missing: list[int] = []  # rows before it that were refused, or given up
 
-    def begin(self, feed: Mapping[str, NDArray[Any]]) -> None:
-        """Take rows of this batch from now on, whose feed that was."""
+    def begin(self, feed: Mapping[str, NDArray[Any]]) -> list[bytes]:
+        """Take rows of this batch from now on, whose feed that was: a list for their ids, one a row.
+
+        Where it stays empty, the row was refused, or given up.
+        """
         self.end()
+        logits = feed["logits"]
         self.feed = feed
-        self.n_bytes += feed["logits"].nbytes
-
-    def add(self, request_id: bytes, row: int) -> None:
-        """Take a row of the batch; they come in order."""
-        if row != self.next:
-            self.missing += range(self.next, row)
-        self.ids.append(request_id)
-        self.next = row + 1
+        self.n_bytes += logits.nbytes
+        self.ids = [b""] * len(logits)
+        return self.ids
 
     def end(self) -> None:
         """The batch has no more rows: copy them."""
         feed, ids = self.feed, self.ids
-        if feed is None or not ids:
+        self.feed, self.ids = None, []
+        if feed is None:
             return
-        self.missing += range(self.next, len(feed["logits"]))
-        if self.missing:
-            feed = {name: np.delete(values, self.missing, axis=0) for name, values in feed.items()}
+        if not all(ids):
+            answered = [row for row, id_ in enumerate(ids) if id_]
+            ids = [ids[row] for row in answered]
+            feed = {name: values[answered] for name, values in feed.items()}
         m = len(ids)
         if "temperature" in feed or self.own:
             self.own = self.own or [np.full(self.n, np.nan).tobytes()]
@@ -71,7 +70,6 @@ class Singles:
         self.lengths.append(pack_lengths(ids))
         self.logits.append(feed["logits"].tobytes())
         self.n += m
-        self.feed, self.ids, self.next, self.missing = None, [], 0, []
 
     def pack(self) -> list[Any]:
         """All rows as one block: what one has of its own besides a temperature is found when it is read."""
