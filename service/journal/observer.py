@@ -151,7 +151,7 @@ class Journal:
 
     def pack(self, request_id: bytes, query: Any, model: Any, arrays: Answers) -> None:
         """Pack the rows of a request, if it is among those that shall be kept."""
-        key = request_id if query.id is None else query.id.encode()[:MAX_ID]
+        key = query.id.encode()[:MAX_ID] if query.id else request_id
         if zlib.crc32(key) >= self.limit:
             return
         if self.id_key:

@@ -54,7 +54,8 @@ def test_each_kind_of_request_is_kept_under_the_id_that_was_answered(run: Run, t
         expected[running.predict(body).headers["x-request-id"]] = kept
     running.predict({"logits": [7, 8]}, headers={"x-request-id": "given-in-a-header"})
     running.predict({"logits": [7, 8], "id": "given in the bödy"}, headers={"x-request-id": "another"})
-    expected |= {"given-in-a-header": [[7, 8]], "given in the bödy": [[7, 8]]}
+    running.predict({"logits": [7, 8], "id": ""}, headers={"x-request-id": "not-the-empty-one"})
+    expected |= dict.fromkeys(("given-in-a-header", "given in the bödy", "not-the-empty-one"), [[7, 8]])
     tensor = {"name": "logits", "shape": [1, 2], "datatype": "FP32", "data": [3, 4]}
     assert running.client.post(PATH, json={"id": "open", "inputs": [tensor]}).status_code == 200
     expected["open"] = [[3, 4]]
