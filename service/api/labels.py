@@ -75,7 +75,7 @@ class Conflict(BaseModel):
 
     id: str
     row: int
-    kept: int = Field(description="The class that came first, and is kept.")
+    kept: int = Field(description="The label that the row has, which is kept.")
 
 
 class LabelsAnswer(BaseModel):

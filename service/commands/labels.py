@@ -70,7 +70,7 @@ def send_file(path: Path, url: str, key: str) -> tuple[Counter[str], list[str]]:
         counts["unknown"] += sum(not one["waits"] for one in answer["unknown"])
         counts["conflicts"] += len(answer["conflicts"])
         for one in [*answer["unknown"], *answer["conflicts"]]:
-            reason = one["reason"] if "reason" in one else f"class {one['kept']} came first and is kept"
+            reason = one["reason"] if "reason" in one else f"it has the label {one['kept']}, which is kept"
             (waiting if one.get("waits") else told).append(f"{one['id']}, row {one['row']}: {reason}")
         del told[MOST_TOLD:], waiting[MOST_TOLD:]
     return counts, [*told, *waiting][:MOST_TOLD]

@@ -64,7 +64,7 @@ def test_a_contradiction_is_told_and_is_the_exit_code(
     assert send(process, table) == 1
     said = capsys.readouterr()
     assert said.out == "1 label accepted, 0 pending, 0 unknown, 1 conflict\n"
-    assert said.err == "a3, row 0: class 9 came first and is kept\n"
+    assert said.err == "a3, row 0: it has the label 9, which is kept\n"
 
 
 def test_of_many_that_are_unknown_the_first_are_told(

@@ -55,7 +55,7 @@ def test_each_kind_of_request_is_kept_under_the_id_that_was_answered(run: Run, t
     running.predict({"logits": [7, 8]}, headers={"x-request-id": "given-in-a-header"})
     running.predict({"logits": [7, 8], "id": "given in the bödy"}, headers={"x-request-id": "another"})
     running.predict({"logits": [7, 8], "id": ""}, headers={"x-request-id": "not-the-empty-one"})
-    expected |= dict.fromkeys(("given-in-a-header", "given in the bödy", "not-the-empty-one"), [[7, 8]])
+    expected |= {key: [[7, 8]] for key in ("given-in-a-header", "given in the bödy", "not-the-empty-one")}
     tensor = {"name": "logits", "shape": [1, 2], "datatype": "FP32", "data": [3, 4]}
     assert running.client.post(PATH, json={"id": "open", "inputs": [tensor]}).status_code == 200
     expected["open"] = [[3, 4]]
