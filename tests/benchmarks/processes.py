@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.benchmarks.forms import BINARY, PLAIN, Form
+from tests.benchmarks.usage import busy_s, family, shared_mb, used_by
 from tests.benchmarks.work import Work
 
 ROOT: Final = Path(__file__).parents[2]
-PROC: Final = Path("/proc")
 START_S: Final = 60.0
 STOP_S: Final = 10.0
 SETTLE_S: Final = 5.0
+IDLE_S: Final = 0.002  # of CPU in 50 ms, by a server with nothing to do
 
 
 class DidNotStart(Exception):
@@ -193,7 +194,7 @@ class Server:
         """Until it has finished what it was left with."""
         end = time.monotonic() + SETTLE_S
         before = -1.0
-        while time.monotonic() < end and (now := self.usage()[0]) > before:
+        while time.monotonic() < end and (now := self.usage()[0]) > before + IDLE_S:
             before = now
             time.sleep(0.05)
 
@@ -240,60 +241,3 @@ def cores() -> tuple[int | None, int | None]:
     """One core for servers and one for the generator; none where the system pins nothing or has one core."""
     mine = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (mine[0], mine[-1]) if len(mine) > 1 else (None, None)
-
-
-def family(pid: int) -> list[int]:
-    """A process and its descendants, as far as the system tells."""
-    found = [pid]
-    for each in found:
-        for children in (PROC / str(each) / "task").glob("*/children"):
-            try:
-                found += map(int, children.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
-def used_by(pid: int) -> tuple[float, float]:
-    """CPU seconds and resident MB of one process; zeros when it has gone."""
-    if not PROC.is_dir():
-        return used_says_ps(pid)
-    try:
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0, 0.0
-    ticks = int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK"), int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def shared_mb(pid: int) -> float:
-    """MB of one process, of shared pages its share; all that is resident where the system does not tell."""
-    try:
-        lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return used_by(pid)[1]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
-
-
-def used_says_ps(pid: int) -> tuple[float, float]:
-    """As `used_by`, where there is no /proc."""
-    command = ["/bin/ps", "-o", "time=,rss=", "-p", str(pid)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.split()
-    if len(said) != 2:
-        return 0.0, 0.0
-    seconds = 0.0
-    for part in said[0].split(":"):
-        seconds = 60 * seconds + float(part)
-    return seconds, int(said[1]) / 1024
-
-
-def busy_s(core: int | None) -> float:
-    """Seconds that a core has worked since the start of the machine, for whomever."""
-    if core is None or not PROC.is_dir():
-        return 0.0
-    for line in (PROC / "stat").read_text().splitlines():
-        name, *ticks = line.split()
-        if name == f"cpu{core}":
-            user, nice, system, _idle, _iowait, *others = map(int, ticks[:8])
-            return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK")
-    return 0.0

@@ -25,6 +25,8 @@ LOADS: Final = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 MEASURED: Final = 0.5
 """Of what the server can take: less than the generator in Python can send."""
 N_SIMULATED: Final = 200_000
+LEAST_S: Final = 1e-6
+"""No server answers a request in less; a short run on a busy machine may say so."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Service:
         """From the CPU time of a request at one connection and at `n`."""
         alone_s, shared_s = one.cpu_us / 1e6, many.cpu_us / 1e6
         fixed_s = max(0.0, alone_s - shared_s) * n / (n - 1)
-        return cls(fixed_s, alone_s - fixed_s, max(0.0, one.p50_us / 1e6 - alone_s))
+        return cls(fixed_s, max(LEAST_S, alone_s - fixed_s), max(0.0, one.p50_us / 1e6 - alone_s))
 
 
 def simulate(service: Service, per_second: float, n: int = N_SIMULATED, seed: int = 0) -> Floats:

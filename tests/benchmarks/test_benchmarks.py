@@ -21,6 +21,7 @@ from tests.benchmarks.generator import generate
 from tests.benchmarks.processes import SPECS, DidNotStart, Server, Spec
 from tests.benchmarks.queueing import Service
 from tests.benchmarks.race import Cell, Run, summed
+from tests.benchmarks.usage import used_by
 from tests.benchmarks.work import WrongAnswer, dumped, made
 from tests.conftest import Running
 
@@ -117,7 +118,7 @@ def test_a_server_is_stopped_when_its_benchmark_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert server.process.returncode is not None
-    assert processes.used_by(server.process.pid)[1] == 0
+    assert used_by(server.process.pid)[1] == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system pins nothing")
@@ -281,6 +282,8 @@ def test_the_model_is_fitted_to_the_cpu_time_at_one_connection_and_at_many() -> 
     assert service.fixed_s + service.each_s == pytest.approx(40e-6)
     assert service.fixed_s / 16 + service.each_s == pytest.approx(12e-6)
     assert service.outside_s == pytest.approx(25e-6)
+    for alone_us, shared_us in ((0.0, 0.0), (40.0, 0.0)):  # too short a run to see what it takes
+        assert Service.fit(seen(alone_us, 65.0), seen(shared_us, 900.0), 16).per_second > 0
 
 
 def test_the_model_stands_beside_a_point_that_was_measured(tmp_path: Path) -> None:
