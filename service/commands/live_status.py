@@ -21,21 +21,22 @@ MOST_GROUPS: Final = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The version, and the journal."""
-    parser.add_argument("version", nargs="?", metavar="MODEL/VERSION", help="this one alone (default: all)")
+    """The model or version, and the journal."""
+    parser.add_argument("name", nargs="?", metavar="MODEL[/VERSION]", help="this one alone (default: all)")
     add_settings(parser, ("journal",))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the live process told last."""
     given = vars(arguments)
-    name = given.pop("version")
+    name = given.pop("name")
     told = read_told(journal_folder(load(**given)))
     models = told.get("models", {})
-    if name is not None and name not in models:
+    shown = {each: found for each, found in models.items() if name in (None, each, each.rpartition("/")[0])}
+    if name is not None and not shown:
         there = ", ".join(sorted(models)) or "a version that has answered"
         raise UsedWrongly(f"no answer of {name} was read yet; expected {there}")
-    show(told if name is None else told | {"models": {name: models[name]}})
+    show(told | {"models": shown})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Lines in the log about what labels say: alarms, warnings, and what becomes of refits; each once.
+"""Lines in the log about what labels say: alarms, warnings, acknowledgements, what becomes of refits; each once.
 
 They are seen in what is published. What was published before a start is not logged again.
 """
@@ -61,6 +61,10 @@ def events_of(name: str, found: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...
             sentence = f"{what} of {one['scope']}, {one['null']}, at label {at}, e {one['max_e']:.3g}"
             values = {"scope": one["scope"], "null": one["null"], "e": one["max_e"], "label": at}
             yield (name, what, one["scope"], one["null"], at), Event(logging.WARNING, sentence, values)
+    for one in report.get("epochs", []):
+        sentence = f"acknowledged at label {one['until']}, by {one['by']}; all evidence is 1 again"
+        values = {"by": one["by"], "label": one["until"]}
+        yield (name, "acknowledged", one["at_ns"]), Event(logging.INFO, sentence, values)
     for one in [*report.get("warnings", []), *shares.get("warnings", [])]:
         event = Event(logging.WARNING, one["message"], {"code": one["code"], "label": one.get("since")})
         yield (name, "code", one["code"]), event

@@ -111,13 +111,16 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: py
     )
 
 
-def test_one_version_is_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = {version: told(drawn(10, 0), version)["models"][version] for version in ("digits/1", "digits/2")}
+def test_one_version_or_those_of_one_model_are_shown_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = ("digits/1", "digits/2", "other/1")
+    found = {version: told(drawn(10, 0), version)["models"][version] for version in versions}
     write_state(tmp_path, {"at_ns": time.time_ns(), "models": found})
     assert main(["live", "status", "digits/2", "--journal", str(tmp_path)]) == 0
-    assert re.findall("digits/.", capsys.readouterr().out) == ["digits/2"]
+    assert re.findall("[a-z]+/[1-9]", capsys.readouterr().out) == ["digits/2"]
+    assert main(["live", "status", "digits", "--journal", str(tmp_path)]) == 0
+    assert re.findall("[a-z]+/[1-9]", capsys.readouterr().out) == ["digits/1", "digits/2"]
     assert main(["live", "status", "digits/3", "--journal", str(tmp_path)]) == 2
-    assert "no answer of digits/3 was read yet; expected digits/1, digits/2" in capsys.readouterr().err
+    assert "no answer of digits/3 was read yet; expected digits/1, digits/2, other/1" in capsys.readouterr().err
 
 
 def test_one_label_is_not_one_labels() -> None:

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from tests.api.wrong import INVALID, NOT_JSON
-from tests.benchmarks.processes import family, free_port
+from tests.benchmarks.processes import free_port
+from tests.benchmarks.usage import family
 from tests.conftest import ROOT, TRANSPORTS, serving
 from tests.processes import environment
 from tests.transports.infer import PATH, binary, framed, tensor, wanted

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from service.journal.events import Events
+from service.live.monitor import Monitor
+from service.live.report import report
 from tests.journal.test_promotion import Desk
-from tests.live.made import drawn, told
+from tests.live.made import FITTED, drawn, told
 from tests.process.test_live import published, until
 from tests.processes import serve
 
@@ -63,6 +65,20 @@ def test_a_warning_is_logged_and_so_is_the_alarm_after_it(caplog: pytest.LogCapt
         "digits/1: Early labels.",
         "digits/1: alarm of model, as fitted, at label 290, e 200",
     ]
+
+
+def test_who_acknowledged_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    models = told(drawn(300, 0))["models"]
+    events = Events(models)
+    monitor = Monitor(FITTED)
+    monitor.update(drawn(300, 0))
+    monitor.acknowledge("ann", 5)
+    models["digits/1"]["report"] = report(monitor)
+    for _ in range(2):
+        events.log(models)
+    [one] = [vars(record) for record in caplog.records]
+    assert one["message"] == "digits/1: acknowledged at label 300, by ann; all evidence is 1 again"
+    assert (one["by"], one["label"], one["version"]) == ("ann", 300, "1")
 
 
 def test_what_becomes_of_a_refit_is_logged(desk: Callable[..., Desk], caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,8 @@ from service.scoring.options import Options
 from service.scoring.parts import Folder
 from service.scoring.scorer import Scorer
 from tests import heads_made
-from tests.benchmarks.processes import family, free_port
+from tests.benchmarks.processes import free_port
+from tests.benchmarks.usage import family
 from tests.conftest import ROOT
 from tests.processes import environment
 from tests.scoring.files import DIGITS, MODELS, logits, save, score, table
