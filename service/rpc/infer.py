@@ -17,10 +17,9 @@ from service.codec.infer.header import (
     REMEMBERED_BYTES,
     InferHeader,
     check_header,
-    quote,
-    refuse_shared_memory,
     shape_of,
 )
+from service.codec.infer.parameters import quote, refuse_shared_memory
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, join_elements
 from service.engine.signature import Signature
 from service.errors import InvalidValue, count
@@ -78,7 +77,7 @@ def read_raw(message: Any, sizes: tuple[int, ...]) -> InferHeader:
         InvalidValue: it is not an inference request, or has other tensors than those.
     """
     for tensor in message.inputs:
-        refuse_shared_memory(tensor.parameters, tensor.name)
+        refuse_shared_memory(tensor.parameters, quote(tensor.name))
     if len(sizes) != len(message.inputs):
         raise InvalidValue(
             f"there are {len(message.inputs)} inputs and {len(sizes)} raw_input_contents; expected one for each",
@@ -123,7 +122,7 @@ def pack_contents(tensor: Any) -> bytes:
     Raises:
         InvalidValue: they are of another type than the tensor, more or fewer than its shape has, or beyond its type.
     """
-    refuse_shared_memory(tensor.parameters, tensor.name)
+    refuse_shared_memory(tensor.parameters, quote(tensor.name))
     name, kind = quote(tensor.name), tensor.datatype
     if kind in BINARY_ONLY:
         raise InvalidValue(f"{name} is {kind}, which has no JSON form; expected binary data")

@@ -10,11 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.codec.groups import group_indices
-from service.codec.predict.careful import check_contract, check_sets, read_temperature
+from service.codec.predict.careful import check_contract, read_temperature
 from service.codec.predict.contract import PredictRequest
 from service.codec.predict.encode import answer_object
 from service.codec.priors import read_prior
 from service.codec.query import Query
+from service.codec.sets import check_sets
 from service.engine.feed import build_feed
 from service.engine.head import Head
 from service.engine.rows import Rows
@@ -54,12 +55,16 @@ class Scorer:
             self.request = check_contract(dict(options.request), PredictRequest)
             self.temperature = read_temperature(self.request, 1)
             if self.request.alpha is not None:
-                check_sets(self.request, self.signature, None if options.group is None else SOME_GROUP)
+                self.check_sets(None if options.group is None else SOME_GROUP)
             if options.group is not None:
                 group_indices("", 1, self.signature)
             self.bits = self.signature.bits(self.query(Rows({"logits": np.zeros((1, 1))}), None, ZERO).needs)
         except InvalidValue as error:
             raise UsedWrongly(str(error)) from error
+
+    def check_sets(self, groups: NDArray[np.int64] | None) -> None:
+        """Refuse an `alpha` that no guarantee could be given for; raises InvalidValue."""
+        check_sets(self.signature, groups, temperature=self.request.temperature, prior=self.request.prior)
 
     def query(self, rows: Rows, groups: NDArray[np.int64] | None, prior: NDArray[np.float64]) -> Query:
         """The rows with what is asked of each."""
@@ -101,7 +106,7 @@ class Scorer:
             prior = ZERO if self.request.prior is None else read_prior(self.request.prior, k, self.signature)
             query = self.query(rows, groups, prior)
             if query.alpha is not None:
-                check_sets(self.request, self.signature, groups)
+                self.check_sets(groups)
         except InvalidValue as error:
             raise located(error, block, source) from error
         try:

@@ -162,6 +162,13 @@ WRONG = {
     "a timeout that is none": Wrong("invalid_value", "microseconds", says(timeout={"string_param": "soon"})),
     "a group where there are none": Wrong("no_groups", "one temperature for all", says(group={"string_param": "a"})),
     "a group that is no string": Wrong("wrong_request", "group is a number", says(group={"int64_param": 1})),
+    "a misspelt parameter": Wrong(
+        "unknown_parameter", "the parameter temprature of the request", says(temprature={"double_param": 2})
+    ),
+    "an unknown parameter of an output": Wrong(
+        "unknown_parameter", "classify of probabilities", wants("probabilities", classify={"int64_param": 1})
+    ),
+    "an alpha of a head without sets": Wrong("no_conformal", "not fitted", says(alpha={"double_param": 0.1})),
     # outputs
     "an unknown output": Wrong("unknown_output", "there is no output softmax", wants("softmax")),
     "an output twice": Wrong(

@@ -189,6 +189,31 @@ WRONG = {
     "a group that is no string": Wrong(
         422, "wrong_request", "the parameter group is a number", asks(LOGITS, parameters={"group": 1})
     ),
+    "a misspelt parameter": Wrong(
+        422,
+        "unknown_parameter",
+        "the parameter temprature of the request is unknown; temperature, group",
+        asks(LOGITS, parameters={"temprature": 2}),
+    ),
+    "an unknown parameter of an input": Wrong(
+        422,
+        "unknown_parameter",
+        "the parameter scale of logits is unknown; binary_data_size",
+        asks({**LOGITS, "parameters": {"scale": 2}}),
+    ),
+    "an unknown parameter of an output": Wrong(
+        422,
+        "unknown_parameter",
+        "the parameter classify of probabilities is unknown; binary_data, classification",
+        asks(LOGITS, outputs=wanted("probabilities", classify=2)),
+    ),
+    "an alpha beyond 1": Wrong(422, "invalid_value", "above 0 and below 1", asks(LOGITS, parameters={"alpha": 1.0})),
+    "an alpha that is a boolean": Wrong(422, "invalid_value", "alpha", asks(LOGITS, parameters={"alpha": True})),
+    "an alpha of a head without sets": Wrong(
+        422, "no_conformal", "not fitted", asks(LOGITS, parameters={"alpha": 0.1})
+    ),
+    "a top_k of 0": Wrong(422, "invalid_value", "1 or more", asks(LOGITS, parameters={"top_k": 0})),
+    "a top_k that is not whole": Wrong(422, "invalid_value", "1 or more", asks(LOGITS, parameters={"top_k": "1.5"})),
     # outputs
     "an unknown output": Wrong(
         422, "unknown_output", "there is no output softmax", asks(LOGITS, outputs=wanted("softmax"))

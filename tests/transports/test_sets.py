@@ -132,6 +132,61 @@ def test_the_protocol_takes_a_group_as_a_parameter(shops: Running, group: str) -
     assert found.tolist() == np.array(native, np.float32).tolist()
 
 
+PREDICT = {"logits": ROWS, "alpha": 0.1, "top_k": 3, "outputs": ["probabilities"]}
+INFER = {"inputs": [tensor("logits", "FP32", [2, 10], data=ROWS)], "outputs": wanted("probabilities")}
+
+
+@pytest.mark.parametrize("as_binary", [False, True], ids=["JSON", "binary"])
+@pytest.mark.parametrize(("alpha", "top_k"), [(0.1, 3), ("0.1", "3")], ids=["numbers", "strings"])
+def test_the_protocol_takes_alpha_and_top_k_as_parameters(
+    running: Running, alpha: object, top_k: object, *, as_binary: bool
+) -> None:
+    native = running.predict(PREDICT, "digits").json()
+    parameters = {"alpha": alpha, "top_k": top_k, "binary_data_output": as_binary}
+    response = post(running, {**INFER, "parameters": parameters}, path="/v2/models/digits/infer")
+    found = outputs(response)
+    assert list(found) == ["probabilities", "prediction_set", "top_classes", "top_probabilities"]
+    assert (b"binary_data_size" in response.content) is as_binary
+    assert found["prediction_set"].dtype == np.bool_
+    assert [np.flatnonzero(row).tolist() for row in found["prediction_set"]] == native["prediction_set"]["classes"]
+    assert found["top_classes"].dtype == np.int64
+    assert found["top_classes"].tolist() == native["top"]["classes"]
+    assert found["top_probabilities"].dtype == np.float32
+    assert found["top_probabilities"].tolist() == np.float32(native["top"]["probabilities"]).tolist()
+
+
+def test_what_may_not_be_chosen_is_not_among_the_top_classes(running: Running) -> None:
+    mask = [True, False, True, *[False] * 7]
+    inputs = [tensor("logits", "FP32", [10], data=ROWS[1]), tensor("mask", "BOOL", [10], data=mask)]
+    asks = {"inputs": inputs, "outputs": wanted("prediction"), "parameters": {"top_k": 20, "alpha": 0.5}}
+    found = outputs(post(running, asks, path="/v2/models/digits/infer"))
+    assert found["top_classes"].tolist() == [0, 2, *[-1] * 8]
+    assert found["top_probabilities"][2:].tolist() == [0] * 8
+    assert found["top_probabilities"].sum() == pytest.approx(1)
+    assert not (found["prediction_set"] & ~np.array(mask)).any()
+
+
+def test_no_rows_have_no_sets_and_no_top_classes(running: Running) -> None:
+    asks = {"inputs": [tensor("logits", "FP32", [0, 10], data=[])], "parameters": {"top_k": 2, "alpha": 0.5}}
+    found = outputs(post(running, asks, path="/v2/models/digits/infer"))
+    assert (found["top_classes"].shape, found["prediction_set"].shape) == ((0, 2), (0, 10))
+
+
+@pytest.mark.parametrize("as_input", [False, True])
+def test_over_the_protocol_alpha_holds_at_the_heads_own_temperature_too(running: Running, *, as_input: bool) -> None:
+    inputs, parameters = list(INFER["inputs"]), {"alpha": 0.1}
+    if as_input:
+        inputs.append(tensor("temperature", "FP32", [2], data=[1.0, 2.0]))
+    else:
+        parameters["temperature"] = 2.0
+    refused(
+        post(running, {"inputs": inputs, "parameters": parameters}, path="/v2/models/digits/infer"),
+        422,
+        "invalid_value",
+        "alpha holds at the head's own temperature only",
+    )
+
+
 def test_the_temperature_that_is_said_is_the_one_that_was_used(shops: Running) -> None:
     logits = np.array([4.0, 0, 0])
     for group in ("hot", "calm"):

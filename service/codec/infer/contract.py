@@ -22,15 +22,18 @@ Datatype = Literal[
     "FP64",
     "BYTES",
 ]
-OPEN = ConfigDict(extra="allow")
+CLOSED = ConfigDict(extra="forbid")
+AddedOutput = Literal["prediction_set", "top_classes", "top_probabilities"]
+CONTENT_TYPE = "Taken, and not used: a tensor is what its datatype says."
 
 
 class InferInputParameters(BaseModel):
     """How an input comes."""
 
-    model_config = OPEN
+    model_config = CLOSED
 
     binary_data_size: int | None = Field(None, ge=0, description="Bytes of this tensor behind the JSON header.")
+    content_type: str | None = Field(None, description=CONTENT_TYPE)
 
 
 class InferInput(BaseModel):
@@ -46,12 +49,13 @@ class InferInput(BaseModel):
 class InferOutputParameters(BaseModel):
     """How an output goes."""
 
-    model_config = OPEN
+    model_config = CLOSED
 
     binary_data: bool | None = Field(None, description="As binary data behind the header.")
     classification: int | None = Field(
         None, ge=0, description="As BYTES `value:index[:label]` of the best classes, at most so many."
     )
+    content_type: str | None = Field(None, description=CONTENT_TYPE)
 
 
 class InferOutput(BaseModel):
@@ -64,13 +68,24 @@ class InferOutput(BaseModel):
 class InferParameters(BaseModel):
     """Of the request."""
 
-    model_config = OPEN
+    model_config = CLOSED
 
     temperature: float | str | None = Field(None, description="Replaces the fitted one; a number, or a string of one.")
     group: str | None = Field(None, description="The group of all rows, as in predict.")
+    prior: dict[str, Any] | str | None = Field(None, description="As in predict; an object, or a string of its JSON.")
+    abstain_below: float | str | None = Field(None, description="As in predict; the prediction is -1 then.")
+    alpha: float | str | None = Field(
+        None, description="As in predict: adds `prediction_set`, BOOL of the shape of the probabilities."
+    )
+    top_k: int | str | None = Field(
+        None,
+        description="Adds `top_classes`, INT64, and `top_probabilities`, FP32: the best classes of each row, best "
+        "first, with -1 and 0 where a row has fewer that may be chosen.",
+    )
     timeout: int | None = Field(None, ge=0, le=3_600_000_000, description="Deadline for queue and run, microseconds.")
     priority: int | None = Field(None, description="Taken, and not used: first come, first served.")
     binary_data_output: bool | None = Field(None, description="All outputs as binary data.")
+    content_type: str | None = Field(None, description=CONTENT_TYPE)
 
 
 class InferRequest(BaseModel):
@@ -98,7 +113,7 @@ class InferRequest(BaseModel):
 class InferredOutput(BaseModel):
     """A tensor of the answer."""
 
-    name: Output
+    name: Output | AddedOutput
     datatype: Datatype
     shape: list[int]
     data: list[Any] | None = Field(None, description="Flat; null is -inf. None where it is binary.")

@@ -8,11 +8,20 @@ from numpy.typing import NDArray
 
 from service.codec import arrays
 from service.codec.groups import group_indices
-from service.codec.infer.header import REMEMBERED_BYTES, InferHeader, OutputRequest, header_length, quote, read_header
+from service.codec.infer.header import (
+    REMEMBERED_BYTES,
+    InferHeader,
+    OutputRequest,
+    header_length,
+    raw_header,
+    read_header,
+)
+from service.codec.infer.parameters import quote
 from service.codec.infer.tensors import NAMES, Tensor, from_bytes, leaves_of, strings_from_bytes
 from service.codec.infer.usual import read_usual
 from service.codec.priors import read_prior
 from service.codec.query import Query
+from service.codec.sets import check_sets
 from service.engine.rows import Rows, Runnable, Temperature
 from service.engine.signature import Signature
 from service.engine.single import WIDE_ROW, Row
@@ -73,6 +82,8 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
     groups = group_indices(header.group, rows.n, model)
     if isinstance(rows, Rows):  # a single `Row` names no group
         rows = rows.with_groups(groups)
+    if header.alpha is not None:
+        check_sets(model, groups, temperature=rows.temperature, prior=header.prior)
     wanted = header.wanted
     if not header.names_outputs:
         wanted = tuple([one for one in wanted if one.name in outputs_of(model.family, model.averages)])
@@ -85,48 +96,18 @@ def build_inference(header: InferHeader, body: bytes, at: int, model: Signature)
         lead,
         classes,
         False,
-        None,
+        header.top_k,
         header.timeout_s,
         header.id,
+        alpha=header.alpha,
         groups=groups,
         binary=header.binary,
         prior=None if header.prior is None else read_prior(header.prior, classes[0] or None, model),
         abstain_below=header.abstain_below,
         group=header.group,
     )
-    query.wanted = wanted
+    query.wanted = (*wanted, *header.added)
     return query
-
-
-def raw_header(body: bytes, model: Signature) -> bytes:
-    """The header for a body that is nothing but the only input's data: a raw binary request."""
-    name, (dtype, shape) = next(iter(model.inputs.items()))
-    if len(model.inputs) != 1 or dtype is np.object_:
-        what = "strings" if len(model.inputs) == 1 else len(model.inputs)
-        raise Malformed(
-            f"Inference-Header-Content-Length is 0, which only a model with one input of numbers takes; {model.name} "
-            f"has {what}",
-            code="bad_header_length",
-        )
-    sizes = [-1, *(-1 if size is None else size for size in shape)]
-    if model.takes == "logits":
-        sizes = [-1, *([model.members or -1] if model.averages else []), model.classes or -1]
-    itemsize = np.dtype(dtype).itemsize
-    n_elements, rest = divmod(len(body), itemsize)
-    fixed = int(np.prod([size for size in sizes if size != -1]))
-    if sizes.count(-1) > 1:  # the number of classes is open: one row
-        sizes[0] = 1
-    if sizes.count(-1) > 1 or rest or n_elements % fixed:
-        raise Malformed(
-            f"the body has {count(len(body), 'byte')}; expected a raw {NAMES[np.dtype(dtype)]} tensor of {sizes}",
-            code="bad_binary_size",
-        )
-    sizes = [n_elements // fixed if size == -1 else size for size in sizes]
-    return (
-        b'{"inputs":[{"name":"%s","datatype":"%s","shape":%s,"parameters":{"binary_data_size":%d}}],'
-        b'"parameters":{"binary_data_output":true}}'
-        % (name.encode(), NAMES[np.dtype(dtype)].encode(), str(sizes).encode(), len(body))
-    )
 
 
 Decoded = tuple[Runnable, tuple[int, ...], tuple[int, ...]]  # the rows, their lead, the class axis

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from service.codec.infer.decode import Inference
 from service.codec.infer.header import OutputRequest
+from service.codec.infer.parameters import SETS, TOP
 from service.codec.infer.tensors import NAMES, to_bytes
 from service.codec.predict.encode import is_sure
 from service.codec.priors import complete
+from service.codec.sets import find_sets
 from service.engine.signature import Signature
 from service.families import Answers, Family
 from service.families.outputs import PER_CLASS
@@ -60,8 +62,9 @@ def output_tensors(query: Inference, arrays: Answers, model: Signature) -> Itera
     """The tensors that were asked for: `[N, ...]`; those of the classification extension hold strings."""
     family = model.family
     arrays = complete(query, arrays if query.rows.n else empty_arrays(query), model)
+    added = added_values(query, arrays, model)
     for wanted in query.wanted:
-        values = output_values(wanted.name, arrays, family)
+        values = added[wanted.name] if wanted.name in added else output_values(wanted.name, arrays, family)
         if wanted.name == "prediction" and query.abstain_below is not None:
             sure = np.array(is_sure(query.abstain_below, arrays, family), np.bool_)
             values = np.where(sure, values, -1) if values.ndim == 1 else values & sure[:, None]
@@ -112,6 +115,21 @@ def output_values(name: str, arrays: Answers, family: Family) -> NDArray[Any]:
         return arrays[name]
     values: NDArray[Any] = getattr(family, name)(arrays)
     return values
+
+
+def added_values(query: Inference, arrays: Answers, model: Signature) -> dict[str, NDArray[Any]]:
+    """What comes with `alpha`, bool `[N, K]`; and with `top_k`, `[N, k]`, -1 and 0 behind the last class of a row."""
+    added: dict[str, NDArray[Any]] = {}
+    if query.alpha is not None and model.conformal is not None:
+        added[SETS] = query.sets = find_sets(arrays["log_probabilities"], query, query.alpha, model.conformal)
+    if query.top_k is not None:
+        probabilities = arrays["probabilities"]
+        shape = (len(probabilities), min(query.top_k, probabilities.shape[1]))
+        classes, values = np.full(shape, -1), np.zeros(shape, np.float32)
+        for i, best in enumerate(model.family.top(arrays, query.top_k)):
+            classes[i, : len(best)], values[i, : len(best)] = best, probabilities[i, best]
+        added |= dict(zip(TOP, (classes, values), strict=True))
+    return added
 
 
 def empty_arrays(query: Inference) -> dict[str, NDArray[Any]]:

@@ -3,24 +3,41 @@
 Clients send the same short header again and again before different binary data: those are remembered.
 """
 
-import math
 import sys
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import orjson
 
-from service.codec.arrays import json_type
 from service.codec.depth import check_depth
-from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, Tensor, n_elements
+from service.codec.infer.parameters import (
+    OF_INPUT,
+    OF_OUTPUT,
+    OF_REQUEST,
+    REQUEST,
+    SETS,
+    TOP,
+    check_type,
+    n_classes,
+    parameters_of,
+    quote,
+    read_alpha,
+    read_flag,
+    read_group,
+    read_temperature,
+    read_threshold,
+    read_timeout,
+    read_top,
+)
+from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, NAMES, Tensor, n_elements
 from service.codec.infer.usual import Layout, layout_of
 from service.codec.priors import parse_prior
-from service.errors import InvalidValue, Malformed, NotJSON
+from service.engine.signature import Signature
+from service.errors import InvalidValue, Malformed, NotJSON, count
 from service.families.outputs import OUTPUTS
 
-CLASSIFIED: Final = frozenset({"probabilities", "log_probabilities"})
 REMEMBERED_BYTES: Final = 1024
-MAX_TIMEOUT_US: Final = 3_600_000_000
 MAX_ID: Final = 256
 
 
@@ -38,8 +55,10 @@ class InferHeader(NamedTuple):
     Attributes:
         temperature: the request's parameter, T > 0.
         group: the request's parameter, whose temperature all rows get.
-        prior, abstain_below: the request's parameters, as in a body of /predict; the prior may be in a string.
+        prior, abstain_below, alpha, top_k: the request's parameters, as in a body of /predict; the prior may be in a
+            string.
         wanted: the outputs, in order; every one there is, for any model, where `names_outputs` is false.
+        added: those that come with `alpha` and `top_k`.
         n_bytes: how many bytes of binary data follow the header.
         binary: all numbers come and go as binary data; layout: where they lie in the usual row, or none.
     """
@@ -50,8 +69,11 @@ class InferHeader(NamedTuple):
     timeout_s: float | None
     prior: dict[str, Any] | None
     abstain_below: float | None
+    alpha: float | None
+    top_k: int | None
     inputs: tuple[Tensor, ...]
     wanted: tuple[OutputRequest, ...]
+    added: tuple[OutputRequest, ...]
     names_outputs: bool
     n_bytes: int
     binary: bool
@@ -86,11 +108,15 @@ def check_header(document: Any) -> InferHeader:
         InvalidValue: it is not an inference request.
     """
     given = check_type(document, dict, "the inference request", "an object with inputs")
-    parameters = parameters_of(given, "the request")
+    parameters = parameters_of(given, REQUEST, OF_REQUEST)
     items = check_type(given.get("inputs"), list, "inputs", "a list of tensors")
     inputs = tuple([read_tensor(item, i) for i, item in enumerate(items)])
     refuse_duplicates(inputs, "input")
-    wanted = read_outputs(given.get("outputs"), read_flag(parameters, "binary_data_output", "the request"))
+    binary = read_flag(parameters, "binary_data_output", REQUEST)
+    wanted = read_outputs(given.get("outputs"), binary)
+    alpha, top_k = read_alpha(parameters.get("alpha")), read_top(parameters.get("top_k"))
+    names = (*(() if alpha is None else (SETS,)), *(() if top_k is None else TOP))
+    added = tuple([OutputRequest(name, binary, 0) for name in names])
     return InferHeader(
         read_id(given.get("id")),
         read_temperature(parameters.get("temperature")),
@@ -98,11 +124,15 @@ def check_header(document: Any) -> InferHeader:
         read_timeout(parameters.get("timeout")),
         parse_prior(parameters.get("prior")),
         read_threshold(parameters.get("abstain_below")),
+        alpha,
+        top_k,
         inputs,
         wanted,
+        added,
         bool(given.get("outputs")),
         sum([item.n_bytes or 0 for item in inputs]),
-        all(item.n_bytes is not None for item in inputs) and all(w.binary and not w.n_classes for w in wanted),
+        all(item.n_bytes is not None for item in inputs)
+        and all(one.binary and not one.n_classes for one in (*wanted, *added)),
         layout_of(inputs),
     )
 
@@ -120,8 +150,7 @@ def read_tensor(item: Any, i: int) -> Tensor:
             f"{quote(name)} has the datatype {quote(datatype)}; {', '.join(DTYPES)} are known", code="bad_datatype"
         )
     shape = shape_of(given.get("shape"), name)
-    parameters = parameters_of(given, quote(name))
-    refuse_shared_memory(parameters, name)
+    parameters = parameters_of(given, quote(name), OF_INPUT)
     n_bytes = parameters.get("binary_data_size")
     if n_bytes is None:
         if datatype in BINARY_ONLY:
@@ -163,25 +192,12 @@ def read_outputs(value: Any, binary: bool) -> tuple[OutputRequest, ...]:
             raise InvalidValue(
                 f"there is no output {quote(name)}; there are {', '.join(OUTPUTS)}", code="unknown_output"
             )
-        parameters = parameters_of(given, quote(name))
-        refuse_shared_memory(parameters, name)
+        parameters = parameters_of(given, quote(name), OF_OUTPUT)
         wanted.append(
             OutputRequest(name, read_flag(parameters, "binary_data", name, binary), n_classes(parameters, name))
         )
     refuse_duplicates(wanted, "output")
     return tuple(wanted)
-
-
-def n_classes(parameters: dict[str, Any], name: str) -> int:
-    """The classification extension: how many classes instead of the tensor, 0 for the tensor."""
-    n = parameters.get("classification", 0)
-    if type(n) is not int or not 0 <= n <= MAX_AXIS:
-        raise InvalidValue(f"classification of {name} is not a number of classes", code="bad_classification")
-    if n and name not in CLASSIFIED:
-        raise InvalidValue(
-            f"{name} has no classes to classify; {' and '.join(sorted(CLASSIFIED))} have", code="bad_classification"
-        )
-    return n
 
 
 def read_id(value: Any) -> str | None:
@@ -194,92 +210,12 @@ def read_id(value: Any) -> str | None:
     return name
 
 
-def read_temperature(value: Any) -> float | None:
-    """The parameter `temperature`: a number, or a string that is one, as some clients' parameters are strings."""
-    if value is None:
-        return None
-    number = to_number(value)
-    if not 0 < number < math.inf:
-        found = json_type(value) if math.isnan(number) else f"{number:g}"
-        raise InvalidValue(
-            f"the parameter temperature is {found}; expected a finite number above 0", code="bad_temperature"
-        )
-    return number
-
-
-def read_group(value: Any) -> str | None:
-    return None if value is None else str(check_type(value, str, "the parameter group", "a string"))
-
-
-def read_timeout(value: Any) -> float | None:
-    """The parameter `read_timeout` of the schedule policy extension, microseconds, as seconds; 0 is none."""
-    if value is None:
-        return None
-    number = to_number(value)
-    if not 0 <= number <= MAX_TIMEOUT_US:
-        raise InvalidValue(f"the parameter timeout is not a number of microseconds from 0 to {MAX_TIMEOUT_US}")
-    return number / 1e6 or None
-
-
-def read_threshold(value: Any) -> float | None:
-    """The parameter `abstain_below`: a number from 0 to 1, or a string of one."""
-    if value is None:
-        return None
-    number = to_number(value)
-    if not 0 <= number <= 1:
-        raise InvalidValue("the parameter abstain_below is not a number from 0 to 1; expected one")
-    return number
-
-
-def to_number(value: Any) -> float:
-    """A number, or the number in a string; NaN for anything else."""
-    if type(value) in (int, float) or (type(value) is str and value.isascii() and "_" not in value):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    return math.nan
-
-
-def parameters_of(given: dict[str, Any], of: str) -> dict[str, Any]:
-    """The parameters of something; those that nobody here knows are let pass, as the protocol has them open."""
-    value = given.get("parameters")
-    return {} if value is None else check_type(value, dict, f"parameters of {of}", "an object")
-
-
-def read_flag(parameters: dict[str, Any], key: str, of: str, default: bool = False) -> bool:
-    value = parameters.get(key)
-    return default if value is None else check_type(value, bool, f"{key} of {of}", "true or false")
-
-
-def refuse_shared_memory(parameters: dict[str, Any], name: str) -> None:
-    """Tensors come and go in the body here."""
-    if "shared_memory_region" in parameters:
-        raise InvalidValue(
-            f"{quote(name)} lies in shared memory, which is not served; expected data in the body",
-            code="no_shared_memory",
-        )
-
-
 def refuse_duplicates(items: "tuple[Tensor, ...] | list[OutputRequest]", what: str) -> None:
     """Refuse a name that is repeated."""
     names = [item.name for item in items]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidValue(f"the {what} {quote(twice)} is repeated; it may appear once", code="duplicate_key")
-
-
-def check_type(value: Any, kind: type, name: str, expected: str) -> Any:
-    """`value`, if it is of its kind."""
-    if type(value) is not kind:
-        found = "missing" if value is None else json_type(value)
-        raise InvalidValue(f"{name} is {found}; expected {expected}", code="wrong_request")
-    return value
-
-
-def quote(name: str) -> str:
-    """A client's word in a sentence, cut and harmless."""
-    return name if name.isidentifier() and len(name) <= 40 else repr(name[:40])
 
 
 def header_length(value: bytes | None, n_bytes: int) -> int:
@@ -298,3 +234,34 @@ def header_length(value: bytes | None, n_bytes: int) -> int:
             f"Inference-Header-Content-Length is {length} bytes; the body has {n_bytes}", code="bad_header_length"
         )
     return length
+
+
+def raw_header(body: bytes, model: Signature) -> bytes:
+    """The header for a body that is nothing but the only input's data: a raw binary request."""
+    name, (dtype, shape) = next(iter(model.inputs.items()))
+    if len(model.inputs) != 1 or dtype is np.object_:
+        what = "strings" if len(model.inputs) == 1 else len(model.inputs)
+        raise Malformed(
+            f"Inference-Header-Content-Length is 0, which only a model with one input of numbers takes; {model.name} "
+            f"has {what}",
+            code="bad_header_length",
+        )
+    sizes = [-1, *(-1 if size is None else size for size in shape)]
+    if model.takes == "logits":
+        sizes = [-1, *([model.members or -1] if model.averages else []), model.classes or -1]
+    itemsize = np.dtype(dtype).itemsize
+    n_elements, rest = divmod(len(body), itemsize)
+    fixed = int(np.prod([size for size in sizes if size != -1]))
+    if sizes.count(-1) > 1:  # the number of classes is open: one row
+        sizes[0] = 1
+    if sizes.count(-1) > 1 or rest or n_elements % fixed:
+        raise Malformed(
+            f"the body has {count(len(body), 'byte')}; expected a raw {NAMES[np.dtype(dtype)]} tensor of {sizes}",
+            code="bad_binary_size",
+        )
+    sizes = [n_elements // fixed if size == -1 else size for size in sizes]
+    return (
+        b'{"inputs":[{"name":"%s","datatype":"%s","shape":%s,"parameters":{"binary_data_size":%d}}],'
+        b'"parameters":{"binary_data_output":true}}'
+        % (name.encode(), NAMES[np.dtype(dtype)].encode(), str(sizes).encode(), len(body))
+    )

@@ -16,6 +16,7 @@ from service.codec.objects import parse_object
 from service.codec.predict.contract import PredictRequest
 from service.codec.priors import read_prior
 from service.codec.query import Query
+from service.codec.sets import check_sets
 from service.engine.rows import Rows, Temperature
 from service.engine.signature import Signature
 from service.errors import InvalidValue, count
@@ -37,7 +38,7 @@ def read_query(request: PredictRequest, outputs: tuple[str, ...], model: Signatu
     rows, lead, classes = read(request, model)
     groups = group_indices(request.group, rows.n, model)
     if request.alpha is not None:
-        check_sets(request, model, groups)
+        check_sets(model, groups, temperature=request.temperature, prior=request.prior)
     prior = None
     if request.prior is not None:
         k = math.prod(classes) if classes else model.classes
@@ -154,18 +155,3 @@ def read_allowed(request: PredictRequest, model: Signature, n: int, k: int) -> N
 def read_temperature(request: PredictRequest, n: int) -> Temperature | None:
     """What stands under `temperature`, if it came."""
     return None if request.temperature is None else arrays.read_temperatures(request.temperature, n)
-
-
-def check_sets(request: PredictRequest, model: Signature, groups: NDArray[np.int64] | None) -> None:
-    """Refuse an `alpha` that no guarantee could be given for."""
-    if model.conformal is None:
-        why = "was not fitted with scores for prediction sets; `calibrant fit` does it"
-        raise InvalidValue(f"the model {model.name} {why}", code="no_conformal")
-    if request.temperature is not None:
-        raise InvalidValue("alpha holds at the head's own temperature only; expected no temperature beside it")
-    if request.prior is not None:
-        raise InvalidValue("alpha holds under the prior of the fit only; expected no prior beside it")
-    if model.conformal.by == "group" and (groups is None or not groups.all()):
-        raise InvalidValue(
-            f"the model {model.name} knows sets by group; expected a group that it knows", code="no_group"
-        )

@@ -1,7 +1,6 @@
 """Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
 
 from collections.abc import Sequence
-from random import SystemRandom
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.codec.priors import complete
 from service.codec.query import Query
-from service.conformal import Conformal
+from service.codec.sets import find_sets
 from service.engine.answers import Share
 from service.engine.rows import Arrays, Runnable
 from service.engine.signature import Signature
@@ -18,7 +17,6 @@ from service.families import Answers, Family
 from service.families.outputs import PER_CLASS
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
-RANDOM: Final = SystemRandom()
 MOST_TOGETHER: Final = 64  # classes; wider rows are cheaper written one by one than cut out of those of a batch
 
 
@@ -143,15 +141,6 @@ def answer_top(arrays: Answers, family: Family, query: Query, k: int, labels: Se
         top["labels"] = per_row([[labels[i] for i in row] for row in best], query)
     top["probabilities"] = per_row([p[row] for p, row in zip(probabilities, best, strict=True)], query)
     return top
-
-
-def find_sets(
-    log_probabilities: NDArray[np.float32], query: Query, alpha: float, conformal: Conformal
-) -> NDArray[np.bool_]:
-    """The prediction set of each row, bool `[N, K]`."""
-    groups = None if query.groups is None else query.groups[:, 0] - 1
-    uniforms = np.array([RANDOM.random() for _ in range(query.rows.n)]) if conformal.randomised else None
-    return conformal.sets(log_probabilities, alpha, groups=groups, uniforms=uniforms)
 
 
 def answer_sets(sets: NDArray[np.bool_], query: Query, labels: Sequence[str] | None) -> dict[str, Any]:
