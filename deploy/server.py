@@ -1,7 +1,9 @@
 """A server of this checkout, for as long as something is sent to it."""
 
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -31,8 +33,10 @@ def serve(url: str, *options: object, stdout: int | None = None) -> Iterator[Non
     parts = urlsplit(url)
     where = ["--host", str(parts.hostname), "--port", str(parts.port or 80)]
     command = [sys.executable, "-m", "service", "serve", *where, *map(str, options)]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=stdout)  # noqa: S603 - the command is ours
+    server = None
     try:
+        with interrupted_later():
+            server = subprocess.Popen(command, cwd=ROOT, stdout=stdout)  # noqa: S603 - the command is ours
         end = time.monotonic() + START_S
         while not is_served(url):
             if server.poll() is not None or time.monotonic() > end:
@@ -40,13 +44,30 @@ def serve(url: str, *options: object, stdout: int | None = None) -> Iterator[Non
             time.sleep(0.05)
         yield
     finally:
-        if server.poll() is None:
+        if server is not None and server.poll() is None:
             server.terminate()
             try:
                 server.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+
+
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Hold an interrupt until the end: one within Popen would leave a process that nobody knows, and nobody ends."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def is_served(url: str) -> bool:

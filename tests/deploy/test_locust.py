@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from deploy.locust.labels import LateLabels, describe
 from deploy.locust.ledger import Ledger
 from deploy.locust.run import main
 from deploy.locust.traffic import PREDICT, WEIGHTS, Sent, Traffic, Writer, fault
+from deploy.server import serve
 from tests.benchmarks.processes import ROOT, free_port
 from tests.conftest import Running
 
@@ -145,6 +147,20 @@ def test_an_interrupt_ends_the_load_and_its_server_without_a_traceback() -> None
     assert load.returncode == 130, err
     assert "load: interrupted" in err
     assert "Traceback" not in err
+
+
+def test_an_interrupt_while_the_server_is_started_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started, popen = [], subprocess.Popen
+
+    def interrupted(*_: Any, **__: Any) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt), serve(f"http://127.0.0.1:{free_port()}"):
+        pass
+    assert [one.poll() for one in started] == [-signal.SIGTERM]
 
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="needs locust: make .venv/loading")
