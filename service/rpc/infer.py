@@ -24,7 +24,9 @@ from service.codec.infer.tensors import BINARY_ONLY, DTYPES, join_elements
 from service.engine.signature import Signature
 from service.errors import InvalidValue, count
 from service.families import Answers
-from service.rpc.messages import ModelInferRequest, ModelInferResponse
+from service.rpc.messages import ModelInferRequest, ModelInferResponse, parse_message
+from service.rpc.wire import MAX_FIELDS, Message, too_many_fields
+from service.transports.budget import METERED_FROM
 from service.transports.endpoints import Endpoint
 
 CONTENTS: Final = {
@@ -43,39 +45,50 @@ CONTENTS: Final = {
 }
 
 
-def decode_message(message: Any, _: bytes | None, model: Signature) -> Inference:
-    """The query that a ModelInferRequest is.
+def open_message(body: bytes) -> Any:
+    """The message that bytes are: parsed where they are few, which costs least; of more, what has to be counted.
 
     Raises:
+        Malformed: they are none.
+        InvalidValue: there are more fields than any request has.
+    """
+    return parse_message(ModelInferRequest, body) if len(body) < METERED_FROM else Message(body)
+
+
+def decode_message(message: Any, _: bytes | None, model: Signature) -> Inference:
+    """The query that a ModelInferRequest is, parsed or as a `Message`.
+
+    Raises:
+        Malformed: the bytes are none.
         InvalidValue: it cannot be answered.
     """
     if not message.model_name:
         raise InvalidValue("model_name is missing; expected a model's name", code="wrong_request")
-    data = message.raw_input_contents[:]
-    if data:
-        sizes = tuple(map(len, data))
+    if isinstance(message, Message):
+        if message.raw:
+            about, sizes, data = message.header(), message.sizes(), message.data()
+            header = remembered_header(about, sizes) if len(about) <= REMEMBERED_BYTES else read_raw(about, sizes)
+            return build_inference(header, data, 0, model)
+        message = parse_message(ModelInferRequest, message.body)
+    raw = message.raw_input_contents[:]
+    if raw:
+        sizes = tuple(map(len, raw))
         message.ClearField("raw_input_contents")
-        without_data = message.SerializeToString()
-        short = len(without_data) <= REMEMBERED_BYTES
-        header = remembered_header(without_data, sizes) if short else read_raw(message, sizes)
+        header = remembered_header(message.SerializeToString(), sizes)
     else:
-        data = [pack_contents(tensor) for tensor in message.inputs]
-        header = read_message(message, map(len, data))
-    return build_inference(header, data[0] if len(data) == 1 else b"".join(data), 0, model)
+        raw = [pack_contents(tensor) for tensor in message.inputs]
+        header = read_message(message, map(len, raw))
+    return build_inference(header, raw[0] if len(raw) == 1 else b"".join(raw), 0, model)
 
 
-@lru_cache(maxsize=512)
-def remembered_header(header: bytes, sizes: tuple[int, ...]) -> InferHeader:
-    """As `read_raw`, of a message that clients send again and again with other data."""
-    return read_raw(ModelInferRequest.FromString(header), sizes)
-
-
-def read_raw(message: Any, sizes: tuple[int, ...]) -> InferHeader:
-    """What a message says whose tensors came raw, so many bytes each.
+def read_raw(header: bytes, sizes: tuple[int, ...]) -> InferHeader:
+    """What a message says whose tensors came raw, so many bytes each, and are not in it.
 
     Raises:
+        Malformed: the bytes are no message.
         InvalidValue: it is not an inference request, or has other tensors than those.
     """
+    message = parse_message(ModelInferRequest, header)
     for tensor in message.inputs:
         refuse_shared_memory(tensor.parameters, quote(tensor.name))
     if len(sizes) != len(message.inputs):
@@ -92,8 +105,13 @@ def read_raw(message: Any, sizes: tuple[int, ...]) -> InferHeader:
     return read_message(message, sizes)
 
 
+remembered_header = lru_cache(maxsize=512)(read_raw)  # clients send the same again and again with other data
+
+
 def read_message(message: Any, sizes: Iterable[int]) -> InferHeader:
     """What a message says, judged as the JSON header that says the same."""
+    if len(message.inputs) + len(message.outputs) > MAX_FIELDS:
+        raise too_many_fields()
     inputs = [
         {
             "name": tensor.name,

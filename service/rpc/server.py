@@ -18,18 +18,17 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 import orjson
 from google.protobuf.json_format import ParseDict
-from google.protobuf.message import DecodeError
 
 from service.api.protocol.answers import Serving
-from service.errors import AnsweredError, Malformed, NotReady, RunFailed
+from service.errors import AnsweredError, NotReady, RunFailed
 from service.rpc.gatherer import Gatherer
-from service.rpc.infer import INFER
+from service.rpc.infer import INFER, open_message
 from service.rpc.messages import (
     INFERENCE,
-    ModelInferRequest,
     ModelInferResponse,
     ModelStreamInferResponse,
     method_types,
+    parse_question,
 )
 from service.rpc.operations import OPERATIONS, Operation
 from service.rpc.port import add_port, channel_options
@@ -141,7 +140,7 @@ class Inference:
             pending.reply(self.state.refuse(error))
             return
         try:
-            message = parse_message(ModelInferRequest, body)
+            message = open_message(body)
             pending.id = message.id
             target = Target(INFER, message.model_name, message.model_version or None)
             pending.begun = self.state.handler.begin(
@@ -208,18 +207,6 @@ class Inference:
             reader.cancel()
 
 
-def parse_message(kind: Any, body: bytes) -> Any:
-    """A message.
-
-    Raises:
-        Malformed: the bytes are none of this kind.
-    """
-    try:
-        return kind.FromString(body)
-    except DecodeError:
-        raise Malformed(f"the bytes are not a message {kind.DESCRIPTOR.full_name}", code="bad_message") from None
-
-
 def stream_message(answer: Response, id_: str) -> bytes:
     """An answer as a message of a stream."""
     message = ModelStreamInferResponse()
@@ -240,7 +227,7 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
         if call.error is not None:
             return await call.end(error_response(call.error))
         try:
-            given = await operation(state, parse_message(asked, body))
+            given = await operation(state, parse_question(asked, body))
             answer = Response(200, ParseDict(given, answered()).SerializeToString())
         except AnsweredError as error:
             answer = error_response(error)

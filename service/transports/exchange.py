@@ -83,7 +83,7 @@ class Exchange(Request):
         self.target = target
         self.key = key
         self.framing = PLAIN
-        self.body = body  # bytes, or a message
+        self.body = body  # bytes, or a message, of which a metered one knows its `reading_cost`
         self.n_bytes = 0  # of the body, if it is one that is metered
         self.reserved = 0  # bytes of the budget
         self.reply: Reply | None = reply
@@ -144,11 +144,13 @@ class Exchange(Request):
         self.settle(response)
 
     def reserve_reading(self) -> None:
-        """Hold what the numbers of a body of JSON may take, before they are counted; raises what `reserve` raises.
+        """Hold what reading a body may take, before its numbers are counted; raises what `reserve` raises.
 
-        For a little it is enough to see that there is room: nobody else takes any before they are counted.
+        For a little JSON it is enough to see that there is room: nobody else takes any before they are counted.
         """
-        if isinstance(self.body, bytes) and self.framing.header_length is None:
+        if not isinstance(self.body, bytes):
+            self.reserve(self.body.reading_cost())
+        elif self.framing.header_length is None:
             worst, budget = JSON_COST * self.n_bytes, self.handler.budget
             if not budget.has(worst):
                 self.reserve(json_cost(self.body))

@@ -17,7 +17,7 @@ from service.heads.attach import attach
 from service.heads.publish import write
 from service.heads.stages import Stages
 from service.metadata import Metadata
-from service.rpc.infer import decode_message
+from service.rpc.infer import decode_message, open_message
 from service.rpc.messages import ModelInferRequest
 from tests.codec.served import TEXTS
 from tests.heads.classifiers import linear, made
@@ -211,7 +211,7 @@ def test_strings_come_in_both_forms(typed: bool) -> None:
         age["contents"] = {"fp32_contents": ages.tolist()}
     raw = [] if typed else [to_bytes(words), ages.tobytes()]
     message = ModelInferRequest(model_name="stub", inputs=[text, age], raw_input_contents=raw)
-    rows = decode_message(message, None, TEXTS).rows
+    rows = decode_message(open_message(message.SerializeToString()), None, TEXTS).rows
     assert rows.inputs["text"].tolist() == [[word] for word in words]
 
 
