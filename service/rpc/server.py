@@ -33,6 +33,7 @@ from service.rpc.messages import (
 from service.rpc.operations import OPERATIONS, Operation
 from service.rpc.port import add_port, channel_options
 from service.telemetry.logs import log_access, request_extra
+from service.transports.budget import ARRIVAL_COST, METERED_FROM, Budget
 from service.transports.endpoints import Target
 from service.transports.gate import Gate, key_error
 from service.transports.handler import Begun, Handles
@@ -65,6 +66,7 @@ class State(Serving, Protocol):
     """What of the running service is asked here."""
 
     gate: Gate
+    budget: Budget
     certificate: Certificate | None
     handler: Handles
     access_log: bool
@@ -105,9 +107,11 @@ class Call:
 
 
 class Pending:
-    """One ModelInferRequest on its way."""
+    """One ModelInferRequest on its way, and what its bytes hold of the budget."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.held = 0
         self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.begun: Begun | None = None
         self.id = ""
@@ -117,8 +121,18 @@ class Pending:
         if not self.answer.done():
             self.answer.set_result(answer)
 
-    def abandon(self) -> None:
-        """Nobody waits any more: its rows are dropped at their turn."""
+    def hold(self, n_bytes: int) -> None:
+        """Count the bytes of a message that has arrived; raises as `Budget.take` does."""
+        if n_bytes >= METERED_FROM:
+            self.budget.take_arriving(ARRIVAL_COST * n_bytes)
+            self.held = ARRIVAL_COST * n_bytes
+
+    def end(self) -> None:
+        """It is answered, or nobody waits any more: its rows are dropped at their turn, its bytes count no longer."""
+        if self.held:
+            self.budget.arriving -= self.held
+            self.budget.give(self.held)
+            self.held = 0
         if self.begun is not None:
             self.begun.abandon()
 
@@ -142,6 +156,7 @@ class Inference:
         try:
             message = open_message(body)
             pending.id = message.id
+            pending.hold(len(body))
             target = Target(INFER, message.model_name, message.model_version or None)
             pending.begun = self.state.handler.begin(
                 target, call.headers, call.request_id, message, pending.reply, n_bytes=len(body), key=call.key
@@ -156,12 +171,12 @@ class Inference:
         call = Call(self.state, f"/{INFERENCE}/ModelInfer", context)
         if call.error is not None:
             return await call.end(self.state.refuse(call.error))
-        pending = Pending()
+        pending = Pending(self.state.budget)
         self.gatherer.add(partial(self.begin, pending, body, call))
         try:
             answer = await pending.answer
         finally:
-            pending.abandon()  # the client has gone, or its deadline has passed; nothing, if it was answered
+            pending.end()  # the client has gone, or its deadline has passed; nothing, if it was answered
         return await call.end(answer)
 
     async def stream(self, bodies: AsyncIterator[bytes], context: Context) -> None:
@@ -177,13 +192,15 @@ class Inference:
         pending: Pending | None = None
         try:
             while (pending := await queue.get()) is not None:
-                await context.write(stream_message(await pending.answer, pending.id))
+                answer = await pending.answer
+                pending.end()
+                await context.write(stream_message(answer, pending.id))
                 room.release()
         finally:
             reader.cancel()
             self.readers.discard(reader)
             while pending is not None:
-                pending.abandon()
+                pending.end()
                 pending = None if queue.empty() else queue.get_nowait()
         await call.end(error_response(NotReady("the service is stopping")) if self.stopping else Response(200, b""))
 
@@ -192,11 +209,13 @@ class Inference:
     ) -> None:
         """Begin whatever comes on a stream, until its client has nothing more or the service stops."""
         try:
+            await room.acquire()  # before a message comes, which is counted once it is there
             async for body in bodies:
-                await room.acquire()
-                pending = Pending()
+                pending = Pending(self.state.budget)
                 self.begin(pending, body, call)
                 queue.put_nowait(pending)
+                del body, pending  # while the next is waited for
+                await room.acquire()
         finally:
             queue.put_nowait(None)
 

@@ -17,6 +17,7 @@ from service.rpc.messages import INFERENCE, method_types
 from service.rpc.server import Pending, serve_rpc
 from service.settings import Settings
 from service.transports import renewal
+from service.transports.budget import Budget
 from service.transports.response import Response
 from tests.api.bodies import until
 from tests.certificates import Authority
@@ -66,14 +67,14 @@ def test_a_fault_of_our_own_is_an_internal_error_and_a_log(
 
 def test_only_the_first_answer_counts_and_none_where_nobody_waits() -> None:
     async def test() -> None:
-        answered, left = Pending(), Pending()
+        answered, left = Pending(Budget(0)), Pending(Budget(0))
         for status in (200, 503):
             answered.reply(Response(status, b""))
         assert (await answered.answer).status == 200
         left.answer.cancel()
         left.reply(Response(200, b""))
         assert left.answer.cancelled()
-        left.abandon()  # before anything had begun
+        left.end()  # before anything had begun
 
     asyncio.run(test())
 

@@ -1,5 +1,6 @@
 """Messages before protobuf reads them: nothing is lost, and what reading one takes is known before it is taken."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -12,7 +13,8 @@ from service.errors import InvalidValue, Malformed
 from service.rpc.infer import decode_message, open_message
 from service.rpc.messages import INFERENCE, ModelInferRequest
 from service.rpc.wire import BYTE_COST, ELEMENT_COST, MAX_FIELDS, MAX_INNER, MAX_INNER_BYTES, Message
-from service.transports.budget import METERED_FROM, NUMBER_COST
+from service.transports.budget import ARRIVAL_COST, METERED_FROM, NUMBER_COST
+from tests.api.bodies import held, until
 from tests.codec.served import ANY
 from tests.processes import serve
 from tests.rpc.calls import Caller, calling, request
@@ -181,3 +183,61 @@ def test_the_worst_messages_take_little_before_they_are_refused() -> None:
                     assert "of memory, of 48 MB that one may take; expected a smaller one" in error.details()
             assert process.resident_peak_bytes - before < 48 * MB  # one took 280 to 560
             assert caller.infer(ONE)
+
+
+@pytest.fixture
+def caller() -> Iterator[Caller]:
+    """A service with room for three large messages that arrive, and their numbers."""
+    with calling(max_request_memory_mb=256) as found:
+        yield found
+
+
+def test_a_message_counts_from_its_arrival_to_its_answer(caller: Caller) -> None:
+    assert caller.running
+    budget = caller.running.service.budget
+    with held(caller.running) as hold:
+        first = caller.method("ModelInfer").future(ONE, timeout=30)
+        hold.wait()
+        second = caller.method("ModelInfer").future(LARGE, timeout=30)
+        until(lambda: budget.taken > 300_000 * NUMBER_COST)
+        assert budget.arriving == ARRIVAL_COST * LARGE.ByteSize()
+        budget.take(budget.total // 4 * 3 - budget.taken)  # as others would
+        error = failing(lambda: caller.infer(LARGE))
+        assert error.code() == Code.RESOURCE_EXHAUSTED
+        assert error.details().startswith("the memory for requests is taken, 192 MB of 256 MB; try again in a moment")
+        assert dict(error.trailing_metadata())["error-code"] == "memory_full"
+        answer = next(caller.stream()(iter([LARGE]), timeout=30))
+        assert answer.error_message.startswith("the memory for requests is taken")
+        assert answer.infer_response.id == "large"
+    assert first.result()
+    assert second.result()
+
+
+def test_nothing_is_held_after_the_answers(caller: Caller) -> None:
+    assert caller.running
+    budget = caller.running.service.budget
+    wrong = request(("logits", "INT8", np.zeros((1, 300_000))))
+    assert caller.infer(LARGE)
+    assert failing(lambda: caller.infer(wrong)).code() == Code.INVALID_ARGUMENT
+    assert [bool(answer.error_message) for answer in caller.stream()(iter([LARGE, wrong, LARGE]), timeout=30)] == [
+        False,
+        True,
+        False,
+    ]
+    until(lambda: (budget.taken, budget.arriving) == (0, 0))
+
+
+def test_nothing_is_held_for_who_has_gone(caller: Caller) -> None:
+    assert caller.running
+    budget = caller.running.service.budget
+    with held(caller.running) as hold:
+        first = caller.method("ModelInfer").future(ONE, timeout=30)
+        hold.wait()
+        gone = caller.method("ModelInfer").future(LARGE, timeout=30)
+        stream = caller.stream()(iter([LARGE] * 2), timeout=30)
+        until(lambda: budget.arriving == 3 * ARRIVAL_COST * LARGE.ByteSize())
+        gone.cancel()
+        stream.cancel()
+        until(lambda: budget.arriving == 0)
+    assert first.result()
+    until(lambda: budget.taken == 0)
