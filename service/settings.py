@@ -58,34 +58,40 @@ class Settings(BaseSettings):
     default_timeout_ms: float = Field(
         30_000.0, gt=0, le=3_600_000, description="deadline of a request that names none, ms"
     )
-    max_body_bytes: int = Field(32 * 2**20, ge=1, description="largest request body, bytes")
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1, description="largest request body, or message over gRPC, packed and unpacked, bytes"
+    )
     max_header_bytes: int = Field(16 * 2**10, ge=256, description="largest header section, bytes")
-    max_headers: int = Field(100, ge=1, description="most headers of a request")
+    max_headers: int = Field(100, ge=1, description="most headers of a request, or metadata of a call over gRPC")
     max_url_bytes: int = Field(8 * 2**10, ge=64, description="longest URL, bytes")
     header_timeout_s: float = Field(
         10.0, gt=0, le=3600, description="seconds for the headers to arrive, from the first byte"
     )
     body_timeout_s: float = Field(
-        60.0, gt=0, le=3600, description="seconds for the body to arrive, from the last header"
+        60.0, gt=0, le=3600, description="seconds for the body to arrive over HTTP, from the last header"
     )
     min_bytes_per_s: int = Field(
         1024,
         ge=0,
         title="BYTES",
-        description="least bytes a second of a body that arrives, and of an answer that is read",
+        description="least bytes a second, over HTTP, of a body that arrives, and of an answer that is read",
     )
-    max_connections: int = Field(8192, ge=0, description="most connections of a process; 0 is any number")
+    max_connections: int = Field(
+        8192, ge=0, description="most connections of a process, over HTTP and over gRPC each; 0 is any number"
+    )
     max_connections_per_address: int = Field(
         0,
         ge=0,
         title="CONNECTIONS",
-        description="most connections of one address in a process; 0 is any number, as behind a balancer",
+        description="most connections of one address in a process, over HTTP; 0 is any number, as behind a balancer",
     )
     max_requests_per_connection: int = Field(
-        0, ge=0, title="REQUESTS", description="requests after which a connection is closed; 0 is any number"
+        0, ge=0, title="REQUESTS", description="requests after which a connection over HTTP is closed; 0 is any number"
     )
     max_json_depth: int = Field(128, ge=8, le=512, description="levels of arrays and objects within each other in JSON")
-    max_unpacked_ratio: int = Field(200, ge=1, description="bytes that one byte of a compressed body may unpack to")
+    max_unpacked_ratio: int = Field(
+        200, ge=1, description="bytes that one byte of a compressed body over HTTP may unpack to"
+    )
     max_request_memory_mb: int = Field(
         0,
         ge=0,

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             PREFIX,
             option.upper(),
         )
-    raise_limit(settings.max_connections, settings.workers)
+    raise_limit(settings.max_connections, settings.workers, n_transports=1 if settings.grpc is None else 2)
     listening = listen_each(settings.host, settings.port, settings.workers)
     if settings.grpc is not None:
         reserved = reserve(settings.host, settings.grpc)

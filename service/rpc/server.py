@@ -37,6 +37,7 @@ from service.transports.budget import ARRIVAL_COST, METERED_FROM, Budget
 from service.transports.endpoints import Target
 from service.transports.gate import Gate, key_error
 from service.transports.handler import Begun, Handles
+from service.transports.limits import Limits
 from service.transports.response import Response, error_response
 from service.transports.scopes import PREDICT_SCOPE, find_scope
 from service.transports.tls import Certificate
@@ -54,6 +55,7 @@ CODES: Final = {
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    431: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as the library has it for too many bytes
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -67,6 +69,7 @@ class State(Serving, Protocol):
 
     gate: Gate
     budget: Budget
+    limits: Limits
     certificate: Certificate | None
     handler: Handles
     access_log: bool
@@ -83,10 +86,11 @@ class Call:
         self.method = method
         self.context = context
         self.started = time.perf_counter()
-        self.headers: Headers = [
-            (key.encode(), value.encode()) for key, value in context.invocation_metadata() if key in METADATA
-        ]
+        metadata = context.invocation_metadata()
+        self.headers: Headers = [(key.encode(), value.encode()) for key, value in metadata if key in METADATA]
         self.request_id, self.key, self.error = state.gate.check(self.headers, INFER, find_scope("POST", method))
+        if len(metadata) > state.limits.max_headers:
+            self.error = state.limits.header_count_error(len(metadata))
 
     async def end(self, answer: Response) -> bytes:
         """Response: the message of an answer, or its error as the RPC's status."""

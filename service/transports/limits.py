@@ -49,9 +49,7 @@ class Limits(NamedTuple):
         """
         self.check_url(url)
         if len(headers) > self.max_headers:
-            raise HeadersTooLarge(
-                f"the request has {len(headers)} headers; expected at most {self.max_headers} (--max-headers)"
-            )
+            raise self.header_count_error(len(headers))
         n_bytes = n_hosts = n_announced = 0
         for name, value in headers:
             n_bytes += len(name) + len(value) + FRAMING
@@ -83,6 +81,10 @@ class Limits(NamedTuple):
                 f"the chunks bring too much beside the body; expected at most {self.max_header_bytes} bytes"
                 " (--max-header-bytes)"
             )
+
+    def header_count_error(self, n: int) -> AnsweredError:
+        """The error of so many headers."""
+        return HeadersTooLarge(f"the request has {n} headers; expected at most {self.max_headers} (--max-headers)")
 
     def header_error(self) -> AnsweredError:
         """The error of headers that came too slowly."""

@@ -10,15 +10,15 @@ import logging, resource
 from service.process.descriptors import raise_limit
 logging.basicConfig(format="%(message)s")
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, 1000))
-raise_limit({}, {})
+raise_limit({}, {}, {})
 print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 
-def shown(max_connections: int, n_workers: int = 1) -> tuple[int, str]:
+def shown(max_connections: int, n_workers: int = 1, n_transports: int = 1) -> tuple[int, str]:
     """The soft limit afterwards, and the log."""
     done = subprocess.run(
-        [sys.executable, "-c", SHOW.format(max_connections, n_workers)],
+        [sys.executable, "-c", SHOW.format(max_connections, n_workers, n_transports)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -31,6 +31,7 @@ def test_the_limit_is_raised_as_far_as_it_is_needed() -> None:
     assert shown(500) == (756, "")
     assert shown(10) == (300, "")
     assert shown(500, n_workers=65) == (884, "")
+    assert shown(300, n_transports=2) == (856, "")
 
 
 def test_a_hard_limit_that_is_too_low_is_told() -> None:

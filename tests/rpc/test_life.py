@@ -343,22 +343,3 @@ def test_a_packed_bomb_is_not_unpacked() -> None:
                 )
                 assert error.code() == Code.RESOURCE_EXHAUSTED
             assert process.resident_peak_bytes - before < 2**26
-
-
-# --- limits
-
-
-def test_metadata_that_are_too_large_are_refused() -> None:
-    with calling(max_header_bytes=1024) as caller:
-        error = failing(lambda: caller.infer(ONE, metadata=(("x-long", "x" * 5000),)))
-        assert error.code() == Code.RESOURCE_EXHAUSTED
-        assert caller.infer(ONE).message.model_name == "softmax"
-
-
-def test_there_are_no_more_connections_than_there_may_be() -> None:
-    with calling(max_connections=1) as caller:
-        assert caller.infer(ONE).message.model_name == "softmax"
-        other = Caller(None, caller.port)
-        with other.channel:
-            assert failing(lambda: other.infer(ONE, timeout=2)).code() == Code.UNAVAILABLE
-        assert caller.infer(ONE).message.model_name == "softmax"
