@@ -194,7 +194,7 @@ class Settings(BaseSettings):
         "refit may rest on fewer than half of them",
     )
     metrics: bool = Field(True, description="count, for /metrics and /v2/models/.../stats")
-    access_log: bool = Field(False, description="one log line per request")
+    access_log: bool = Field(False, description="one log line per request; its time is from headers to answer")
     log_format: Literal["text", "json"] = Field("text", description="how a log line looks")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 

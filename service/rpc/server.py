@@ -6,11 +6,10 @@ Runs on the loop of the service, so that a row that came over gRPC waits in the 
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 # what the C core has to say of its clients would come beside the log
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -19,8 +18,8 @@ import grpc
 import orjson
 from google.protobuf.json_format import ParseDict
 
-from service.api.protocol.answers import Serving
 from service.errors import AnsweredError, NotReady, RunFailed
+from service.rpc.call import Call, Context, Pending, State
 from service.rpc.gatherer import Gatherer
 from service.rpc.infer import INFER, open_message
 from service.rpc.messages import (
@@ -32,113 +31,16 @@ from service.rpc.messages import (
 )
 from service.rpc.operations import OPERATIONS, Operation
 from service.rpc.port import add_port, channel_options
-from service.telemetry.logs import log_access, request_extra
-from service.transports.budget import ARRIVAL_COST, METERED_FROM, Budget
+from service.telemetry.logs import request_extra
 from service.transports.endpoints import Target
-from service.transports.gate import Gate, key_error
-from service.transports.handler import Begun, Handles
-from service.transports.limits import Limits
+from service.transports.gate import key_error
 from service.transports.response import Response, error_response
-from service.transports.scopes import PREDICT_SCOPE, find_scope
-from service.transports.tls import Certificate
+from service.transports.scopes import PREDICT_SCOPE
 
 logger = logging.getLogger(__name__)
 
 GRACE_S: Final = 30  # for what is in flight at shutdown
 MAX_AHEAD: Final = 64  # requests of one stream that are read before the first of them is answered
-METADATA: Final = frozenset({"authorization", "x-request-id", "traceparent", "tracestate"})
-CODES: Final = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    422: grpc.StatusCode.INVALID_ARGUMENT,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    431: grpc.StatusCode.RESOURCE_EXHAUSTED,  # as the library has it for too many bytes
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
-
-Context = Any  # grpc.aio's ServicerContext
-Headers = list[tuple[bytes, bytes]]
-
-
-class State(Serving, Protocol):
-    """What of the running service is asked here."""
-
-    gate: Gate
-    budget: Budget
-    limits: Limits
-    certificate: Certificate | None
-    handler: Handles
-    access_log: bool
-
-    def refuse(self, error: AnsweredError) -> Response:
-        """The counted answer to a request that came no further than the gate."""
-
-
-class Call:
-    """An RPC as it came: what its metadata say, and how it ends."""
-
-    def __init__(self, state: State, method: str, context: Context) -> None:
-        self.state = state
-        self.method = method
-        self.context = context
-        self.started = time.perf_counter()
-        metadata = context.invocation_metadata()
-        self.headers: Headers = [(key.encode(), value.encode()) for key, value in metadata if key in METADATA]
-        self.request_id, self.key, self.error = state.gate.check(self.headers, INFER, find_scope("POST", method))
-        if len(metadata) > state.limits.max_headers:
-            self.error = state.limits.header_count_error(len(metadata))
-
-    async def end(self, answer: Response) -> bytes:
-        """Response: the message of an answer, or its error as the RPC's status."""
-        trailing = [("x-request-id", self.request_id.decode()), ("server-timing", answer.timing.decode())]
-        trailing += [(name.decode(), value.decode()) for name, value in answer.headers]
-        if self.state.access_log:
-            name = None if self.key is None else self.key.name
-            took_s = time.perf_counter() - self.started
-            log_access("POST", self.method.encode(), answer.status, self.request_id, name, took_s, answer.request)
-        if answer.status == 200:
-            self.context.set_trailing_metadata(tuple(trailing))
-            return answer.body
-        document = orjson.loads(answer.body)
-        trailing.append(("error-code", document["code"]))
-        code = CODES.get(answer.status, grpc.StatusCode.INTERNAL)
-        await self.context.abort(code, document["error"], tuple(trailing))
-        raise AssertionError  # abort raises
-
-
-class Pending:
-    """One ModelInferRequest on its way, and what its bytes hold of the budget."""
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.held = 0
-        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.begun: Begun | None = None
-        self.id = ""
-
-    def reply(self, answer: Response) -> None:
-        """The answer is there; nobody may want it any more."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
-
-    def hold(self, n_bytes: int) -> None:
-        """Count the bytes of a message that has arrived; raises as `Budget.take` does."""
-        if n_bytes >= METERED_FROM:
-            self.budget.take_arriving(ARRIVAL_COST * n_bytes)
-            self.held = ARRIVAL_COST * n_bytes
-
-    def end(self) -> None:
-        """It is answered, or nobody waits any more: its rows are dropped at their turn, its bytes count no longer."""
-        if self.held:
-            self.budget.arriving -= self.held
-            self.budget.give(self.held)
-            self.held = 0
-        if self.begun is not None:
-            self.begun.abandon()
 
 
 class Inference:
@@ -179,6 +81,9 @@ class Inference:
         self.gatherer.add(partial(self.begin, pending, body, call))
         try:
             answer = await pending.answer
+        except asyncio.CancelledError:
+            pending.line = call.line
+            raise
         finally:
             pending.end()  # the client has gone, or its deadline has passed; nothing, if it was answered
         return await call.end(answer)
@@ -252,6 +157,10 @@ def unary(state: State, service: str, method: str, operation: Operation) -> Any:
         try:
             given = await operation(state, parse_question(asked, body))
             answer = Response(200, ParseDict(given, answered()).SerializeToString())
+        except asyncio.CancelledError:
+            if call.line is not None:
+                call.line.write()
+            raise
         except AnsweredError as error:
             answer = error_response(error)
         except Exception:

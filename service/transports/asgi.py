@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from service.errors import AnsweredError, Forbidden, MethodNotAllowed, Unauthorized
-from service.telemetry.logs import log_access
+from service.telemetry.access import AccessLine
 from service.telemetry.observer import Observer
 from service.transports.budget import Budget
 from service.transports.endpoints import PREDICT, Target, find_target
@@ -30,6 +30,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 KEY: Final = "calibrant.key"  # in the scope: the key of the request, if it needs one
+LINE: Final = "calibrant.line"  # in the scope: the request's line in the access log, where there is that
 REQUEST: Final = "calibrant.request"  # in the message that starts an answer: what ended with it, for the access log
 REFUSAL: Final = "calibrant.refusal"  # in the scope: the error that our own protocol wants answered
 IS_LAST: Final = "calibrant.last"  # in the scope of the last request that our own protocol takes from a connection
@@ -72,12 +73,23 @@ class Dispatcher:
         path = raw_path(scope)
         if self.draining or IS_LAST in scope:
             send = closing_send(send)
-        if self.access_log:
-            send = logging_send(send, scope, path)
+        if not self.access_log:
+            await self.dispatch(path, scope, receive, send)
+            return
+        line = scope[LINE] = scope.get(LINE) or AccessLine(scope["method"], path)
+        line.path = path
+        try:
+            await self.dispatch(path, scope, receive, logging_send(send, line))
+        finally:
+            line.write()
+
+    async def dispatch(self, path: bytes, scope: Message, receive: Receive, send: Send) -> None:
         target = find_target(path)
         request_id, scope[KEY], error = self.gate.check(
             scope["headers"], target.endpoint if target else PREDICT, find_scope(scope["method"], routed_path(scope))
         )
+        if (line := scope.get(LINE)) is not None:
+            line.request_id, line.key = request_id, scope[KEY]
         error = error or scope.get(REFUSAL)
         if target is not None:
             if scope["method"] != "POST":
@@ -147,17 +159,14 @@ def closing_send(send: Send) -> Send:
     return closing
 
 
-def logging_send(send: Send, scope: Message, path: bytes) -> Send:
-    """A `send` that writes the access log of a request that begins now."""
-    started = time.perf_counter()
+def logging_send(send: Send, line: AccessLine) -> Send:
+    """A `send` that writes the line of a request, before the last of its answer is sent."""
 
     async def logging(message: Message) -> None:
         if message["type"] == "http.response.start":
-            request_id = dict(message["headers"]).get(b"x-request-id", b"-")
-            key: Key | None = scope.get(KEY)
-            name = None if key is None else key.name
-            took_s, request = time.perf_counter() - started, message.pop(REQUEST, None)
-            log_access(scope["method"], path, message["status"], request_id, name, took_s, request)
+            line.status, line.request = message["status"], message.pop(REQUEST, None)
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            line.write()
         await send(message)
 
     return logging

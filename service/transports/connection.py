@@ -12,7 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import AnsweredError
-from service.transports.asgi import REFUSAL, Dispatcher
+from service.transports.asgi import LINE, REFUSAL, Dispatcher
 from service.transports.budget import ARRIVAL_COST, METERED_FROM
 from service.transports.limits import SPARE, SURPLUS_S, WINDOW_S
 from service.transports.timer import Timer
@@ -169,6 +169,10 @@ class Connection(HttpToolsProtocol):
 
     def forget_cycles(self) -> None:
         """Tell the application that the client has gone; uvicorn tells the last of several cycles only."""
+        if self.dispatcher.access_log:
+            for cycle in (self.running, *[waiting for waiting, _ in self.pipeline]):
+                if cycle is not None and not cycle.response_complete and LINE in cycle.scope:
+                    cycle.scope[LINE].write()
         self.pipeline.clear()
         for cycle in (self.running, self.cycle):
             if cycle is not None and not cycle.response_complete:

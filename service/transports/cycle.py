@@ -6,7 +6,7 @@ One at a time is owed; `fast.py` reads the requests.
 from typing import Any, ClassVar, Final
 
 from service.errors import AnsweredError
-from service.telemetry.logs import log_access
+from service.telemetry.access import AccessLine
 from service.transports.endpoints import Target
 from service.transports.handler import Begun
 from service.transports.keys import Key
@@ -34,11 +34,13 @@ class Cycle:
         keep_alive, response_complete, disconnected, message_event, response_started: as in uvicorn.
         begun: the request whose answer is owed.
         error: why it is refused, if it is.
+        line: the request's line in the access log, until it is written; none where there is no such log.
         section, known: the header section that came last here and was known, and what it means.
         waits_for_reader: nothing more is read until the client has read its answers.
     """
 
     __slots__ = (
+        "access_log",
         "begun",
         "connection",
         "connections",
@@ -53,8 +55,8 @@ class Cycle:
         "keep_alive_s",
         "key",
         "known",
+        "line",
         "max_requests",
-        "path",
         "pipeline",
         "request_id",
         "response_complete",
@@ -73,6 +75,7 @@ class Cycle:
         self.connection: Any = connection
         self.connections: set[Any] = connection.connections
         self.dispatcher: Any = connection.dispatcher
+        self.access_log: bool = connection.dispatcher.access_log
         self.max_requests: int = connection.limits.max_requests_per_connection
         self.pipeline: Any = connection.pipeline
         self.server_state: Any = connection.server_state
@@ -84,11 +87,12 @@ class Cycle:
         self.response_complete = True
         self.disconnected = False
         self.target: Target | None = None
-        self.path = self.request_id = b""
+        self.request_id = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.key: Key | None = None
         self.error: AnsweredError | None = None
         self.begun: Begun | None = None
+        self.line: AccessLine | None = None
         self.dated: list[tuple[bytes, bytes]] | None = None
         self.dated_bytes = b""
         self.section = b""
@@ -111,11 +115,12 @@ class Cycle:
         self.response_complete = False
         connection.cycle = self
         self.target = target
-        self.path = path
         self.headers = headers
         self.request_id = request_id
         self.key = key
         self.error = error
+        if self.access_log:
+            self.line = AccessLine("POST", path, request_id, key)
 
     def hand_over(self, body: bytes) -> None:
         """The request is there: let the handler answer it, unless it is refused."""
@@ -135,9 +140,9 @@ class Cycle:
         transport, dispatcher = self.transport, self.dispatcher
         if transport.is_closing():
             return
-        if dispatcher.access_log:
-            name = None if self.key is None else self.key.name
-            log_access("POST", self.path, response.status, self.request_id, name, request=response.request)
+        if self.line is not None:
+            self.line.write(response.status, response.request)
+            self.line = None
         if dispatcher.draining and not self.pipeline:
             self.keep_alive = False  # the client shall go elsewhere with its next request
         section = write_headers(response, self.dated_headers(), self.request_id, self.keep_alive)
@@ -174,6 +179,9 @@ class Cycle:
     def forget(self) -> None:
         """Nobody waits for the answer any more."""
         self.response_complete = True
+        if self.line is not None:
+            self.line.write(request=self.begun)
+            self.line = None
         if self.begun is not None:
             self.begun.abandon()
             self.begun = None

@@ -16,6 +16,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import AnsweredError, BodyTooLarge, RateExceeded, Unavailable
+from service.telemetry.access import AccessLine
 from service.transports.cycle import Cycle
 from service.transports.endpoints import Target, find_target
 from service.transports.ordinary import REST, OrdinaryProtocol
@@ -131,3 +132,8 @@ class FastProtocol(OrdinaryProtocol):
         super().forget_cycles()
         self.own_cycle.forget()
         self.parts = []
+
+    def open_line(self) -> AccessLine | None:
+        """The line of the request whose body arrives, whoever takes that."""
+        cycle: Any = self.cycle
+        return self.own_cycle.line if cycle is self.own_cycle else super().open_line()

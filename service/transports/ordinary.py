@@ -10,7 +10,8 @@ from typing import Any, Final
 import httptools
 
 from service.errors import AnsweredError, NotJSON
-from service.transports.asgi import IS_LAST, REFUSAL
+from service.telemetry.access import AccessLine
+from service.transports.asgi import IS_LAST, LINE, REFUSAL
 from service.transports.budget import METERED_FROM
 from service.transports.connection import Connection
 from service.transports.endpoints import find_target
@@ -125,6 +126,8 @@ class OrdinaryProtocol(Connection):
         scope: Any = self.scope
         if self.surplus is not None or self.n_requests == self.limits.max_requests_per_connection:
             scope[IS_LAST] = True
+        if self.dispatcher.access_log:
+            scope[LINE] = self.new_line()
         try:
             self.reserve_announced()
         except AnsweredError as error:
@@ -178,16 +181,17 @@ class OrdinaryProtocol(Connection):
 
     def refuse(self, error: AnsweredError) -> None:
         """Answer with an error, unless another answer has begun, and read nothing more."""
-        given = self.has_answered()
+        given, transport, request_id = self.has_answered(), self.transport, REQUEST_IDS.new()
+        if self.dispatcher.access_log and not (given or transport.is_closing()):
+            self.log_refusal(error, request_id)
         self.forget_cycles()
         response = self.dispatcher.refuse(error)
         self.phase, self.n_read = REFUSED, 0
-        transport = self.transport
         if given:
             self.close()
         elif not transport.is_closing():
             dated = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
-            transport.write(write_headers(response, dated, REQUEST_IDS.new(), keep_alive=False) + response.body)
+            transport.write(write_headers(response, dated, request_id, keep_alive=False) + response.body)
             if transport.can_write_eof():
                 transport.write_eof()
                 self.timer.set(LINGER_S)
@@ -198,3 +202,26 @@ class OrdinaryProtocol(Connection):
         """Whether the answer to the message that arrives has begun."""
         cycle: Any = self.cycle
         return self.phase == BODY and cycle is not None and (cycle.response_complete or cycle.response_started)
+
+    # --- the access log
+
+    def new_line(self) -> AccessLine:
+        """The line of the message that arrives, with what is known of it."""
+        if self.phase == REST or not self.url:
+            return AccessLine("", b"")
+        path = self.url.partition(b"?")[0][: self.limits.max_url_bytes]
+        return AccessLine(self.parser.get_method().decode("ascii"), path)
+
+    def open_line(self) -> AccessLine | None:
+        """The line of the request whose body arrives."""
+        cycle: Any = self.cycle
+        return None if cycle is None else cycle.scope.get(LINE)
+
+    def log_refusal(self, error: AnsweredError, request_id: bytes) -> None:
+        """Write the line of what is refused before it came whole, of which there may be no request."""
+        line = self.open_line() if self.phase == BODY else None
+        if line is None:
+            line = self.new_line()
+            line.started = 0.0
+        line.request_id = request_id
+        line.write(error.status)

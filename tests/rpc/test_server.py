@@ -13,8 +13,9 @@ import pytest
 
 from service.app import create_app
 from service.errors import CannotStart, UsedWrongly
+from service.rpc.call import Pending
 from service.rpc.messages import INFERENCE, method_types
-from service.rpc.server import Pending, serve_rpc
+from service.rpc.server import serve_rpc
 from service.settings import Settings
 from service.transports import renewal
 from service.transports.budget import Budget
