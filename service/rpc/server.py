@@ -94,6 +94,7 @@ class Inference:
         error = call.error or (NotReady("the service is stopping") if self.stopping else None)
         if error is not None:
             await call.end(self.state.refuse(error))
+        call.line = None  # from here on each request has its own
         queue: asyncio.Queue[Pending | None] = asyncio.Queue()
         room = asyncio.Semaphore(MAX_AHEAD)
         reader = asyncio.create_task(self.read(bodies, call, queue, room))
@@ -102,6 +103,8 @@ class Inference:
         try:
             while (pending := await queue.get()) is not None:
                 answer = await pending.answer
+                if pending.line is not None:
+                    pending.line.write(answer.status, answer.request)
                 pending.end()
                 await context.write(stream_message(answer, pending.id))
                 room.release()
@@ -121,6 +124,7 @@ class Inference:
             await room.acquire()  # before a message comes, which is counted once it is there
             async for body in bodies:
                 pending = Pending(self.state.budget)
+                pending.line = call.new_line()
                 self.begin(pending, body, call)
                 queue.put_nowait(pending)
                 del body, pending  # while the next is waited for

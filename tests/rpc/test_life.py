@@ -113,6 +113,32 @@ def test_the_access_log_has_a_line_a_call(caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
+def test_the_access_log_has_a_line_a_request_of_a_stream_and_one_for_a_stream_that_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with calling(access_log=True, api_keys="k") as caller, caplog.at_level(logging.INFO, "calibrant.access"):
+        key = (("authorization", "Bearer k"),)
+        assert len(list(caller.stream()(iter([ONE, request(), ONE]), metadata=key))) == 3
+        failing(lambda: list(caller.stream()(iter([ONE]))))
+    said = [r.getMessage().split(" ms")[1].split() for r in caplog.records if r.name == "calibrant.access"]
+    statuses = [vars(r)["status"] for r in caplog.records if r.name == "calibrant.access"]
+    assert statuses == [200, 422, 200, 401]
+    assert [line[-3:] for line in said] == [["softmax/1", f"{n}", "rows"] for n in (1, 0, 1)] + [[]]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_access_log_has_a_line_for_who_leaves(streamed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with calling(access_log=True) as caller, caplog.at_level(logging.INFO, "calibrant.access"):
+        assert caller.running
+        with held(caller.running) as hold:
+            call = caller.stream()(iter([ONE])) if streamed else caller.method("ModelInfer").future(ONE, timeout=30)
+            hold.wait()
+            call.cancel()
+            until(lambda: any(r.name == "calibrant.access" for r in caplog.records))
+    (record,) = (r for r in caplog.records if r.name == "calibrant.access")
+    assert (vars(record)["status"], vars(record)["model"]) == (499, "softmax")
+
+
 def test_requests_over_both_share_a_batch() -> None:
     with calling() as caller:
         assert caller.running
