@@ -209,8 +209,9 @@ class Repository:
             self.unloaded.add(name)
         self.swap(*await asyncio.to_thread(self.scan))
         if served and name not in self.models:
-            why = [reason for key, reason in self.failures.items() if model_of(key) == name]
-            raise UnknownModel("; ".join(why) or "there are no files of a model of that name")
+            if not self.failed(name):
+                raise UnknownModel("there are no files of a model of that name")
+            self.find(name)  # which raises, as for any request
 
     def swap(self, models: Snapshot, failures: Mapping[str, str], misplaced: Collection[Path]) -> None:
         """Serve another snapshot from now on, and log what is different."""

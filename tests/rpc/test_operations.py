@@ -109,3 +109,7 @@ def test_models_are_unloaded_and_loaded_on_demand(tmp_path: Path) -> None:
         ]
         with pytest.raises(grpc.RpcError, match="there are no files of a model of that name"):
             caller.call("RepositoryModelLoad", model_name="nobody")
+        (tmp_path / "bad" / "1").mkdir(parents=True)
+        (tmp_path / "bad" / "1" / "model.onnx").write_bytes(b"nothing")
+        with pytest.raises(grpc.RpcError, match=r"it does not load: bad/1/model\.onnx is not an ONNX model"):
+            caller.call("RepositoryModelLoad", model_name="bad")

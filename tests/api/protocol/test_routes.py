@@ -106,7 +106,11 @@ def test_the_index_lists_what_is_served_and_what_does_not_load(tmp_path: Path) -
     with serving(models=tmp_path) as running:
         (tmp_path / "bad" / "1").mkdir(parents=True)
         (tmp_path / "bad" / "1" / "model.onnx").write_bytes(b"nothing")
-        refused(running.client.post("/v2/repository/models/bad/load"), 404, "unknown_model", "is not an ONNX model")
+        said = refused(
+            running.client.post("/v2/repository/models/bad/load"), 404, "model_failed", "is not an ONNX model"
+        )
+        assert said["error"].startswith("the model bad is not served, it does not load: bad/1/model.onnx ")
+        assert refused(running.client.get("/v2/models/bad"), 404, "model_failed") == said
         good, bad = running.client.post("/v2/repository/index").json()
         assert good == {"name": "softmax", "version": "1", "state": "READY", "reason": ""}
         assert (bad["name"], bad["state"]) == ("bad", "UNAVAILABLE")
