@@ -35,7 +35,7 @@ ERRORS: Final = {
     429: "The queue is full, or the key asks for too many rows a second; Retry-After says when to come back.",
     500: "The service's own fault.",
     503: "Not ready, or draining.",
-    504: "The deadline passed.",
+    504: "The deadline passed: `timeout_ms`, `timeout` or `--default-timeout-ms`.",
 }
 INFER_ERRORS: Final = ERRORS | {
     400: "The header is not JSON, or the bytes are not framed or compressed as the headers say.",

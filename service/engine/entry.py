@@ -15,7 +15,10 @@ from service.families.outputs import graph_outputs
 
 logger = logging.getLogger(__name__)
 clock: Final = time.perf_counter
-TOO_LATE: Final = "the deadline passed before the answer was ready"
+TOO_LATE: Final = (
+    "the deadline passed before the answer was ready; expected more time, of the request (timeout_ms, timeout over /v2 "
+    "and gRPC) or of all (--default-timeout-ms)"
+)
 
 
 class Entry:

@@ -333,7 +333,7 @@ def test_a_service_that_is_starting_gets_503(running: Running, monkeypatch: pyte
 def test_a_deadline_that_passes_gets_504(running: Running) -> None:
     with held(running) as hold:
         response = running.predict({"logits": [1], "timeout_ms": 1})
-        refused(response, 504, "deadline_passed", "the deadline passed before the answer was ready")
+        refused(response, 504, "deadline_passed", "or of all (--default-timeout-ms)")
         hold.go.set()
 
 
