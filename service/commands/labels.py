@@ -6,6 +6,7 @@ another label than one of these is kept, or where one can never count.
 
 import argparse
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from service.commands.options import exposed
 from service.errors import CommandError, DataError, UsedWrongly, count
+from service.settings import PREFIX
 
 AT_ONCE: Final = 10_000
 COLUMNS: Final = ("id", "label", "row", "at", "replace")
@@ -39,9 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the labels, and print what became of them; 1 where some were in contradiction, or can never count."""
-    counts, told = send_file(arguments.file, arguments.url, arguments.api_key)
+    key = arguments.api_key
+    if key and key != os.environ.get(f"{PREFIX}API_KEY"):
+        print(f"calibrant live label: {exposed('api_key')}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+    counts, told = send_file(arguments.file, arguments.url, key)
     if told:
-        print("\n".join(told), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+        print("\n".join(told), file=sys.stderr)  # noqa: T201 - as above
     accepted, conflicts = count(counts["accepted"], "label"), count(counts["conflicts"], "conflict")
     print(f"{accepted} accepted, {counts['pending']} pending, {counts['unknown']} unknown, {conflicts}")  # noqa: T201 - as above
     return int(counts["conflicts"] + counts["unknown"] > 0)

@@ -15,7 +15,7 @@ from typing import Final
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from service.commands.options import add_settings, journal_folder
+from service.commands.options import add_settings, journal_folder, warn_of_secrets
 from service.errors import CannotStart
 from service.journal.answers import Heads
 from service.journal.database import Database, check_extra
@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     follow = given.pop("follow")
     settings = load(**given)
     logs.configure(settings.log_level, settings.log_format)
+    warn_of_secrets(settings, given)
     folder = journal_folder(settings)
     make_folder(folder)
     if follow:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
+from urllib.parse import parse_qs, urlsplit
 
 from service.errors import UsedWrongly
 from service.settings import PREFIX, Settings, spell
 
 logger = logging.getLogger(__name__)
 
+SECRET: Final = frozenset({"api_keys", "journal_hash_ids", "journal_store"})  # better in the environment
 NEAR: Final = 0.7  # of difflib's ratio
 OF_OTHERS: Final = frozenset({"api_key", "format", "model", "prefix", "report"})
 """Options of other commands whose names are near those of settings."""
@@ -67,6 +69,31 @@ def warn(settings: Settings, environment: Mapping[str, str]) -> None:
         logger.warning(
             "--access-log writes lines of the level info, of which --log-level %s shows none", settings.log_level
         )
+
+
+def warn_of_secrets(settings: Settings, given: Iterable[str]) -> None:
+    """Log which of the options that are `given` on the command line are secret, without a word of them."""
+    for name in sorted(SECRET.intersection(given)):
+        if name != "journal_store" or has_password(settings.journal_store):
+            logger.warning(exposed(name))
+
+
+def exposed(name: str) -> str:
+    """What to do about a secret on the command line."""
+    option = name.replace("_", "-")
+    return (
+        f"--{option} is on the command line, which everybody on this machine can read; "
+        f"expected it in {PREFIX}{name.upper()}"
+    )
+
+
+def has_password(address: str) -> bool:
+    """Whether the address of a database has a password, before the host or as a parameter; also where it is broken."""
+    try:
+        parts = urlsplit(address)
+        return bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError:
+        return "@" in address
 
 
 def misspelt(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,19 +1,18 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
-import logging
 import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any
 
 # numpy's BLAS would start a thread a core for products that are never large here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 from service.app import Service, create_app
-from service.commands.options import add_settings, check_times, warn
+from service.commands.options import add_settings, check_times, warn, warn_of_secrets
 from service.errors import CannotStart
 from service.process.descriptors import raise_limit
 from service.process.live import live_process
@@ -21,12 +20,8 @@ from service.process.server import Server
 from service.process.sockets import listen_each, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
-from service.settings import PREFIX, Settings, check_journal, check_reach, load
+from service.settings import Settings, check_journal, check_reach, load
 from service.telemetry import logs
-
-logger = logging.getLogger(__name__)
-
-KEYS: Final = frozenset({"api_keys", "journal_hash_ids"})  # better in the environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_journal(settings)
     check_times(settings)
     warn(settings, os.environ)
-    for option in KEYS.intersection(vars(arguments)):
-        logger.warning(
-            "--%s is on the command line, which everybody on this machine can read; expected it in %s%s",
-            option.replace("_", "-"),
-            PREFIX,
-            option.upper(),
-        )
+    warn_of_secrets(settings, vars(arguments))
     raise_limit(settings.max_connections, settings.workers, n_transports=1 if settings.grpc is None else 2)
     listening = listen_each(settings.host, settings.port, settings.workers)
     if settings.grpc is not None:

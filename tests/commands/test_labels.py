@@ -31,7 +31,21 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 def send(process: Process, path: Path) -> int:
-    return main(["live", "label", str(path), "--url", process.url, "--api-key", "secret"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CALIBRANT_API_KEY", "secret")
+        return main(["live", "label", str(path), "--url", process.url])
+
+
+def test_a_key_on_the_command_line_is_warned_of_without_a_word_of_it(
+    process: Process, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("id,row,label\na4,0,9\n")
+    assert main(["live", "label", str(table), "--url", process.url, "--api-key", "secret"]) == 0
+    said = capsys.readouterr().err
+    assert "--api-key is on the command line, which everybody on this machine can read" in said
+    assert said.endswith("expected it in CALIBRANT_API_KEY\n")
+    assert "secret" not in said
 
 
 def test_a_csv_and_a_parquet_are_sent_and_sent_again(

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from service.cli import COMMANDS, Parser
-from service.commands.options import check_times, misspelt, warn
+from service.commands.options import check_times, misspelt, warn, warn_of_secrets
 from service.errors import UsedWrongly
 from service.settings import PREFIX, Settings
 
@@ -53,3 +53,25 @@ def test_access_lines_that_nobody_sees_are_warned_of(
     caplog.set_level(logging.INFO)
     warn(Settings(access_log=True, log_level=level), {})
     assert [record.levelname for record in caplog.records] == ["WARNING"] * n_lines
+
+
+@pytest.mark.parametrize(
+    ("address", "n_lines"),
+    [
+        ("postgresql://me:hidden@host/db", 1),
+        ("postgresql://host/db?user=me&password=hidden", 1),
+        ("postgresql://me:hidden@[host/db", 1),
+        ("postgresql://me@host/db", 0),
+        ("postgresql://host:5432/db", 0),
+    ],
+)
+def test_a_password_in_the_address_of_the_store_is_warned_of_without_a_word_of_it(
+    address: str, n_lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(journal_store=address)
+    warn_of_secrets(settings, {"journal", "port"})
+    assert not caplog.records
+    warn_of_secrets(settings, {"journal_store"})
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == n_lines
+    assert all(line.endswith("expected it in CALIBRANT_JOURNAL_STORE") and "hidden" not in line for line in said)
