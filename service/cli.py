@@ -6,6 +6,7 @@ Exit codes: 0 well, 1 anything else, 2 used wrongly, 3 could not start, 4 a requ
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ COMMANDS: Final = {
     "inspect": Command("service.commands.inspect", "print what a head file says of itself"),
 }
 
+LOGGING: Final = frozenset({"serve", "live"})  # they take --log-format
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but for how it complains: in one sentence, as every command does."""
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = run(prog, name, behind)
         sys.stdout.flush()  # here, where a reader that is gone is known for what it is
     except CommandError as error:
-        print(f"{prog}: {error}", file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
+        print(describe(prog, name, behind, error), file=sys.stderr)  # noqa: T201 - the terminal is where this belongs
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -80,6 +83,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
         return 141  # 128 + SIGPIPE, as of a command that the signal ends
     return code
+
+
+def describe(prog: str, name: str, arguments: list[str], error: CommandError) -> str:
+    """The line that says why a command ends; as JSON where it writes a log, and that is of JSON."""
+    if name not in LOGGING:
+        return f"{prog}: {error}"
+    from service.settings import PREFIX
+
+    parser = Parser(prog=prog, add_help=False)
+    parser.add_argument("--log-format", default=os.environ.get(f"{PREFIX}LOG_FORMAT"))
+    try:
+        how = parser.parse_known_args(arguments)[0].log_format
+    except UsedWrongly:  # it has no value
+        how = None
+    if how != "json":
+        return f"{prog}: {error}"
+    from service.telemetry.logs import json_line
+
+    return json_line(logging.ERROR, __name__, f"{prog}: {error}", exit_code=error.exit_code)
 
 
 def split(arguments: list[str]) -> tuple[str, list[str]]:

@@ -285,6 +285,38 @@ def test_the_start_prints_what_is_served_where_and_a_request_that_works() -> Non
     assert (code, errors) == (0, "")
 
 
+def test_where_the_log_is_json_so_is_what_the_start_prints() -> None:
+    with serve("--log-format", "json", CALIBRANT_LOG_LEVEL="warning") as process:
+        (line,) = process.printed.splitlines()
+        said = json.loads(line)
+        assert (said["level"], said["message"]) == ("info", f"Calibrant answers on {process.url}.")
+        assert {"model": "softmax", "version": "1", "classes": "any"}.items() <= said["models"][-1].items()
+        assert said["example"].startswith(f"curl -s {process.url}/v1/models/")
+        code, errors = process.end(signal.SIGINT)
+    assert (code, errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["serve", "--models", "nowhere", "--port", "0"], 3, "calibrant serve: the models folder nowhere is not there"),
+        (["serve", "--port", "many"], 2, "calibrant serve: --port (CALIBRANT_PORT) is 'many'; expected a whole number"),
+        (["live"], 2, "calibrant live: there is no journal"),
+    ],
+)
+def test_where_the_log_is_json_so_is_why_a_process_does_not_start(
+    arguments: list[str], code: int, sentence: str
+) -> None:
+    for done in (calibrant(*arguments, "--log-format", "json"), calibrant(*arguments, CALIBRANT_LOG_FORMAT="json")):
+        assert (done.returncode, done.stdout) == (code, "")
+        (line,) = done.stderr.splitlines()
+        said = json.loads(line)
+        assert (said["level"], said["exit_code"]) == ("error", code)
+        assert said["message"].startswith(sentence)
+    assert calibrant("inspect", "nowhere", CALIBRANT_LOG_FORMAT="json").stderr.startswith("calibrant inspect: ")
+    assert calibrant("serve", "--log-format").stderr.startswith("calibrant serve: ")
+
+
 def test_settings_come_from_the_environment_and_options_win() -> None:
     with serve("--max-batch-rows", 5, CALIBRANT_MAX_BATCH_ROWS="6", CALIBRANT_MAX_QUEUE_ROWS="7") as process:
         bounds = process.client.get("/v1/models").json()["batching"]

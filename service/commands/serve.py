@@ -1,6 +1,7 @@
 """Answer over HTTP with the heads of a models folder, until Ctrl-C or SIGTERM."""
 
 import argparse
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def announce(service: Service, host: str, port: int) -> str:
-    """What is served and where, with one request to try."""
+    """What is served and where, with one request to try; a line of JSON where the log is of these."""
     rows = [("model", "version", "classes", "method", "temperature", "provider")]
     for versions in service.repository.models.values():
         for model in versions.values():
@@ -74,20 +75,18 @@ def announce(service: Service, host: str, port: int) -> str:
             classes = "any" if about.classes is None else str(about.classes)
             temperature = f"{about.temperature:.4g}"
             rows.append((model.name, model.version, classes, about.method, temperature, model.head.provider))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     place = f"[{host}]" if ":" in host else host
     scheme = "http" if service.certificate is None else "https"
     url = f"{scheme}://{place}:{port}"
     rpc = "" if service.settings.grpc is None else f" and over gRPC on {place}:{service.settings.grpc}"
     pages = f"{url}/console/" if service.settings.console else f"{url}/docs"
-    lines += [
-        "",
-        f"Calibrant answers on {url}{rpc}. Open {pages} in a browser, or try:",
-        f"  curl -s {url}{example(service)}",
-        "",
-    ]
-    return "\n".join(lines)
+    answers, trial = f"Calibrant answers on {url}{rpc}.", f"curl -s {url}{example(service)}"
+    if service.settings.log_format == "json":
+        models = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        return logs.json_line(logging.INFO, __name__, answers, models=models, pages=pages, example=trial)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", f"{answers} Open {pages} in a browser, or try:", f"  {trial}", ""])
 
 
 def print_line(line: str) -> None:

@@ -35,6 +35,13 @@ def configure(level: str, how: Literal["text", "json"]) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def json_line(level: int, name: str, message: str, **extra: Any) -> str:
+    """A line of JSON in the place of one that is printed, so that whatever the process writes reads alike."""
+    record = logging.LogRecord(name, level, "", 0, message, (), None)
+    vars(record).update(extra)
+    return JSONLines().format(record)
+
+
 def request_extra(request_id: bytes) -> dict[str, str]:
     """The extra of a record that is about one request."""
     return {"request_id": request_id.decode("ascii", "replace")}
