@@ -12,13 +12,14 @@ from pydantic import BaseModel, ValidationError
 from service.codec import wording
 from service.codec.objects import parse_object
 from service.codec.predict.contract import ErrorAnswer
-from service.errors import InvalidValue, NotJSON
+from service.errors import BodyTooLarge, InvalidValue, NotJSON
 from service.transports.asgi import KEY, Gone, read_body
 from service.transports.gate import Gate
 
 ODD: Final[dict[int | str, dict[str, Any]]] = {
     422: {"model": ErrorAnswer, "description": "The query has an unknown parameter."}
 }
+MAX_OBJECT_BYTES: Final = 2**16  # a few names and flags; 64 KB parse to a few MB, which no budget has to meter
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -78,13 +79,21 @@ async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
         BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
     """
     try:
-        body = await read_body(request.receive, gate)
+        if gate.max_body_bytes < MAX_OBJECT_BYTES:
+            body = await read_body(request.receive, gate.max_body_bytes, gate.too_large)
+        else:
+            body = await read_body(request.receive, MAX_OBJECT_BYTES, too_large)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected a JSON object") from None
     try:
         return kind.model_validate(parse_object(body, "an object") if body.strip() else {})
     except ValidationError as error:
         raise refusal(error, kind) from None
+
+
+def too_large() -> BodyTooLarge:
+    """The error for an object that is larger than these routes take."""
+    return BodyTooLarge(f"the body is too large for this path; expected at most {MAX_OBJECT_BYTES} bytes")
 
 
 def refusal(error: ValidationError, kind: type[BaseModel]) -> InvalidValue:

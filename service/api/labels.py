@@ -226,7 +226,7 @@ async def read_labels(request: Request, gate: Gate) -> Sequence[Label]:
         BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
     """
     try:
-        body = await read_body(request.receive, gate)
+        body = await read_body(request.receive, gate.max_body_bytes, gate.too_large)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected labels") from None
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

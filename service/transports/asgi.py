@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any, Final
 
-from service.errors import AnsweredError, Forbidden, MethodNotAllowed, Unauthorized
+from service.errors import AnsweredError, BodyTooLarge, Forbidden, MethodNotAllowed, Unauthorized
 from service.telemetry.access import AccessLine
 from service.telemetry.observer import Observer
 from service.transports.budget import Budget
@@ -120,7 +120,8 @@ class Dispatcher:
             if error is not None:
                 raise error
             begin = partial(self.handler.begin, target, scope["headers"], request_id)
-            response = await first_of(begin, await read_body(receive, self.gate), scope[KEY], receive)
+            body = await read_body(receive, self.gate.max_body_bytes, self.gate.too_large)
+            response = await first_of(begin, body, scope[KEY], receive)
         except AnsweredError as refused:
             response = self.refuse(refused)
         except Gone:
@@ -198,11 +199,11 @@ async def wait_until_gone(receive: Receive) -> None:
         pass
 
 
-async def read_body(receive: Receive, gate: Gate) -> bytes:
+async def read_body(receive: Receive, max_bytes: int, too_large: Callable[[], BodyTooLarge]) -> bytes:
     """The whole body.
 
     Raises:
-        BodyTooLarge: it grew beyond the bound.
+        BodyTooLarge: it grew beyond `max_bytes`, as `too_large` says.
         Gone: the client left in the middle of it.
     """
     parts = []
@@ -214,8 +215,8 @@ async def read_body(receive: Receive, gate: Gate) -> bytes:
             raise Gone
         part = message.get("body", b"")
         n_bytes += len(part)
-        if n_bytes > gate.max_body_bytes:
-            raise gate.too_large()
+        if n_bytes > max_bytes:
+            raise too_large()
         parts.append(part)
         more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)

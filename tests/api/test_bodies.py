@@ -1,10 +1,12 @@
 """The bodies that routes of FastAPI take, from a client that leaves in the middle of one."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.api.bodies import MAX_OBJECT_BYTES
 from tests.transports.played import ask, body, scope, with_app
 
 
@@ -16,3 +18,28 @@ def test_a_body_that_ends_early_does_nothing_and_is_no_fault_of_the_service(path
         assert json.loads(end["body"]) == {"error": "the body ended early; expected a JSON object", "code": "not_json"}
 
     with_app(test)
+
+
+OBJECTS = [
+    "/v2/repository/index",
+    "/v2/repository/models/softmax/load",
+    "/v2/repository/models/softmax/unload",
+    "/v1/models/softmax/versions/1/calibration/acknowledge",
+    "/v1/models/softmax/versions/1/refit",
+    "/v1/models/softmax/versions/1/promote",
+    "/v1/models/softmax/versions/1/dismiss",
+]
+
+
+@pytest.mark.parametrize("path", OBJECTS)
+def test_an_object_of_names_is_refused_as_soon_as_it_is_too_large(path: str, tmp_path: Path) -> None:
+    async def test(app: Any) -> None:
+        head = scope(path, headers=[(b"content-type", b"application/json"), (b"host", b"x"), (b"if-match", b"x")])
+        first = body(b" " * MAX_OBJECT_BYTES, more=True)  # what comes behind the second is not waited for
+        start, end = await ask(app, head, first, body(b"{", more=True))
+        assert (start["status"], json.loads(end["body"])) == (
+            413,
+            {"error": "the body is too large for this path; expected at most 65536 bytes", "code": "body_too_large"},
+        )
+
+    with_app(test, journal=tmp_path)
