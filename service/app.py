@@ -191,7 +191,7 @@ class Service(Dispatcher):
             from service.api.labels import labels
             from service.api.refit import refit
 
-            app.include_router(labels(settings.journal, self.journal, gate))
+            app.include_router(labels(settings.journal, self.journal, self))
             app.include_router(calibration(self, settings.journal, gate))
             app.include_router(refit(self, settings.journal, settings.refit, gate))
         else:

@@ -4,61 +4,24 @@ Once this answers 202 a label is not lost: the live process has it in its store,
 process will read.
 """
 
-import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field
 
 from service.api.any_text import ANY_TEXT
 from service.api.changes import JSON, REFUSED, changes
-from service.codec import wording
+from service.api.label_bodies import LINES, MOST, NDJSON, Bounds, Label, labels_of
 from service.codec.predict.contract import ErrorAnswer
-from service.errors import BodyTooLarge, InvalidValue, NotJSON, NotReady
+from service.errors import NotReady
 from service.journal.channel import WAITS, Unreachable, ask
 from service.journal.packing import hash_id
-from service.transports.asgi import Gone, read_body
-from service.transports.gate import Gate
 
-MOST: Final = 10_000
-NDJSON: Final = "application/x-ndjson"
-MOST_S: Final = 9e9  # seconds since 1970, whose nanoseconds are within int64
-LINES: Final = (NDJSON, "application/jsonl")
 AWAY_S: Final = 1.0  # for which a live process that did not answer is not asked again
-
-
-# an id comes once: a cache of strings, 16,384 of them, would be filled with what is not asked for again
-STRICT: Final = ConfigDict(extra="forbid", strict=True, cache_strings="keys")
-
-
-class Label(BaseModel):
-    """What a row was."""
-
-    model_config = STRICT
-
-    id: str = Field(
-        min_length=1, max_length=256, description="Of the request: the id in its body, or its X-Request-Id."
-    )
-    row: int = Field(0, ge=0, lt=2**31, description="Which row of the request.")
-    label: Annotated[int, Field(ge=0, lt=2**31)] | Annotated[str, Field(max_length=1024)] = Field(
-        description="The class: its index, or its label."
-    )
-    at: float | None = Field(
-        None, gt=0, lt=MOST_S, description="When it was known, seconds since 1970; now, if not given."
-    )
-    replace: bool = Field(False, description="Take it even where another label is kept for the row.")
-
-
-class LabelsRequest(BaseModel):
-    """Labels, in any order; those of one row may come again."""
-
-    model_config = STRICT
-
-    labels: list[Label] = Field(max_length=MOST)
 
 
 class Unknown(BaseModel):
@@ -103,11 +66,11 @@ class Keeps(Protocol):
         """Write labels for the live process to find."""
 
 
-ONE: Final = TypeAdapter(Label)
 REFUSALS: Final[dict[int | str, dict[str, Any]]] = REFUSED | {
     400: {"model": ErrorAnswer, "description": "Not JSON."},
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     422: {"model": ErrorAnswer, "description": "A value is wrong."},
+    429: {"model": ErrorAnswer, "description": "The memory for requests is taken."},
     503: {"model": ErrorAnswer, "description": "Neither the live process nor the disk takes them."},
 }
 BODY: Final = {
@@ -127,7 +90,7 @@ BODY: Final = {
 }
 
 
-def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
+def labels(folder: Path, journal: Keeps, bounds: Bounds) -> APIRouter:
     """The routes, of the journal in `folder`."""
     router = APIRouter(prefix="/v1/labels", tags=["labels"])
     desk = Desk(folder, journal)
@@ -141,7 +104,8 @@ def labels(folder: Path, journal: Keeps, gate: Gate) -> APIRouter:
         dependencies=[changes(JSON, *LINES)],
     )
     async def add(request: Request) -> LabelsAnswer:
-        return await desk.add(await read_labels(request, gate))
+        async with labels_of(request, bounds) as given:
+            return await desk.add(given)
 
     @router.delete(
         f"/{{id:{ANY_TEXT}}}",
@@ -217,80 +181,3 @@ class Desk:
     def key(self, given: str) -> str:
         """What the journal has for an id."""
         return hash_id(given.encode(), self.journal.id_key).decode() if self.journal.id_key else given
-
-
-async def read_labels(request: Request, gate: Gate) -> Sequence[Label]:
-    """The labels of a body.
-
-    Raises:
-        BodyTooLarge, NotJSON, InvalidValue: the sentence says what was wrong and what was expected.
-    """
-    try:
-        body = await read_body(request.receive, gate.max_body_bytes, gate.too_large)
-    except Gone:  # nobody is there to hear it
-        raise NotJSON("the body ended early; expected labels") from None
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return await asyncio.to_thread(parse, body, lines=media_type in LINES)
-
-
-def parse(body: bytes, *, lines: bool) -> Sequence[Label]:
-    """The labels in a JSON object, or one in each of its lines."""
-    try:
-        if lines:
-            return list(parse_lines(body))
-        return LabelsRequest.model_validate_json(body).labels
-    except ValidationError as error:
-        raise refusal(error) from None
-
-
-def parse_lines(body: bytes) -> Iterator[Label]:
-    """A label a line; empty lines are passed over."""
-    found = [line for line in body.splitlines() if line.strip()]
-    if len(found) > MOST:
-        raise BodyTooLarge(f"{len(found)} labels came at once; expected at most {MOST}")
-    for i, line in enumerate(found):
-        try:
-            yield ONE.validate_json(line)
-        except ValidationError as error:
-            raise refusal(error, f"labels[{i}]") from None
-
-
-def refusal(error: ValidationError, place: str = "") -> NotJSON | InvalidValue:
-    """The error for what pydantic found first; `place` is where a document of one label stands."""
-    errors = error.errors(include_url=False)
-    first, where = errors[0], words(errors[0]["loc"])
-    expected = EXPECTED["labels[]" if place else "body"]
-    if first["type"] == "json_invalid":
-        return NotJSON(f"{place or 'the body'} is not JSON; expected {expected}")
-    for part in where:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else part
-    if first["type"] == "extra_forbidden":
-        known = Label.model_fields if place else LabelsRequest.model_fields
-        of = f" of {place}" if place else ""
-        return InvalidValue(f"the key {str(first['loc'][-1])[:40]!r}{of} is unknown; expected {', '.join(known)}")
-    if where and isinstance(where[-1], int):
-        expected = EXPECTED["labels[]"]
-    elif where:
-        expected = EXPECTED[where[-1]]
-    if first["type"] == "missing":
-        return InvalidValue(f"{place} is missing; expected {expected}")
-    last = [one for one in errors if words(one["loc"]) == where][-1]  # a label may be wrong in two ways
-    found = (wording.length_text if last["type"] in wording.COUNTED else wording.value_text)(last["input"])
-    return InvalidValue(f"{place or 'the body'} {found}; expected {expected}")
-
-
-def words(location: tuple[Any, ...]) -> list[Any]:
-    """The indices and the known keys of a place; the other words are those of pydantic."""
-    return [part for part in location if isinstance(part, int) or part in EXPECTED]
-
-
-EXPECTED: Final = {
-    "body": "an object with the list labels",
-    "labels": f"a list of at most {MOST} labels",
-    "labels[]": "an object of id, row and label",
-    "id": "a string of 1 to 256 characters",
-    "row": "a whole number from 0 on",
-    "label": "the index of a class from 0 on, or its label",
-    "at": f"seconds since 1970, above 0 and below {MOST_S:.0f}",
-    "replace": "true or false",
-}

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from service.api import labels
-from service.api.labels import parse
+from service.api.label_bodies import parse
 from service.journal import channel
 from service.journal.packing import hash_id
 from service.journal.record import Labels
@@ -157,7 +157,7 @@ def test_bodies_have_the_bounds_that_all_have(run: Run, tmp_path: Path, live: Li
     answer = other.client.post("/v1/labels", content=lines, headers={"content-type": "application/x-ndjson"})
     assert (answer.status_code, answer.json()["error"]) == (
         413,
-        "10001 labels came at once; expected at most 10000",
+        "more than 10000 labels came at once; expected at most 10000",
     )
 
 
@@ -253,7 +253,7 @@ def test_without_a_journal_there_are_no_labels(run: Run) -> None:
 def test_the_page_describes_both_ways_in(run: Run, tmp_path: Path) -> None:
     page = run(journal=tmp_path).client.get("/openapi.json").json()["paths"]
     assert set(page["/v1/labels"]["post"]["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
-    assert set(page["/v1/labels"]["post"]["responses"]) == {"202", "400", "403", "413", "415", "422", "503"}
+    assert set(page["/v1/labels"]["post"]["responses"]) == {"202", "400", "403", "413", "415", "422", "429", "503"}
     assert "delete" in page["/v1/labels/{id}"]
 
 

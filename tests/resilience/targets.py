@@ -17,7 +17,8 @@ import numpy as np
 import orjson
 
 from service.api import examples
-from service.api.labels import Desk, parse
+from service.api.label_bodies import parse
+from service.api.labels import Desk
 from service.codec.errors import encode_error
 from service.codec.evaluate.decode import decode_evaluate
 from service.codec.infer.decode import decode_infer, read_header_fast
