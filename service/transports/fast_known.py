@@ -29,7 +29,7 @@ class KnownProtocol(FastProtocol):
             super().data_received(data)
             self.remember()
             return
-        if self.surplus is None and not self.busy():
+        if self.surplus is None and not self.busy() and not self.unread:
             self._unset_keepalive_if_required()  # uvicorn's own timer, after a request of its own
             n_missing = self.known.begin(self.own_cycle, data)
             if n_missing == 0:

@@ -13,10 +13,10 @@ from service.errors import AnsweredError, NotJSON
 from service.telemetry.access import AccessLine
 from service.transports.asgi import IS_LAST, LINE, REFUSAL
 from service.transports.budget import METERED_FROM
-from service.transports.connection import Connection
 from service.transports.endpoints import find_target
 from service.transports.gate import REQUEST_IDS
 from service.transports.limits import LIVENESS, WINDOW_S
+from service.transports.pipelining import PIECE, Pipelining
 from service.transports.section import write_headers
 
 REST: Final = 0
@@ -28,7 +28,7 @@ LINGER_S: Final = 2.0  # for the client of a refused request to read why, while 
 LINGER_BYTES: Final = 2**20  # that it may send meanwhile
 
 
-class OrdinaryProtocol(Connection):
+class OrdinaryProtocol(Pipelining):
     """A connection."""
 
     __slots__ = ("body_since", "n_announced", "n_body", "n_read", "n_requests", "phase")
@@ -52,9 +52,11 @@ class OrdinaryProtocol(Connection):
                 self.cut_off()
             return
         self._unset_keepalive_if_required()
-        self.n_read += len(data)
         try:
-            self.parser.feed_data(data)
+            if len(data) > PIECE or self.pipeline or self.unread:
+                self.feed_pieces(data)
+            else:
+                self.feed(data)
             self.look()
         except AnsweredError as error:
             self.refuse(error)
@@ -65,6 +67,25 @@ class OrdinaryProtocol(Connection):
             if not isinstance(refusal, AnsweredError):
                 refusal = NotJSON("invalid HTTP request received; expected HTTP/1.1", code="not_http")
             self.refuse(refusal)
+
+    def feed(self, data: bytes) -> None:
+        """Parse a piece."""
+        self.n_read += len(data)
+        self.parser.feed_data(data)
+
+    def read_on(self) -> None:
+        """Parse what is kept, as far as may be."""
+        OrdinaryProtocol.data_received(self, b"")
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether a body arrives."""
+        return self.phase == BODY
+
+    @property
+    def n_expected(self) -> int:
+        """Bytes of it that are announced and have not come."""
+        return self.n_announced - self.n_body if self.phase == BODY else 0
 
     def look(self) -> None:
         """See that what has not come whole keeps the limits, and set the timer for the rest of it."""
@@ -165,7 +186,7 @@ class OrdinaryProtocol(Connection):
             self.cut_off()
         elif self.surplus is not None:
             self.refuse(self.surplus)
-        elif self.phase == REST:
+        elif self.phase == REST and not self.unread:
             self.timeout_keep_alive_handler()
         elif self.flow.read_paused or self.pipeline or (self.phase == HEADERS and self.busy()):
             self.timer.set(WINDOW_S)  # it is the service that does not read, or that has another to answer first
