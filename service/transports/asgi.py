@@ -18,7 +18,8 @@ from service.transports.gate import Gate
 from service.transports.handler import Begun, Handles, Starting
 from service.transports.keys import Key
 from service.transports.known import KnownHeaders
-from service.transports.limits import Connections, Limits
+from service.transports.limits import Limits
+from service.transports.places import Connections
 from service.transports.response import Response, error_response
 from service.transports.scopes import find_scope
 from service.transports.turns import Starts

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import AnsweredError
 from service.transports.asgi import LINE, REFUSAL, Dispatcher
 from service.transports.budget import ARRIVAL_COST, METERED_FROM
-from service.transports.limits import SPARE, SURPLUS_S, WINDOW_S
+from service.transports.limits import SURPLUS_S, WINDOW_S
+from service.transports.places import Places
 from service.transports.timer import Timer
 
 
@@ -31,6 +32,7 @@ class Connection(HttpToolsProtocol):
         "leaving",
         "limits",
         "n_unsent",
+        "places",
         "running",
         "send_timer",
         "surplus",
@@ -47,6 +49,7 @@ class Connection(HttpToolsProtocol):
         self.leaving = 0  # and for answers that wait for their reader
         self.running: Any = None  # uvicorn's cycle that is being answered; `self.cycle` may be of a request behind it
         self.surplus: AnsweredError | None = None  # there are too many: this one may only ask whether the process lives
+        self.places: Places | None = None  # where it is counted
         self.n_unsent = 0  # bytes that wait for a client that does not read
         self.timer = Timer(self.loop, self.expire)
         self.send_timer = Timer(self.loop, self.check_reader)
@@ -62,15 +65,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Let it in, unless there are too many."""
         super().connection_made(transport)
-        n_connections = len(self.connections)
-        error = self.dispatcher.connections.enter(self.address, n_connections)
-        if error is None:
-            self.timer.set(self.timeout_keep_alive)
-        elif n_connections <= self.limits.max_connections + SPARE:
-            self.surplus = error
-            self.timer.set(SURPLUS_S)
-        else:
+        self.places, self.surplus = self.dispatcher.connections.enter(self.address)
+        if self.places is None:
             transport.abort()
+        else:
+            self.timer.set(self.timeout_keep_alive if self.surplus is None else SURPLUS_S)
 
     @property
     def address(self) -> str:
@@ -83,7 +82,8 @@ class Connection(HttpToolsProtocol):
         self.forget_cycles()
         self.release()
         self.release_leaving()
-        self.dispatcher.connections.leave(self.address)
+        if self.places is not None:
+            self.places.leave(self.address)
         self.timer.cancel()
         self.send_timer.cancel()
 

@@ -1,6 +1,5 @@
-"""What a client may ask of a connection: bytes, headers, seconds, connections. Knows no transport."""
+"""What a client may ask of a connection: bytes, headers, seconds. Knows no transport."""
 
-from collections import Counter
 from typing import Final, NamedTuple
 
 from service.errors import (
@@ -8,15 +7,13 @@ from service.errors import (
     HeadersTooLarge,
     InvalidHost,
     RequestTimeout,
-    TooManyConnections,
     URLTooLong,
 )
 from service.settings import Settings
 
 FRAMING: Final = 4  # bytes of a header beside its name and value: colon, blank and line end
-SPARE: Final = 256  # so many connections beyond the bound are told why they are closed; others just are
-SURPLUS_S: Final = 2.0  # for one of those to ask
-# what one of those is answered all the same: a place that is busy shall not be ended for it
+SURPLUS_S: Final = 2.0  # for a connection beyond the bound to ask
+# what one of those is answered all the same: a process that is busy shall not be ended for it
 LIVENESS: Final = frozenset({b"/healthz", b"/v2/health/live"})
 WINDOW_S: Final = 5.0  # how often the rate of a body or of an answer is looked at
 CLOCK_S: Final = 0.001  # the loop's clock counts milliseconds, and a difference of two of its times is rounded
@@ -99,37 +96,3 @@ class Limits(NamedTuple):
                 f"the body arrives too slowly; expected {self.min_bytes_per_s} bytes a second (--min-bytes-per-s)"
             )
         return None
-
-
-class Connections:
-    """Which addresses have how many connections, where that is bounded."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.by_address: Counter[str] = Counter()
-
-    def __repr__(self) -> str:
-        return f"<Connections of {len(self.by_address)} addresses>"
-
-    def enter(self, address: str, n_connections: int) -> AnsweredError | None:
-        """Count a connection, one of `n_connections`; the error is that of one too many, which counts as well."""
-        limits = self.limits
-        if limits.max_connections_per_address:
-            self.by_address[address] += 1
-            if self.by_address[address] > limits.max_connections_per_address:
-                return TooManyConnections(
-                    "this address has too many connections; expected at most "
-                    f"{limits.max_connections_per_address} (--max-connections-per-address)"
-                )
-        if limits.max_connections and n_connections > limits.max_connections:
-            return TooManyConnections(
-                f"there are too many connections; expected at most {limits.max_connections} (--max-connections)"
-            )
-        return None
-
-    def leave(self, address: str) -> None:
-        """A connection of an address is gone."""
-        if self.limits.max_connections_per_address:
-            self.by_address[address] -= 1
-            if self.by_address[address] <= 0:
-                del self.by_address[address]

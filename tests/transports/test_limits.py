@@ -7,8 +7,6 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from service.settings import Settings
-from service.transports.limits import Connections, Limits
 from tests.api.bodies import until
 from tests.conftest import Running
 from tests.transports.wire import PREDICT, Wire, ids, post, wire
@@ -243,7 +241,7 @@ def test_one_connection_too_many_is_told_so_and_makes_room_when_it_goes(
                 assert third.closed()
         until(lambda: len(running.server.server_state.connections) == 2)
     until(lambda: not running.server.server_state.connections)
-    assert not running.service.connections.by_address
+    assert not running.service.connections.served.by_address
     with wire(running) as line:
         line.send(post())
         assert line.answer()[0] == 200
@@ -262,17 +260,6 @@ def test_with_all_connections_taken_the_process_still_says_that_it_lives(run: Ru
         assert second.closed()
         first.send(post())
         assert first.answer()[0] == 200
-
-
-def test_addresses_are_counted_apart() -> None:
-    connections = Connections(Limits.of(Settings(max_connections_per_address=1)))
-    assert connections.enter("a", 1) is None
-    assert connections.enter("b", 2) is None
-    assert connections.enter("a", 3) is not None
-    assert repr(connections) == "<Connections of 2 addresses>"
-    connections.leave("a")
-    connections.leave("a")
-    assert connections.enter("a", 2) is None
 
 
 def test_bytes_that_are_no_http_are_answered_and_what_follows_is_not_read(running: Running) -> None:
