@@ -158,8 +158,12 @@ def test_an_interrupt_while_the_server_is_started_leaves_no_process(monkeypatch:
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", interrupted)
-    with pytest.raises(KeyboardInterrupt), serve(f"http://127.0.0.1:{free_port()}"):
-        pass
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), serve(f"http://127.0.0.1:{free_port()}"):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [one.poll() for one in started] == [-signal.SIGTERM]
 
 
