@@ -1,15 +1,18 @@
 """Which files of a models folder are served, under which names and versions, whether they are enough, and changes."""
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
 from watchfiles import awatch
 
 from service.errors import CannotStart
+
+logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int]
 Key = tuple[str, int]  # name and version
@@ -36,17 +39,17 @@ def model_files(root: Path, default_model: str) -> dict[Key, Path]:
     places = [(default_model, "1", path) for path in root.glob("model.onnx")]
     places += [(default_model, path.parent.name, path) for path in sorted(root.glob("*/model.onnx"))]
     places += [(path.parent.parent.name, path.parent.name, path) for path in sorted(root.glob("[!.]*/*/model.onnx"))]
-    return {(name, int(version)): path for name, version, path in places if is_version(version)}
+    return {(name, int(version)): path for name, version, path in places if is_version(version) and is_text(name)}
 
 
 def unreadable_folders(root: Path, default_model: str) -> dict[tuple[str, ...], str]:
     """The folders that cannot be read, as `()`, `(NAME,)` or `(NAME, VERSION)`, to why."""
     folders: dict[Path, tuple[str, ...]] = {root: ()}
     for folder in root.glob("[!.]*"):
-        if folder.name != "lost+found":  # the file system's own, at the root of a volume
+        if folder.name != "lost+found" and is_text(folder.name):  # the file system's own, at the root of a volume
             folders[folder] = (default_model, folder.name) if is_version(folder.name) else (folder.name,)
     for folder in root.glob("[!.]*/*"):
-        if is_version(folder.name):
+        if is_version(folder.name) and is_text(folder.parent.name):
             folders[folder] = (folder.parent.name, folder.name)
     found = {}
     for folder, key in folders.items():
@@ -67,13 +70,22 @@ def unreadable_sentence(path: Path, error: OSError) -> str:
 
 
 def misplaced_files(root: Path) -> list[Path]:
-    """The files that lie in the folder of a model, where versions were expected, or in one that is no version."""
+    """The files that lie in the folder of a model, where versions were expected, or in one that is no version.
+
+    With them whatever has a name that is no text, which can be no model's: answers and the watch want UTF-8.
+    """
     places = [*root.glob("[!.]*/model.onnx"), *root.glob("[!.]*/[!.]*/model.onnx")]
-    return [path for path in sorted(places) if not is_version(path.parent.name)]
+    named = [*root.glob("[!.]*"), *root.glob("[!.]*/[!.]*")]
+    return sorted(
+        [path for path in places if not is_version(path.parent.name) and is_text(str(path.relative_to(root)))]
+        + [path for path in named if not is_text(path.name)]
+    )
 
 
 def misplaced_sentence(root: Path, path: Path) -> str:
     """What to do about a file in a wrong place."""
+    if not is_text(path.name):
+        return f"{escaped(path)} has a name that is not UTF-8, nothing in it is served; expected another name"
     name = path.relative_to(root).parts[0]
     return f"{path} is not served; expected {root / name / '1' / path.name}"
 
@@ -118,6 +130,20 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdecimal() and name[0] != "0"
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is UTF-8: Python stands surrogates for the bytes that are not, which no answer can carry."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escaped(path: Path) -> str:
+    """A path for people, with backslashes and digits in the place of the bytes that are no text."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def stamp_of(path: Path) -> Stamp:
     """What changes when a file is replaced."""
     stat = path.stat()
@@ -125,30 +151,64 @@ def stamp_of(path: Path) -> Stamp:
 
 
 async def follow_folder(root: Path) -> AsyncIterator[None]:
-    """Yield after each change in a folder, for ever: also where it goes, comes back, or another takes its place."""
+    """Yield after each change in a folder, for ever: also where it goes, comes back, or another takes its place.
+
+    Where changes cannot be followed, as below a name that is not UTF-8, it yields every few seconds instead.
+    """
+    is_followed = True
     while True:
-        watched, is_new = identity_of(root), True
-        # without a filter: the usual one sees nothing that lies below a folder such as .venv or .git
-        changes = awatch(
-            root,
-            watch_filter=None,
-            step=250,
-            debounce=1000,
-            rust_timeout=round(LOOK_S * 1e3),
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        )
-        with suppress(OSError):  # it is not there now
-            async with aclosing(changes):
-                async for changed in changes:
-                    is_other = identity_of(root) != watched
-                    if changed or is_new or is_other:
+        watched, n_looks = identity_of(root), 0
+        try:
+            async with aclosing(follow_changes(root, watched)) as looks:
+                async for is_change in looks:
+                    n_looks += 1
+                    is_followed = is_followed or n_looks > 2  # whatever stood in the way has gone
+                    if is_change:
                         yield
-                    is_new = False
-                    if is_other:
-                        break
+        except Exception as error:  # the operating system's, or what watchfiles makes of a name
+            if not isinstance(error, OSError) or (watched is not None and identity_of(root) == watched):
+                if is_followed:
+                    logger.warning(
+                        "changes in the models folder %s cannot be followed, it is looked at every %g s: %s",
+                        escaped(root),
+                        2 * LOOK_S,
+                        sentence_of(error),
+                    )
+                is_followed = False
+                await asyncio.sleep(LOOK_S)
+                if not n_looks:  # else the next to begin yields first
+                    yield
         if watched is None:
             await asyncio.sleep(LOOK_S)
+
+
+async def follow_changes(root: Path, watched: tuple[int, int] | None) -> AsyncGenerator[bool]:
+    """Whether the folder has to be looked at, at the beginning and again and again, until it is another one."""
+    # without a filter: the usual one sees nothing that lies below a folder such as .venv or .git
+    changes = awatch(
+        root,
+        watch_filter=None,
+        step=250,
+        debounce=1000,
+        rust_timeout=round(LOOK_S * 1e3),
+        yield_on_timeout=True,
+        ignore_permission_denied=True,
+    )
+    async with aclosing(changes):
+        is_new = True
+        async for changed in changes:
+            is_other = identity_of(root) != watched
+            yield bool(changed) or is_new or is_other
+            is_new = False
+            if is_other:
+                return
+
+
+def sentence_of(error: Exception) -> str:
+    """What an error says; of a group, what its first one does."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or repr(error)
 
 
 def identity_of(folder: Path) -> tuple[int, int] | None:

@@ -235,9 +235,11 @@ class Repository:
         async for _ in follow_folder(self.root):
             try:
                 self.swap(*await asyncio.to_thread(self.scan))
-            except Exception as error:  # the next change of the folder is another chance
+                await asyncio.to_thread(give_back)  # versions that went leave holes: 200 of them would cost 0.7 MB
+            except OSError as error:  # the next change of the folder is another chance
                 logger.warning("the models folder %s cannot be read, what is loaded goes on: %s", self.root, error)
-            await asyncio.to_thread(give_back)  # versions that went leave holes: 200 of them would cost 0.7 MB
+            except Exception:
+                logger.exception("a look at the models folder %s failed, what is loaded goes on", self.root)
 
 
 def newest_of(models: Snapshot) -> dict[str, Model]:

@@ -1,5 +1,6 @@
 """Which files of a folder are looked at, and what is said of folders and files that cannot be."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -9,7 +10,14 @@ from typing import Any
 import pytest
 
 from service.errors import CannotStart
-from service.model_files import check_folder, misplaced_files, misplaced_sentence, model_files, unreadable_folders
+from service.model_files import (
+    check_folder,
+    follow_folder,
+    misplaced_files,
+    misplaced_sentence,
+    model_files,
+    unreadable_folders,
+)
 
 
 def place(root: Path, *paths: str) -> None:
@@ -67,3 +75,32 @@ def test_a_version_that_is_no_number_is_misplaced(tmp_path: Path) -> None:
     assert found == [tmp_path / "neg/-1/model.onnx", tmp_path / "v/abc/model.onnx"]
     sentence = f"{tmp_path / 'v/abc/model.onnx'} is not served; expected {tmp_path / 'v/1/model.onnx'}"
     assert misplaced_sentence(tmp_path, found[1]) == sentence
+
+
+def test_a_name_that_is_no_text_is_misplaced_and_said_with_its_bytes(tmp_path: Path) -> None:
+    bad = os.fsdecode(b"x\xff")
+    place(tmp_path, f"{bad}/1/model.onnx", f"{bad}/model.onnx", f"good/{bad}/model.onnx", "good/1/model.onnx")
+    assert model_files(tmp_path, "softmax").keys() == {("good", 1)}
+    assert misplaced_files(tmp_path) == [tmp_path / "good" / bad, tmp_path / bad]
+    sentence = f"{tmp_path}/x\\xff has a name that is not UTF-8, nothing in it is served; expected another name"
+    assert misplaced_sentence(tmp_path, tmp_path / bad) == sentence
+
+
+def test_changes_that_cannot_be_followed_are_looked_for_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "OS file watch limit reached.")
+
+    monkeypatch.setattr("service.model_files.awatch", refuse)
+    monkeypatch.setattr("service.model_files.LOOK_S", 0.01)
+
+    async def look(n: int) -> None:
+        looks = follow_folder(tmp_path)
+        for _ in range(n):
+            await anext(looks)
+
+    asyncio.run(look(3))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"changes in the models folder {tmp_path} cannot be followed, it is looked at every")
+    assert line.endswith("OS file watch limit reached.")

@@ -255,8 +255,15 @@ def test_a_file_that_does_not_load_leaves_the_old_one_serving(models: Path, warm
     assert repository.find("softmax").signature.temperature == 3.0
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError("not now"), "cannot be read, what is loaded goes on: not now"),
+        (KeyError("a fault"), "failed, what is loaded goes on"),
+    ],
+)
 def test_the_watch_survives_a_scan_that_fails(
-    models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, sentence: str
 ) -> None:
     repository = Repository(models, Head)
     n_scans = 0
@@ -265,7 +272,7 @@ def test_the_watch_survives_a_scan_that_fails(
         nonlocal n_scans
         n_scans += 1
         if n_scans == 1:
-            raise PermissionError("not now")
+            raise error
         return model_files(root, default_model)
 
     monkeypatch.setattr("service.repository.model_files", failing)
@@ -282,7 +289,7 @@ def test_the_watch_survives_a_scan_that_fails(
         task.cancel()
 
     asyncio.run(main())
-    assert "cannot be read, what is loaded goes on: not now" in caplog.text
+    assert sentence in caplog.text
 
 
 def test_memory_is_given_back_after_each_change(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The models folder as a whole: gone, unreadable, replaced, empty, or of one model alone."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from service.engine.head import Head
 from service.errors import UnknownModel
+from service.model_files import misplaced_sentence
 from service.repository import Repository
 from tests.api.bodies import until
 from tests.conftest import Running
@@ -121,3 +123,36 @@ def test_another_folder_in_the_place_of_the_models_folder_is_followed(
         put(models, "softmax", 1, warmer(temperature))
         until(lambda t=temperature: running.predict({"logits": [1, 2]}).json()["temperature"] == t)
     assert lines(running)["failures"] == {}
+
+
+@pytest.mark.parametrize("deep", [b"x\xff/1", b"softmax/1/x\xff/y"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_that_is_no_text_is_told_of_and_does_not_end_the_watch(
+    models: Path, run: Callable[..., Running], caplog: pytest.LogCaptureFixture, deep: bytes, first: bool
+) -> None:
+    def make() -> None:
+        os.makedirs(os.fsencode(models) + b"/" + deep)
+        shutil.copyfile(SHIPPED, os.fsencode(models) + b"/" + deep + b"/model.onnx")
+
+    if first:
+        make()
+    running = run(models=models, watch=True)
+    assert lines(running)["models"][0]["model"] == "softmax"
+    if not first:
+        make()
+    for name in ("other", "another"):
+        put(models, name, 1, SHIPPED)
+        until(lambda name=name: running.predict({"logits": [1, 2]}, name).status_code == 200)
+    assert [line["model"] for line in lines(running)["models"]] == ["another", "other", "softmax"]
+    assert running.client.get("/readyz").status_code == 200
+    told = [r.getMessage() for r in caplog.records if "xff has a name that is not UTF-8" in r.getMessage()]
+    assert told == [misplaced_sentence(models, models / os.fsdecode(b"x\xff"))] * (deep[:1] == b"x")
+    assert len([r for r in caplog.records if "cannot be followed" in r.getMessage()]) <= 1 + (deep[:1] != b"x")
+
+
+def test_a_folder_that_may_not_be_read_and_has_no_name_is_no_failure_of_a_model(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := models / os.fsdecode(b"x\xff")).mkdir()
+    forbid(monkeypatch, folder)
+    assert Repository(models, Head).failures == {}

@@ -77,6 +77,14 @@ TESTS: Final = {
         "tests/test_repository_folder.py",
         "test_a_models_folder_that_goes_away_leaves_its_models_behind_and_may_come_back",
     ),
+    "a name in the models folder is not UTF-8": (
+        "tests/test_repository_folder.py",
+        "test_a_name_that_is_no_text_is_told_of_and_does_not_end_the_watch",
+    ),
+    "changes in the models folder cannot be followed, such as at the kernel's limit of watches": (
+        "tests/test_model_files.py",
+        "test_changes_that_cannot_be_followed_are_looked_for_again_and_again",
+    ),
     "nothing is served any more": (
         "tests/test_repository_folder.py",
         "test_with_nothing_served_the_service_is_not_ready_until_something_is",
