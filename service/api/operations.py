@@ -1,17 +1,14 @@
 """What operators ask: is it alive, is it ready, what does it serve."""
 
 import asyncio
-import os.path
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from service.api.reports import has_report, read_report
 from service.codec.predict.contract import ErrorAnswer
-from service.errors import NoReport
-from service.model import Model
 from service.readiness import State, check_ready
 from service.repository import Repository
 
@@ -118,7 +115,8 @@ def operations(state: State) -> APIRouter:
     )
     def report(model: str, version: str) -> Response:
         """The `report.json` that `calibrant fit` wrote beside the head: metrics, intervals, reliability, candidates."""
-        return Response(read_report(state.repository, model, version), media_type="application/json")
+        found = state.repository.find(model, version)
+        return Response(read_report(state.repository.root, found), media_type="application/json")
 
     return router
 
@@ -128,21 +126,6 @@ def ready(state: State) -> Ready:
     check_ready(state)
     stopped = state.telemetry.totals().stopped
     return Ready(status="ready", stopped=stopped) if stopped else Ready(status="ready")
-
-
-def read_report(repository: Repository, name: str, version: str) -> bytes:
-    """The report beside a head, as it lies there.
-
-    Raises:
-        UnknownModel, UnknownVersion: there is none.
-        NoReport: the head was made without one, or was copied alone.
-    """
-    try:
-        return report_of(repository.find(name, version)).read_bytes()
-    except OSError as error:
-        raise NoReport(
-            f"model {name} has no report in version {version}; expected report.json beside its head"
-        ) from error
 
 
 def versions(repository: Repository, name: str) -> list[str]:
@@ -158,9 +141,4 @@ async def details_of(repository: Repository, name: str, version: str | None) -> 
     model = repository.find(name, version)
     known = {**model.details(), "versions": versions(repository, name)}
     # a folder may be on a volume that takes its time
-    return ModelDetails(**known, has_report=await asyncio.to_thread(os.path.isfile, report_of(model)))
-
-
-def report_of(model: Model) -> Path:
-    """Where the report of its fit lies, if there is one."""
-    return model.head.path.parent / "report.json"
+    return ModelDetails(**known, has_report=await asyncio.to_thread(has_report, repository.root, model))

@@ -1,11 +1,14 @@
 """What operators ask, and what they are told."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Running, serving
+from tests.heads_made import put
 
 
 def test_a_process_that_answers_is_alive(running: Running) -> None:
@@ -84,6 +87,56 @@ def test_a_head_without_a_report_says_where_one_was_expected(running: Running) -
         "model softmax has no report in version 1; expected report.json beside its head"
     )
     assert running.client.get("/v1/models/softmax/versions/9/report").json()["code"] == "unknown_version"
+
+
+@pytest.mark.parametrize("what", ["link", "large", "pipe", "folder", "loop", "device"])
+def test_what_is_no_file_of_the_models_folder_is_no_report(tmp_path: Path, what: str) -> None:
+    place = put(tmp_path / "models", "digits", 1, ROOT / "models/digits/1/model.onnx").with_name("report.json")
+    secret = tmp_path / "secret"
+    secret.write_text("{}")
+    if what == "large":
+        place.touch()
+        os.truncate(place, 600 << 20)
+    elif what == "pipe":
+        os.mkfifo(place)
+    elif what == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to({"link": secret, "loop": place, "device": Path("/dev/zero")}[what])
+    sentence = {
+        "link": "the report.json of version 1 of model digits leads out of the models folder; expected a file in the "
+        "models folder of at most 16 MB",
+        "large": "is too large; expected a file in the models folder of at most 16 MB",
+        "pipe": "is not a file; expected",
+        "folder": "is not a file; expected",
+        "loop": "has no report in version 1; expected report.json beside its head",
+        "device": "leads out of the models folder",
+    }[what]
+    with serving(models=tmp_path / "models", default_model="digits") as running:
+        answer = running.client.get("/v1/models/digits/versions/1/report", timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (404, "no_report")
+        assert sentence in answer.json()["error"]
+        assert running.client.get("/v1/models/digits").json()["has_report"] is False
+
+
+def test_a_report_may_be_a_link_within_the_models_folder_as_a_volume_makes_it(tmp_path: Path) -> None:
+    place = put(tmp_path / "models", "digits", 1, ROOT / "models/digits/1/model.onnx").with_name("report.json")
+    (data := place.with_name("..data")).mkdir()
+    shutil.copyfile(ROOT / "models/digits/1/report.json", data / "report.json")
+    place.symlink_to("..data/report.json")
+    with serving(models=tmp_path / "models", default_model="digits") as running:
+        assert running.client.get("/v1/models/digits").json()["has_report"] is True
+        assert running.client.get("/v1/models/digits/versions/1/report").content == place.read_bytes()
+
+
+def test_a_report_that_grows_while_it_is_read_is_too_large(
+    tmp_path: Path, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (larger := tmp_path / "report.json").touch()
+    os.truncate(larger, (16 << 20) + 1)
+    monkeypatch.setattr("service.api.reports.open_report", lambda *_: larger.open("rb"))
+    answer = running.client.get("/v1/models/digits/versions/1/report")
+    assert (answer.status_code, answer.json()["code"]) == (404, "no_report")
 
 
 def test_bounds_are_those_of_the_settings(run: Callable[..., Running]) -> None:
