@@ -86,9 +86,12 @@ def read_checksums(path: Path) -> dict[str, str]:
     """
     found = {}
     try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise CannotStart(f"the checksums {path} cannot be read ({error.strerror}): see --model-checksums") from error
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise CannotStart(
+            f"the checksums {path} cannot be read ({why}); expected a file as sha256sum writes it (--model-checksums)"
+        ) from error
     for number, line in enumerate(lines, 1):
         digest, _, name = line.partition(" ")
         if len(digest) != 64 or not name.strip():

@@ -82,6 +82,11 @@ def test_a_file_that_may_not_be_read_is_not_taken_for_a_bad_one(
 def test_checksums_that_are_none_stop_the_start(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="cannot be read"):
         read_checksums(tmp_path / "nowhere")
+    with pytest.raises(CannotStart, match=r"cannot be read \(Is a directory\); expected a file as sha256sum writes it"):
+        read_checksums(tmp_path)
+    (tmp_path / "bytes").write_bytes(b"%064d  a\xff/1/model.onnx\n" % 0)
+    with pytest.raises(CannotStart, match=r"bytes cannot be read \(it is not UTF-8\); expected .*--model-checksums"):
+        read_checksums(tmp_path / "bytes")
     (tmp_path / "sums").write_text("hello\n")
     with pytest.raises(CannotStart, match=r"line 1 of .* is not one of sha256sum's"):
         read_checksums(tmp_path / "sums")
