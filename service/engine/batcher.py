@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from service.engine.alarm import Alarm
 from service.engine.answers import Batch, Share
+from service.engine.deadline import check_deadline
 from service.engine.entry import TOO_LATE, Entry
-from service.engine.queue import MAX_BATCH_NUMBERS, Queue, check_deadline
+from service.engine.queue import MAX_BATCH_NUMBERS, Queue
 from service.engine.refusal import ValueRefused
 from service.engine.rows import Runnable
 from service.engine.runner import HEAD_STOPPED, Runner, batch_error, check_lengths, check_numbers
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 clock: Final = time.perf_counter
 N_HAND_OVERS: Final = 25
 MANY: Final = 2  # connections, where a transport does not know how many there are
+HASTY_S: Final = (
+    10.0  # a shorter deadline is held against what runs take; it is below that of a request that names none
+)
 # A binary request of so many numbers is run by itself: it gains nothing from batching, and its numbers are still in
 # the processor's cache now.
 ALONE_FROM: Final = 2**15
@@ -102,8 +106,8 @@ class Batcher:
         """Queue `rows` for `runner` and the graph outputs of `bits`; `done(entry)` follows, never from inside here.
 
         Raises:
-            QueueFull: no room among the waiting rows, or too many before these for their deadline; nothing was queued.
-            DeadlinePassed: the deadline is over already, and there is a queue.
+            QueueFull: no room among the waiting rows, or no answer expected within `timeout_s`; nothing was queued.
+            DeadlinePassed: the deadline is over already.
             InvalidValue: more rows than would ever find room.
             NotReady: closed, or dead, or the runner was stopped.
         """
@@ -116,13 +120,12 @@ class Batcher:
             self.admit(rows.n)
         if runner.stopped:
             raise NotReady(runner.stopped, code=HEAD_STOPPED)
-        if self.n_waiting > self.max_batch_rows:
-            check_deadline(self.queues.values(), timeout_s)
+        queue = self.queues.get(key := (runner, rows.shape))
+        if timeout_s < HASTY_S or self.n_waiting > self.max_batch_rows:
+            check_deadline(self, queue, runner, rows, timeout_s)
         entry = Entry(rows, bits, done, timeout_s, mark)
         if entry.deadline < self.alarm.at:
             self.alarm.set(entry.deadline)
-        key = (runner, rows.shape)
-        queue = self.queues.get(key)
         if queue is None:
             queue = self.queues[key] = Queue(self, key, runner, max(1, rows.n_numbers // rows.n))
             self.idle.clear()

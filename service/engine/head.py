@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.engine.binding import run_with_binding
 from service.engine.bound import Bound
 from service.engine.feed import build_feed, pad_width
+from service.engine.pace import Pace
 from service.engine.probe import STEPS
 from service.engine.reading import read_signature
 from service.engine.refusal import ValueRefused, run_error
@@ -47,6 +48,7 @@ class Head:
         signature: what a request brings, and what can be asked of it.
         provider: `cpu` or `cuda`, where it really runs.
         tally: where its runs are counted.
+        pace: what its runs take by now, against what they took then.
         stopped: why it was told to stop, else empty.
     """
 
@@ -94,6 +96,7 @@ class Head:
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.seconds_per_run, self.seconds_per_number = warm_up(self)
+        self.pace = Pace()
         self.warm = True
 
     def __repr__(self) -> str:

@@ -6,14 +6,15 @@ A queue is idle, about to flush, or running; what arrives while a batch runs is 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, Protocol
 
 from service.engine.answers import Batch
-from service.engine.entry import TOO_LATE, Entry, Piece, rows_of, share_out
+from service.engine.entry import Entry, Piece, rows_of, share_out
 from service.engine.feed import build_feed
+from service.engine.pace import runs_s
 from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
 from service.engine.runner import (
     HEAD_STOPPED,
@@ -26,7 +27,7 @@ from service.engine.runner import (
     run_bits,
 )
 from service.engine.watchdog import Watchdog
-from service.errors import AnsweredError, DeadlinePassed, NotReady, QueueFull, RunFailed
+from service.errors import AnsweredError, NotReady, RunFailed
 from service.telemetry.observer import Observer
 
 clock: Final = time.perf_counter
@@ -61,6 +62,7 @@ class Queue:
 
     __slots__ = (
         "batch",
+        "cost_s",
         "flush_timer",
         "key",
         "max_rows",
@@ -69,6 +71,7 @@ class Queue:
         "owner",
         "runner",
         "running",
+        "started",
         "waiting",
     )
 
@@ -79,9 +82,10 @@ class Queue:
         self.waiting: deque[Entry] = deque()
         self.n_waiting = 0
         self.numbers_a_row = numbers_a_row
-        self.max_rows = max(1, min(owner.max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))
+        self.max_rows = most_rows(owner.max_batch_rows, numbers_a_row)
         self.batch: list[Piece] = []
-        self.running: Future[Ran] | None = None  # of the batch, where it is in a thread
+        self.running: Future[Ran] | None = None  # of the batch, where it is in a thread; since when, and what it costs
+        self.started = self.cost_s = 0.0
         if owner.max_wait_s:
             self.flush_timer: asyncio.Handle = owner.loop.call_later(owner.max_wait_s, self.flush)
         else:
@@ -100,9 +104,13 @@ class Queue:
 
     def expected_wait_s(self) -> float:
         """What the runs of all that waits here are expected to take, seconds."""
-        n_runs, rest = divmod(self.n_waiting, self.max_rows)
-        cost_s, n_numbers = self.runner.cost_s, self.numbers_a_row
-        return n_runs * cost_s(self.max_rows * n_numbers) + (cost_s(rest * n_numbers) if rest else 0.0)
+        return runs_s(self.runner, self.n_waiting, self.max_rows, self.numbers_a_row)
+
+    def rest_s(self, now: float) -> float:
+        """What is left of the run in a thread, as expected, seconds."""
+        if self.running is None:
+            return 0.0
+        return max(0.0, self.started + self.runner.pace.factor * self.cost_s - now)
 
     def hurry(self) -> None:
         """Wait for no company any more."""
@@ -165,9 +173,14 @@ class Queue:
                 bits |= entry.bits
             n_numbers = sum([some.n_numbers for some in rows])
             run = partial(run_bits, self.runner, bits)
-            here = self.runner.cost_s(n_numbers) <= self.owner.inline_s
-            if not (here and self.run_here(start, run, feed)):
+            cost_s = self.runner.cost_s(n_numbers)
+            here = cost_s <= self.owner.inline_s
+            if here and self.run_here(start, run, feed):
+                if self.runner.pace.refused_at:
+                    self.runner.pace.see(cost_s, clock() - start)
+            else:
                 attempt = run_apart if here else run_whole  # several runs would hold the loop
+                self.started, self.cost_s = start, cost_s
                 spans = [(first, stop) for _, first, stop in self.batch]
                 work = partial(attempt, run, feed, spans)
                 self.running = self.owner.threads.submit(self.owner.watchdog.run, self.runner, work)
@@ -204,8 +217,10 @@ class Queue:
             if future.cancelled():  # it had not begun when its thread was given up
                 self.run()
                 return
+            took_s = clock() - start
             try:
                 self.deliver(start, *future.result())
+                self.runner.pace.see(self.cost_s, took_s)  # one that fails tells nothing
             except Exception as error:
                 self.fail(error)
             self.go_on()
@@ -256,19 +271,6 @@ class Queue:
             self.owner.forget(self)
 
 
-def check_deadline(queues: Iterable[Queue], timeout_s: float) -> None:
-    """Pass where the runs of all that wait in `queues` are expected to be over within `timeout_s`.
-
-    Raises:
-        QueueFull: they are not.
-        DeadlinePassed: nothing is left of the time of the request.
-    """
-    if timeout_s <= 0:
-        raise DeadlinePassed(TOO_LATE)
-    wait_s = sum([queue.expected_wait_s() for queue in queues])
-    if wait_s > timeout_s:
-        raise QueueFull(
-            f"the queue takes about {wait_s:.3g} s, and the request has {timeout_s:.3g} s left; try again in a moment, "
-            "or with a longer timeout (the request's own, or --default-timeout-ms)",
-            code="deadline_too_close",
-        )
+def most_rows(max_batch_rows: int, numbers_a_row: int) -> int:
+    """The most rows of one batch."""
+    return max(1, min(max_batch_rows, MAX_BATCH_NUMBERS // numbers_a_row))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.entry import Piece
+from service.engine.pace import Pace
 from service.engine.rows import Runnable
 from service.errors import AnsweredError, RunFailed, count
 
@@ -22,6 +23,7 @@ class Runner(Protocol):
     """What a batch runs on."""
 
     temperature: float
+    pace: Pace
     stopped: str  # why it was told to stop, else empty
 
     def run(self, feed: Arrays, bits: int, /) -> Arrays:

@@ -19,6 +19,7 @@ from service.engine.batcher import Batcher
 from service.engine.entry import Entry
 from service.engine.feed import build_feed
 from service.engine.head import Head
+from service.engine.pace import Pace
 from service.engine.rows import Rows, Runnable
 from service.families.outputs import graph_bits
 from service.model import Model
@@ -41,6 +42,7 @@ class Instant:
     stopped = ""
 
     def __init__(self, n: int, k: int) -> None:
+        self.pace = Pace()
         self.answer = np.zeros((n, k), np.float32)
 
     def cost_s(self, n_numbers: int) -> float:

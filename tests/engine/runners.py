@@ -10,6 +10,7 @@ import numpy as np
 from service.engine.batcher import Batcher
 from service.engine.entry import Entry
 from service.engine.feed import build_feed
+from service.engine.pace import Pace
 from service.engine.rows import Rows, Runnable
 from service.families.outputs import graph_bits
 
@@ -25,6 +26,7 @@ class Fake:
     stopped = ""
 
     def __init__(self) -> None:
+        self.pace = Pace()
         self.feeds: list[dict[str, Any]] = []
         self.bits: list[int] = []
         self.threads: list[threading.Thread] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from service.engine.batcher import ALONE_FROM, Batcher
 from service.engine.queue import MAX_BATCH_NUMBERS
 from service.engine.rows import Rows
-from service.errors import DeadlinePassed, InvalidValue, QueueFull
+from service.errors import InvalidValue, QueueFull
 from tests.engine.runners import ENTROPY, NEVER_INLINE, PROBABILITIES, Client, Fake, Held, said, with_batcher
 
 
@@ -218,30 +218,6 @@ def test_a_request_that_never_finds_room_is_told_so() -> None:
         assert error.value.code == "too_many_rows"
 
     with_batcher(test, Fake(), max_queue_rows=4)
-
-
-def test_a_deadline_that_the_queue_cannot_meet_is_refused_at_once() -> None:
-    class Dear(Held):
-        """A runner whose runs are known to take a tenth of a second a number."""
-
-        def cost_s(self, n_numbers: int) -> float:
-            return 0.1 * n_numbers
-
-    async def test(client: Client, batcher: Batcher, runner: Held) -> None:
-        first = client.send(1)
-        await runner.running()
-        waiting = client.send(2, 3, 4)
-        with pytest.raises(QueueFull, match=r"the queue takes about 0.3 s, and the request has 0.2 s left") as error:
-            client.send(5, timeout_s=0.2)
-        assert error.value.code == "deadline_too_close"
-        with pytest.raises(DeadlinePassed, match="the deadline passed before the answer was ready"):
-            client.send(5, timeout_s=-0.01)
-        assert batcher.n_waiting == 3
-        patient = client.send(6, timeout_s=5)
-        runner.release()
-        await client.all(first, waiting, patient)
-
-    with_batcher(test, Dear(), max_batch_rows=2, inline_s=NEVER_INLINE)
 
 
 def test_room_is_counted_in_rows_that_wait_not_in_rows_that_run() -> None:
