@@ -14,6 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.codec import wording
+from service.codec.depth import check_depth
 from service.errors import BodyTooLarge, InvalidValue, NotJSON
 from service.transports.asgi import Gone, read_body
 from service.transports.budget import METERED_FROM, Budget, json_cost
@@ -110,7 +111,11 @@ def cost(body: bytes, *, lines: bool) -> int:
 def parse(body: bytes, *, lines: bool) -> Sequence[Label]:
     """The labels in a JSON object, or one in each of its lines; none is read behind one that is wrong."""
     given = read_lines(body) if lines else read_list(body)
-    return [label_of(one, f"labels[{i}]") for i, one in enumerate(given)]
+    try:
+        return [label_of(one, f"labels[{i}]") for i, one in enumerate(given)]
+    except (InvalidValue, NotJSON):
+        check_depth(body)  # only here: labels are never so deep, and counting takes as long as parsing them
+        raise
 
 
 def read_list(body: bytes) -> list[Any]:
@@ -148,6 +153,7 @@ def loads(document: bytes, place: str, expected: str) -> Any:
     try:
         return orjson.loads(document)
     except orjson.JSONDecodeError:
+        check_depth(document)
         raise NotJSON(f"{place} is not JSON; expected {expected}") from None
 
 
