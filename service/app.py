@@ -65,7 +65,7 @@ def observing(settings: Settings, telemetry: Telemetry) -> Observing:
         raise CannotStart(
             f"traces need the extra otel, {error.name} is missing: pip install 'calibrant[otel]'"
         ) from error
-    tracer = Tracer()
+    tracer = Tracer(telemetry.unsent)
     return Observing(Both(telemetry, Traces(tracer)), tracer.close)
 
 

@@ -103,6 +103,10 @@ class Telemetry:
         self.nowhere.n_journaled += n_kept
         self.nowhere.n_dropped += n_dropped
 
+    def unsent(self, n_spans: int) -> None:
+        """Count spans that the collector has not got; from any thread, one at a time."""
+        self.nowhere.n_unsent += n_spans
+
     def wake(self) -> None:
         """Something came: add it up in a moment."""
         if self.timer is None:

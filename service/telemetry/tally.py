@@ -186,6 +186,13 @@ class Counts:
             scope="service",
         )
     )
+    n_unsent: int = declare(
+        Sum(
+            "Spans that were not sent: the collector did not take them, or too many waited.",
+            "unsent_spans",
+            scope="service",
+        )
+    )
     n_failed_ns: int = declare(Sum("Nanoseconds that refused requests took."))
     last_ms: int = declare(Latest("When requests were last answered, in milliseconds since 1970."))
     sizes: Counter[int] = declare(ByLabel("Batches run, by their rows."))

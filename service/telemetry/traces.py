@@ -7,13 +7,12 @@ by OpenTelemetry's own variables, `OTEL_EXPORTER_OTLP_ENDPOINT` and its kin.
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -21,6 +20,7 @@ from service import __version__
 from service.errors import AnsweredError
 from service.telemetry.observer import Headers, Nobody, Response
 from service.telemetry.request import Request
+from service.telemetry.sender import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +32,11 @@ CLIENT_GONE: Final = 499  # the status that a span gets whose client left before
 class Tracer:
     """Makes spans; a thread of the SDK sends them."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsent: Callable[[int], None] = lambda _: None) -> None:
+        """`unsent(n)` is called, from any thread, one at a time, with the number of spans that were not sent."""
         ours = Resource({"service.name": "calibrant", "service.version": __version__})
         self.provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-        self.provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self.provider.add_span_processor(Sender(OTLPSpanExporter(), unsent))
         self.tracer = self.provider.get_tracer("calibrant", __version__)
         self.propagator = TraceContextTextMapPropagator()
 

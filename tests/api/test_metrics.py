@@ -33,6 +33,7 @@ FAMILIES = [
     ("calibrant_encode_seconds", "histogram", OF_VERSION),
     ("calibrant_journal_rows", "counter", ()),
     ("calibrant_journal_dropped_rows", "counter", ()),
+    ("calibrant_unsent_spans", "counter", ()),
 ]
 
 

@@ -65,7 +65,7 @@ TESTS: Final = {
         SURROUNDINGS,
         "test_without_descriptors_who_is_connected_is_answered_and_later_everybody",
     ),
-    "the collector's name does not resolve (`--traces`)": (
+    "the collector is away, or its name has no answer (`--traces`)": (
         SURROUNDINGS,
         "test_a_collector_whose_name_has_no_answer_costs_its_traces_and_no_answer",
     ),

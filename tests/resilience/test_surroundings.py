@@ -138,7 +138,9 @@ def test_without_descriptors_who_is_connected_is_answered_and_later_everybody(tm
 NAMELESS = """
 import socket, sys, threading
 from service.cli import main
+from service.telemetry import sender
 
+sender.STUCK_S = 0.05
 resolve = socket.getaddrinfo
 
 def resolve_or_wait(host, *arguments, **options):
@@ -158,12 +160,21 @@ def test_a_collector_whose_name_has_no_answer_costs_its_traces_and_no_answer(tmp
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.invalid:4318",
         "OTEL_BSP_SCHEDULE_DELAY": "10",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "8",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4",
         "PYTHONPATH": str(ROOT),
     }
     with serve("--no-watch", "--traces", program=[script], **variables) as process:
         for _ in range(20):
             assert process.client.post("/v1/predict", json=ASKS).status_code == 200
         assert process.client.get("/readyz").status_code == 200
+
+        def many_are_lost() -> bool:
+            assert process.client.post("/v1/predict", json=ASKS).status_code == 200
+            return metric(process, "calibrant_unsent_spans_total") > 100
+
+        until(many_are_lost)
         code, logged = process.end(signal.SIGTERM)
     assert code == 0
+    assert logged.count("spans cannot be sent, and are dropped: the collector has not answered for") == 1
     assert "the last traces could not be sent within 5 s, they are dropped" in logged

@@ -30,6 +30,7 @@ def tally() -> Tally:
     tally.samples.confidences.append(0.75)
     tally.n_journaled += 4
     tally.n_dropped += 1
+    tally.n_unsent += 1
     tally.add_up()
     return tally
 
