@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from service.codec import arrays
@@ -39,10 +41,15 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys differ."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = first_repeated([key for key, _ in pairs])
         raise InvalidValue(f"the key {twice[:40]!r} is repeated; it may appear once", code="duplicate_key")
     return found
+
+
+def first_repeated(names: Sequence[str]) -> str:
+    """The first name that comes again, of names of which one does; in time that goes by how many there are."""
+    times = Counter(names)
+    return next(name for name in names if times[name] > 1)
 
 
 def parse_integer(digits: str) -> float:

@@ -19,6 +19,7 @@ from service.errors import InvalidValue
 
 FLOATS: Final = frozenset({"FP32", "FP64"})
 KEY: Final = b'"data"'
+MAX_KEYS: Final = 64  # of an object; the protocol knows a dozen
 
 
 def read_header_fast(header: bytes) -> InferHeader | None:
@@ -92,8 +93,8 @@ class Reader:
 
 
 def entries(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Key and value of an object that has no key twice."""
-    if len(set(thing)) != len(thing):
+    """Key and value of an object that has no key twice, and not many: each is looked for from the first."""
+    if len(thing) > MAX_KEYS or len(set(thing)) != len(thing):
         raise ValueError
     for key in thing:
         yield key, thing[key]

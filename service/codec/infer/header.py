@@ -32,6 +32,7 @@ from service.codec.infer.parameters import (
 )
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, NAMES, Tensor, n_elements
 from service.codec.infer.usual import Layout, layout_of
+from service.codec.objects import first_repeated
 from service.codec.priors import parse_prior
 from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed, NotJSON, count
@@ -214,8 +215,9 @@ def refuse_duplicates(items: "tuple[Tensor, ...] | list[OutputRequest]", what: s
     """Refuse a name that is repeated."""
     names = [item.name for item in items]
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidValue(f"the {what} {quote(twice)} is repeated; it may appear once", code="duplicate_key")
+        raise InvalidValue(
+            f"the {what} {quote(first_repeated(names))} is repeated; it may appear once", code="duplicate_key"
+        )
 
 
 def header_length(value: bytes | None, n_bytes: int) -> int:
