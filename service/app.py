@@ -17,7 +17,7 @@ from service.api.metrics import metrics
 from service.api.openapi import describe
 from service.api.operations import operations
 from service.api.protocol.routes import protocol
-from service.codec.depth import BOUND
+from service.codec.depth import BOUND, lists_bound
 from service.engine.batcher import Batcher, measure_hand_over
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
@@ -136,7 +136,7 @@ class Service(Dispatcher):
     ) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
-        BOUND.most = settings.max_json_depth
+        BOUND.most, BOUND.lists = settings.max_json_depth, lists_bound(settings.max_queue_rows)
         self.readiness = readiness
         self.default_model = settings.default_model
         self.loader = make_loader(settings)

@@ -1,4 +1,6 @@
-"""How deep JSON may be nested: one bound for whatever this process reads, checked before a parser sees the bytes.
+"""How deep JSON may be nested, and how many lists and objects it may have: bounds for whatever this process reads.
+
+They are checked before a parser sees the bytes: lists and objects cost it most, time as well as memory.
 
 The fast ways in know but shapes of a few levels, and what is deeper than those comes here.
 """
@@ -7,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from service.errors import NotJSON
+from service.errors import BodyTooLarge, NotJSON
 
 SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 OTHERS: Final = bytes(set(range(256)) - set(b'[]{}"'))
@@ -17,25 +19,46 @@ PIECE: Final = 2**16  # bytes at a time, for the arrays are larger than what the
 
 
 class Bound:
-    """The bound of this process.
+    """The bounds of this process, which `app.py` sets.
 
     Attributes:
-        most: levels; `app.py` sets it.
+        most: levels.
+        lists: lists and objects.
     """
 
     most = 128
+    lists = 2**20
 
 
 BOUND: Final = Bound()
 
 
+def lists_bound(max_queue_rows: int) -> int:
+    """How many lists and objects a body may have: more than any that has so many rows, several of a row included."""
+    return max(2**20, 128 * max_queue_rows)
+
+
 def check_depth(body: bytes) -> None:
-    """Raise NotJSON where arrays and objects lie within each other more than `BOUND.most` deep; linear in the body.
+    """Check a body by its brackets and braces; linear in the body.
 
     Of bytes that are no JSON, those up to the first that is wrong are counted right: no parser goes on behind it.
+
+    Raises:
+        NotJSON: arrays and objects lie within each other more than `BOUND.most` deep.
+        BodyTooLarge: there are more of them than `BOUND.lists`; those in strings count.
     """
-    if body.count(b"[") + body.count(b"{") <= BOUND.most:
+    n_lists = body.count(b"[") + body.count(b"{")
+    if n_lists <= BOUND.most:
         return
+    check_levels(body)
+    if n_lists > BOUND.lists:
+        raise BodyTooLarge(
+            f"the body has {n_lists} lists and objects; expected at most {BOUND.lists} (--max-queue-rows)"
+        )
+
+
+def check_levels(body: bytes) -> None:
+    """Raise NotJSON where a body is nested too deeply."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     marks = np.frombuffer(body.translate(SQUARE, OTHERS), np.uint8)

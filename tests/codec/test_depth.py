@@ -1,5 +1,6 @@
 """How deep JSON may be nested: counted right, whatever stands between the brackets, and before anything is parsed."""
 
+import gc
 import json
 import re
 import time
@@ -10,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec.depth import BOUND, check_depth
-from service.errors import NotJSON
+from service.codec.depth import BOUND, check_depth, lists_bound
+from service.codec.infer.header import parse_header
+from service.codec.objects import parse_object
+from service.errors import BodyTooLarge, NotJSON
 from tests.conftest import Running
 
 
@@ -90,6 +93,50 @@ def test_strings_may_lie_across_the_pieces_that_are_read(monkeypatch: pytest.Mon
         check_depth(body)
         with pytest.raises(NotJSON):
             check_depth(b"[[" + body + b"]]")
+
+
+@pytest.mark.parametrize("read", [parse_object, parse_header])
+def test_a_body_of_too_many_lists_and_objects_is_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[bytes], object]
+) -> None:
+    monkeypatch.setattr(BOUND, "lists", 20)
+    monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("it was parsed"))
+    monkeypatch.setattr("orjson.loads", lambda *_: pytest.fail("it was parsed"))
+    with pytest.raises(BodyTooLarge, match=r"has 21 lists and objects; expected at most 20 \(--max-queue-rows\)"):
+        read(b'{"logits":[%s]}' % b",".join([b"[]"] * 19))
+
+
+def test_as_many_lists_as_rows_can_have_are_read(run: Callable[..., Running]) -> None:
+    running = run()
+    assert BOUND.lists == lists_bound(8192) == 2**20
+    rows = ",".join(["[1,2]"] * 8192)
+    body = f'{{"logits":[{rows}],"mask":[{rows.replace("1,2", "true,true")}],"prior":null}}'
+    assert running.client.post("/v1/predict", content=body.encode()).status_code == 200
+    assert lists_bound(10**6) == 128 * 10**6
+
+
+def test_no_garbage_is_collected_while_a_large_body_is_parsed() -> None:
+    """The collector would look at each list again and again: nine tenths of the time."""
+    body = b'{"logits":[%s]}' % b",".join([b"[[[[1]]]]"] * 50_000)
+    found: list[bool] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        found.append(phase == "start")
+
+    gc.callbacks.append(note)
+    try:
+        parse_object(body)
+        n_parsing = sum(found)
+    finally:
+        gc.callbacks.remove(note)
+    assert n_parsing <= 3  # about 280, where it may collect
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        parse_object(body)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

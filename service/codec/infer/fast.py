@@ -13,6 +13,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
+from service.codec.depth import BOUND
 from service.codec.infer.header import InferHeader, check_header, shape_of
 from service.codec.simd import PARSERS, booleans_fast, has_lists
 from service.errors import InvalidValue
@@ -70,7 +71,7 @@ class Reader:
         n, k, rank = 1, math.prod(shape_of(shape, "data")), 0
         if isinstance(value[0], simdjson.Array):
             (n, k), rank = shape, 1
-            if len(value) != n or any(len(row) != k for row in value):
+            if len(value) != n or n > BOUND.lists or any(len(row) != k for row in value):
                 raise ValueError
         elif len(value) != k:
             raise ValueError

@@ -32,7 +32,7 @@ from service.codec.infer.parameters import (
 )
 from service.codec.infer.tensors import BINARY_ONLY, DTYPES, MAX_AXIS, MAX_RANK, NAMES, Tensor, n_elements
 from service.codec.infer.usual import Layout, layout_of
-from service.codec.objects import first_repeated
+from service.codec.objects import first_repeated, without_collection
 from service.codec.priors import parse_prior
 from service.engine.signature import Signature
 from service.errors import InvalidValue, Malformed, NotJSON, count
@@ -95,7 +95,7 @@ def parse_header(header: bytes) -> InferHeader:
     """As `read_header`, without remembering."""
     check_depth(header)
     try:
-        document = orjson.loads(header)
+        document = without_collection(orjson.loads, header)
     except orjson.JSONDecodeError as error:
         what = "the inference header is empty" if not header.strip() else f"the inference header is not JSON: {error}"
         raise NotJSON(f"{what}; expected a JSON object") from None

@@ -10,6 +10,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
+from service.codec.depth import BOUND
 from service.codec.query import DEFAULT_OUTPUTS, Query
 from service.codec.simd import PARSERS, booleans_fast, has_lists, row_fast
 from service.engine.rows import Rows, Runnable
@@ -56,7 +57,7 @@ def read_fast(body: bytes, document: Any, keys: tuple[str, ...], model: Signatur
     lead: tuple[int, ...] = ()
     if isinstance(listed[0], simdjson.Array):
         n, k, lead = k, len(listed[0]), (k,)
-        if any(len(row) != k for row in listed):  # not by index, which walks there from the first
+        if n > BOUND.lists or any(len(row) != k for row in listed):  # not by index, which walks there from the first
             return None
     if k == 0 or k != (model.classes or k):
         return None
