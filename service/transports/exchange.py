@@ -150,12 +150,15 @@ class Exchange(Request):
         """
         if not isinstance(self.body, bytes):
             self.reserve(self.body.reading_cost())
-        elif self.framing.header_length is None:
-            worst, budget = JSON_COST * self.n_bytes, self.handler.budget
-            if not budget.has(worst):
-                self.reserve(json_cost(self.body))
-            elif worst > SMALL:
-                self.reserve(worst)
+            return
+        length, n_json = self.framing.header_length, self.n_bytes
+        if length is not None and length.isdigit():  # binary data stand behind the JSON
+            n_json = min(n_json, int(length[:19]))
+        worst, budget = JSON_COST * n_json, self.handler.budget
+        if not budget.has(worst):
+            self.reserve(json_cost(self.body[:n_json]))
+        elif worst > SMALL:
+            self.reserve(worst)
 
     def reserve(self, n_bytes: int) -> None:
         """Hold so much of the budget from now on, more or less than before; raises what it raises."""

@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +16,12 @@ import pytest
 from service import memory
 from service.errors import AnsweredError, BodyTooLarge, QueueFull
 from service.transports.budget import ARRIVAL_COST, LEAST, MUCH, NUMBER_COST, Budget, derive_total, json_cost
+from service.transports.endpoints import EVALUATE, INFER
+from service.transports.endpoints import PREDICT as PREDICT_ENDPOINT
 from service.transports.handler import OWN_TURN_FROM
 from service.transports.ordinary import OrdinaryProtocol
 from tests.api.bodies import held, until
-from tests.conftest import Running
+from tests.conftest import ROOT, Running
 from tests.transports.conftest import PROTOCOLS
 from tests.transports.played import connect, with_app
 from tests.transports.wire import PREDICT, Wire, ids, post, wire
@@ -72,6 +77,35 @@ def test_what_never_has_room_is_told_so() -> None:
 def test_the_cost_of_json_goes_by_its_numbers() -> None:
     assert json_cost(b"[1,2,3]") == 3 * NUMBER_COST
     assert json_cost(b"[0.123456789012345]") < json_cost(b"[1,2,3,4,5,6,7,8,9]")
+    row = b"[" + b",".join([b"-1.2345678901234567"] * 10) + b"]"
+    assert json_cost(b",".join([row] * 100)) == 1000 * NUMBER_COST
+
+
+@pytest.mark.parametrize("path", ["predict", "evaluate", "infer"])
+def test_no_kind_of_json_takes_more_than_what_is_held_for_it(path: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.transports.costs", path], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    more = {kind: one for kind, one in found.items() if one["taken"] > 1.1 * min(one["cost"], one["worst"])}
+    assert more == {}  # a tenth is what the memory's allocator adds now and then
+    assert found["lists in lists"]["taken"] > 40 * MB  # it is measured
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/models/softmax/evaluate", "/v2/models/softmax/infer"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_body_of_lists_is_refused_before_it_is_read(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, framed: bool
+) -> None:
+    running = run(max_request_memory_mb=32)
+    body = b'{"logits":[' + b",".join([b"[" * 100 + b"]" * 100] * 3000) + b"]}"
+    for endpoint in (PREDICT_ENDPOINT, EVALUATE, INFER):
+        monkeypatch.setattr(endpoint, "decode", lambda *_: pytest.fail("it was read"))
+    headers = {"inference-header-content-length": str(len(body))} if framed else {}
+    answer = running.client.post(path, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    until(lambda: running.service.budget.taken == 0)
 
 
 def test_the_total_is_what_the_cgroup_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
