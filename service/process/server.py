@@ -22,6 +22,7 @@ from service.process.signals import stop_signals, watched_signals
 from service.process.sockets import BACKLOG
 from service.settings import Settings
 from service.transports.fast_known import KnownProtocol
+from service.transports.limits import WINDOW_S
 from service.transports.ordinary import OrdinaryProtocol
 from service.transports.private_names import missing_names
 
@@ -85,13 +86,19 @@ class Server(uvicorn.Server):
         logger.info("process %d serves", os.getpid())
 
     async def listen(self, listening: socket.socket) -> asyncio.Server:
-        """Take the connections of a socket; who is slow with the handshake of TLS is ended as who is with headers."""
+        """Take the connections of a socket; who is slow with the handshake of TLS is ended as who is with headers.
+
+        Who does not close its side of TLS is ended as who does not read an answer: asyncio would wait for 30 s.
+        """
         protocol: Any = self.config.http_protocol_class
         make = partial(protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         tls: dict[str, Any] = {}
         if self.service.certificate is not None:
-            timeout_s = self.service.settings.header_timeout_s
-            tls = {"ssl": self.service.certificate.context, "ssl_handshake_timeout": timeout_s}
+            tls = {
+                "ssl": self.service.certificate.context,
+                "ssl_handshake_timeout": self.service.settings.header_timeout_s,
+                "ssl_shutdown_timeout": WINDOW_S,
+            }
         return await asyncio.get_running_loop().create_server(make, sock=listening, backlog=BACKLOG, **tls)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

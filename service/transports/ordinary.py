@@ -215,9 +215,9 @@ class OrdinaryProtocol(Pipelining):
             transport.write(write_headers(response, dated, request_id, keep_alive=False) + response.body)
             if transport.can_write_eof():
                 transport.write_eof()
-                self.timer.set(LINGER_S)
-            else:
+            else:  # TLS, which waits for the client to close its side, too
                 self.close()
+            self.timer.set(LINGER_S)
 
     def has_answered(self) -> bool:
         """Whether the answer to the message that arrives has begun."""

@@ -1,11 +1,16 @@
 """TLS on every HTTP transport: requests as ever, a certificate that is renewed, one that is broken, slow handshakes."""
 
+import asyncio
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from ssl import SSLError
 
 import pytest
+import uvicorn
+import uvloop
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -17,6 +22,7 @@ from tests.api.bodies import until
 from tests.certificates import Authority
 from tests.conftest import Running
 from tests.processes import serve
+from tests.transports.wire import PREDICT, Wire, post
 
 Run = Callable[..., Running]
 ONE = {"logits": [1.0, 2.0]}
@@ -31,6 +37,30 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def authority() -> Authority:
     return Authority()
+
+
+@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def _on_each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their ends of TLS are not the same code."""
+    monkeypatch.setattr(uvicorn.Config, "get_loop_factory", lambda _: request.param)
+
+
+@contextmanager
+def tls_wire(running: Running, authority: Authority) -> Iterator[Wire]:
+    """A connection by hand, whose client does not close its side of TLS when the server does."""
+    with (
+        socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection,
+        authority.context.wrap_socket(connection, server_hostname="127.0.0.1") as encrypted,
+    ):
+        yield Wire(encrypted)
+
+
+def ends_within(running: Running, timeout_s: float) -> bool:
+    """Whether the last connection is gone by then."""
+    end = time.monotonic() + timeout_s
+    while running.server.server_state.connections and time.monotonic() < end:
+        time.sleep(0.01)
+    return not running.server.server_state.connections
 
 
 def test_requests_are_answered_small_large_and_wrong_ones(run: Run, tmp_path: Path, authority: Authority) -> None:
@@ -74,12 +104,41 @@ def test_a_broken_certificate_leaves_the_one_before(
     assert all(one.endswith("; what was read before still holds") for one in told)
 
 
-def test_who_never_ends_the_handshake_is_cut_off(run: Run, tmp_path: Path, authority: Authority) -> None:
-    running = run(**authority.write(tmp_path), header_timeout_s=1)
+@pytest.mark.usefixtures("_on_each_loop")
+@pytest.mark.parametrize("sent", [b"", b"\x16"])
+def test_who_never_ends_the_handshake_is_cut_off(run: Run, tmp_path: Path, authority: Authority, sent: bytes) -> None:
+    running = run(**authority.write(tmp_path), header_timeout_s=0.5)
     with socket.create_connection(("127.0.0.1", running.port), timeout=30) as silent:
-        silent.sendall(b"\x16")
+        silent.sendall(sent)
         assert silent.recv(1) == b""
     until(lambda: authority.is_shown(running.port))
+
+
+@pytest.mark.usefixtures("_on_each_loop")
+def test_who_does_not_close_its_side_does_not_hold_the_end(
+    run: Run, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.process.server.WINDOW_S", 0.3)
+    running = run(**authority.write(tmp_path))
+    with tls_wire(running, authority) as idle:
+        idle.send(post())
+        assert idle.answer()[0] == 200
+        running.server.should_exit = True
+        assert ends_within(running, 5)
+        assert idle.closed()
+
+
+@pytest.mark.usefixtures("_on_each_loop")
+def test_who_is_refused_and_does_not_close_its_side_is_cut_off(
+    run: Run, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.transports.ordinary.LINGER_S", 0.1)
+    running = run(**authority.write(tmp_path), header_timeout_s=0.5)
+    with tls_wire(running, authority) as slow:
+        slow.send(PREDICT)
+        assert slow.answer()[0] == 408
+        assert ends_within(running, 3)
+        assert slow.closed()
 
 
 def test_both_files_are_wanted(tmp_path: Path) -> None:
