@@ -10,7 +10,7 @@ from typing import Any, Final
 from service.codec.query import Query
 from service.engine.batcher import MANY, Batcher
 from service.engine.entry import TOO_LATE, Entry
-from service.engine.rows import looks_like_probabilities
+from service.engine.rows import Runnable, looks_like_probabilities
 from service.errors import AnsweredError, DeadlinePassed, RunFailed
 from service.families import Answers
 from service.families.outputs import CLASSIFIER_LOGITS
@@ -120,16 +120,16 @@ class Exchange(Request):
             arrays: Answers = {}
             rows = query.rows
             self.n_rows = rows.n
-            if self.key is not None and self.key.rate is not None:
-                self.key.rate.take(rows.n)
             if self.n_bytes:
                 self.reserve(NUMBER_COST * rows.n_numbers)
+            if self.key is not None and self.key.rate is not None:
+                self.key.rate.take(rows.n)
             if rows.n:
                 bits = model.signature.bits(query.needs)
                 timeout_s = (query.timeout_s or handler.default_timeout_s) - self.decode_s
                 ran = batcher.run_now(model.head, rows, bits, timeout_s, self.mark, n_connections, query.binary)
                 if ran is None:
-                    self.entry = batcher.submit(model.head, rows, bits, self.done, timeout_s, self.mark)
+                    self.submit(model, rows, bits, timeout_s)
                     return
                 arrays, self.run_s = ran
         except AnsweredError as error:
@@ -164,10 +164,25 @@ class Exchange(Request):
         """Hold so much of the budget from now on, more or less than before; raises what it raises."""
         self.reserved = self.handler.budget.change(self.reserved, n_bytes)
 
+    def submit(self, model: Model, rows: Runnable, bits: int, timeout_s: float) -> None:
+        """Queue the rows; raises what the batcher's `submit` raises."""
+        try:
+            self.entry = self.handler.batcher.submit(model.head, rows, bits, self.done, timeout_s, self.mark)
+        except AnsweredError:
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Let the rows cost the key nothing: they were taken, and never run."""
+        if self.key is not None and self.key.rate is not None:
+            self.key.rate.give_back(self.n_rows)
+
     def done(self, entry: Entry) -> None:
         """The batcher has the answers: encode them, and reply."""
         self.queue_s, self.run_s = entry.queue_s, entry.run_s
         if entry.answers is None:
+            if not entry.n_sent:  # none of its rows was in a batch
+                self.give_back()
             self.settle(self.refuse(entry.error or RunFailed("the batch could not be run")))
         elif entry.rows.n_numbers < OWN_TURN_FROM:
             self.end(entry.answers)

@@ -1,7 +1,8 @@
 """How many rows a second a key may ask for: a token bucket each, which all processes behind the port share.
 
 A bucket is one number: the moment at which all rows that were asked for are paid for, at the rate of the key. Whoever
-is less than a second behind may ask; so one request may be of any size, and is paid for before the next.
+is less than a second behind may ask; so one request may be of any size, and is paid for before the next. Rows that are
+refused before they run cost nothing.
 """
 
 import fcntl
@@ -97,3 +98,8 @@ class Rate:
                 raise error
             paid_at = self.buckets.paid_at
             paid_at[self.bucket] = max(paid_at[self.bucket], clock()) + n_rows / self.rows_per_s
+
+    def give_back(self, n_rows: int) -> None:
+        """Undo a `take` of so many rows, which were refused."""
+        with self.buckets.lock():
+            self.buckets.paid_at[self.bucket] -= n_rows / self.rows_per_s

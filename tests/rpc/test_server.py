@@ -160,3 +160,21 @@ def test_over_tls_calls_are_answered_and_a_renewed_certificate_is_shown(
         caller.channel = plain
         with pytest.raises(grpc.RpcError):
             caller.infer(ONE)
+
+
+def test_what_is_refused_before_it_runs_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(line("slow", "slow", "predict", "1e-7"))
+    with calling(api_keys_file=path, max_queue_rows=1) as caller:
+        infer = partial(caller.method("ModelInfer"), timeout=30, metadata=bearer("slow"))
+        for message, code in (
+            (request(("logits", "FP32", [[1, 2]] * 2)), "too_many_rows"),
+            (ONE, ""),
+            (ONE, "rate_exceeded"),
+        ):
+            try:
+                infer(message)
+                found = ""
+            except grpc.RpcError as error:
+                found = dict(error.trailing_metadata())["error-code"]
+            assert found == code

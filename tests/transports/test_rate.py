@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from service.errors import InvalidKeys, RateExceeded
 from service.transports import rate
 from service.transports.fast_known import KnownProtocol
 from service.transports.rate import Buckets, Rate
-from tests.api.bodies import refused
+from tests.api.bodies import held, refused, until
 from tests.conftest import Running
 from tests.transports.test_keys import bearer, digest, line
 from tests.transports.wire import PREDICT, ids, post, wire
@@ -81,6 +82,15 @@ def test_a_request_of_any_size_gets_through_and_is_paid_for_before_the_next(cloc
     assert not taken(ten, 1)
     clock.now += 0.2
     assert taken(ten, 1)
+
+
+def test_what_is_given_back_was_not_taken(clock: Clock) -> None:
+    ten = rate_of(10)
+    assert taken(ten, 5)
+    assert taken(ten, 1000)
+    clock.now += 0.2
+    ten.give_back(1000)
+    assert [taken(ten, 1) for _ in range(9)] == [True] * 7 + [False] * 2
 
 
 def test_each_key_has_a_bucket_of_its_own_and_there_are_so_many(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
@@ -183,3 +193,35 @@ def test_a_client_at_its_rate_leaves_its_neighbours_their_answers(run: Run, tmp_
         done.set()
         thread.join(30)
     assert {*found} <= {200, 429}
+
+
+def once(running: Running, body: object) -> tuple[int, str]:
+    """The status and the error's code of a request with the key `slow`."""
+    answer = running.predict(body, headers={"authorization": "Bearer slow"})
+    return answer.status_code, answer.json().get("code", "")
+
+
+def test_what_is_refused_before_it_runs_costs_nothing(run: Run, path: Path) -> None:
+    running = run(api_keys_file=path, max_queue_rows=4)
+    one, two, five = ({"logits": [[1, 2]] * n} for n in (1, 2, 5))
+    free = {"authorization": "Bearer free"}
+    with held(running) as hold, ThreadPoolExecutor() as threads:
+        assert once(running, five) == (422, "too_many_rows")
+        running_now = threads.submit(running.predict, one, headers=free)
+        hold.wait()
+        assert once(running, one | {"timeout_ms": 50}) == (504, "deadline_passed")  # it waited, and never ran
+        waiting = threads.submit(running.predict, two, headers=free)
+        until(lambda: running.service.batcher is not None and running.service.batcher.n_waiting == 3)
+        assert once(running, two) == (429, "queue_full")
+        hold.go.set()
+        assert running_now.result().status_code == waiting.result().status_code == 200
+    assert once(running, one) == (200, "")
+    assert once(running, one) == (429, "rate_exceeded")
+
+
+def test_what_ran_too_long_was_not_for_nothing(run: Run, path: Path) -> None:
+    running = run(api_keys_file=path)
+    with held(running) as hold:
+        assert once(running, {"logits": [1, 2], "timeout_ms": 50}) == (504, "deadline_passed")
+        hold.go.set()
+    assert once(running, {"logits": [1, 2]}) == (429, "rate_exceeded")
