@@ -80,9 +80,9 @@ async def read_object(request: Request, gate: Gate, kind: type[Body]) -> Body:
     """
     try:
         if gate.max_body_bytes < MAX_OBJECT_BYTES:
-            body = await read_body(request.receive, gate.max_body_bytes, gate.too_large)
+            body = await read_body(request.receive, request.scope[KEY], gate.max_body_bytes, gate.too_large)
         else:
-            body = await read_body(request.receive, MAX_OBJECT_BYTES, too_large)
+            body = await read_body(request.receive, request.scope[KEY], MAX_OBJECT_BYTES, too_large)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected a JSON object") from None
     try:

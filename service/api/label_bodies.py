@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from service.codec import wording
 from service.codec.depth import check_depth
 from service.errors import BodyTooLarge, InvalidValue, NotJSON
-from service.transports.asgi import Gone, read_body
+from service.transports.asgi import KEY, Gone, read_body
 from service.transports.budget import METERED_FROM, Budget, json_cost
 from service.transports.gate import Gate
 
@@ -81,7 +81,7 @@ async def labels_of(request: Request, bounds: Bounds) -> AsyncIterator[Sequence[
     """
     gate, budget = bounds.gate, bounds.budget
     try:
-        body = await read_body(request.receive, gate.max_body_bytes, gate.too_large)
+        body = await read_body(request.receive, request.scope[KEY], gate.max_body_bytes, gate.too_large)
     except Gone:  # nobody is there to hear it
         raise NotJSON("the body ended early; expected labels") from None
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -14,7 +14,7 @@ from service.telemetry.access import AccessLine
 from service.telemetry.observer import Observer
 from service.transports.budget import Budget
 from service.transports.endpoints import PREDICT, Target, find_target
-from service.transports.gate import Gate
+from service.transports.gate import Gate, check_revoked
 from service.transports.handler import Begun, Handles, Starting
 from service.transports.keys import Key
 from service.transports.known import KnownHeaders
@@ -121,7 +121,7 @@ class Dispatcher:
             if error is not None:
                 raise error
             begin = partial(self.handler.begin, target, scope["headers"], request_id)
-            body = await read_body(receive, self.gate.max_body_bytes, self.gate.too_large)
+            body = await read_body(receive, scope[KEY], self.gate.max_body_bytes, self.gate.too_large)
             response = await first_of(begin, body, scope[KEY], receive)
         except AnsweredError as refused:
             response = self.refuse(refused)
@@ -200,11 +200,12 @@ async def wait_until_gone(receive: Receive) -> None:
         pass
 
 
-async def read_body(receive: Receive, max_bytes: int, too_large: Callable[[], BodyTooLarge]) -> bytes:
-    """The whole body.
+async def read_body(receive: Receive, key: Key | None, max_bytes: int, too_large: Callable[[], BodyTooLarge]) -> bytes:
+    """The whole body of a request with this key.
 
     Raises:
         BodyTooLarge: it grew beyond `max_bytes`, as `too_large` says.
+        Unauthorized: the key was revoked meanwhile.
         Gone: the client left in the middle of it.
     """
     parts = []
@@ -220,6 +221,7 @@ async def read_body(receive: Receive, max_bytes: int, too_large: Callable[[], Bo
             raise too_large()
         parts.append(part)
         more = message.get("more_body", False)
+    check_revoked(key)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

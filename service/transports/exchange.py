@@ -22,6 +22,7 @@ from service.telemetry.request import Request
 from service.transports.budget import JSON_COST, NUMBER_COST, SMALL, UNPACKING_COST, Budget, json_cost
 from service.transports.compression import choose_coding, find_coding, pack, unpack, unpacked_bound
 from service.transports.endpoints import PLAIN, Target
+from service.transports.gate import check_revoked
 from service.transports.keys import Key
 from service.transports.response import Reply, Response, answer_response, error_response, server_timing
 from service.transports.turns import Turns
@@ -110,8 +111,8 @@ class Exchange(Request):
         handler, batcher = self.handler, self.handler.batcher
         try:
             batcher.admit()
-            if self.n_bytes:
-                self.reserve_reading()
+            if self.key is not None or self.n_bytes:
+                self.check_whole()
             target = self.target
             model = self.model = handler.repository.find(target.model or handler.default_model, target.version)
             query = self.query = target.endpoint.decode(self.body, self.framing.header_length, model.signature)
@@ -142,6 +143,12 @@ class Exchange(Request):
             return
         # not before the error is gone, and with it the frames that hold the body
         self.settle(response)
+
+    def check_whole(self) -> None:
+        """Pass a body that is there; raises what `check_revoked` and `reserve` raise."""
+        check_revoked(self.key)
+        if self.n_bytes:
+            self.reserve_reading()
 
     def reserve_reading(self) -> None:
         """Hold what reading a body may take, before its numbers are counted; raises what `reserve` raises.

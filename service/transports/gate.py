@@ -16,6 +16,7 @@ from service.transports.endpoints import FORM, Endpoint, Headers
 from service.transports.keys import Key, Keys
 from service.transports.scopes import PREDICT_SCOPE
 
+WRONG_KEY: Final = "the key is missing or wrong; expected `Authorization: Bearer KEY`"
 GOOD_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}").fullmatch
 
 
@@ -85,11 +86,21 @@ class Gate:
 def key_error(key: Key | None, scope: str) -> AnsweredError | None:
     """The error for no key that is accepted, for one without the scope, or for one that asks for too many rows."""
     if key is None or key.revoked:
-        return Unauthorized("the key is missing or wrong; expected `Authorization: Bearer KEY`")
+        return Unauthorized(WRONG_KEY)
     if scope not in key.scopes:
         scopes = ", ".join(sorted(key.scopes))
         return Forbidden(f"the key {key.name} is for {scopes}; expected one with the scope {scope}")
     return key.rate.error() if key.rate is not None and scope == PREDICT_SCOPE else None
+
+
+def check_revoked(key: Key | None) -> None:
+    """Pass a key that was accepted with its headers once the body is there, too: who sends slowly keeps no key alive.
+
+    Raises:
+        Unauthorized: it was revoked meanwhile.
+    """
+    if key is not None and key.revoked:
+        raise Unauthorized(WRONG_KEY)
 
 
 def media_type_error(value: bytes, endpoint: Endpoint) -> AnsweredError | None:
