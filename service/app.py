@@ -35,7 +35,7 @@ from service.transports.gate import Gate
 from service.transports.handler import Handler
 from service.transports.keys import Keys
 from service.transports.limits import Limits
-from service.transports.renewal import follow
+from service.transports.renewal import LastRead, follow
 from service.transports.tls import Certificate
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Service(Dispatcher):
     """The application: the dispatcher in front, FastAPI behind it, and what both answer from."""
 
     def __init__(
-        self, settings: Settings, readiness: Readiness, telemetry: Telemetry, counts: Path | None, *, replaces: bool
+        self, settings: Settings, readiness: Readiness, telemetry: Telemetry, counts: Path | None, last: LastRead | None
     ) -> None:
         """Load the models; whatever is wrong with them is said here, before anything listens."""
         self.settings = settings
@@ -145,20 +145,21 @@ class Service(Dispatcher):
             self.loader.load,
             telemetry,
             default_model=settings.default_model,
-            replaces=replaces,
+            replaces=last is not None,
             strict=settings.strict_models,
         )
         self.batcher: Batcher | None = None
-        if not replaces:
+        if last is None:
             check_default_model(settings, self.repository)
         self.draining = False
         observer, self.close_observer = observing(settings, telemetry)
         self.journal = open_journal(settings, telemetry, observer)
         if self.journal is not None:
             observer = self.journal
-        self.certificate = Certificate.of(settings)
+        before = last or LastRead()
+        self.certificate = Certificate.of(settings, before.pair)
         self.over_grpc = over_grpc(settings)
-        keys = Keys.of(settings, counts)
+        keys = Keys.of(settings, counts, before.keys)
         gate = Gate(keys, settings.max_body_bytes)
         app = self.make_app(telemetry, gate)
         describe(app, lambda: self.repository.models, guarded=keys.guarded)
@@ -276,8 +277,7 @@ def create_app(
     settings: Settings | None = None,
     readiness: Readiness | None = None,
     counts: Path | None = None,
-    *,
-    replaces: bool = False,
+    last: LastRead | None = None,
 ) -> Service:
     """The application, with settings from the environment unless they are given.
 
@@ -285,11 +285,11 @@ def create_app(
         settings: how to serve.
         readiness: of all processes behind the port.
         counts: the folder in which several processes keep their counts, to be added up.
-        replaces: another process began with these models: one that fails by now does not stop this one.
+        last: another process began with these files, and read this: what fails by now does not stop this one.
 
     Raises:
         CannotStart: the models cannot be served; the sentence says why.
     """
     settings = settings or load_settings()
     telemetry = start(counts) if settings.metrics else Off()
-    return Service(settings, readiness or Readiness(), telemetry, counts, replaces=replaces)
+    return Service(settings, readiness or Readiness(), telemetry, counts, last)

@@ -16,6 +16,7 @@ from service.app import Service, create_app
 from service.commands.options import add_settings, check_times, warn, warn_of_secrets
 from service.errors import CannotStart
 from service.process.descriptors import raise_limit
+from service.process.last_read import follow_files
 from service.process.live import live_process
 from service.process.server import Server
 from service.process.sockets import listen_each, reserve
@@ -48,11 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     announcement = announce(service, *listening[0].getsockname()[:2])
     with live_process(settings):
         if settings.workers > 1:
+            keys, certificate = service.gate.keys, service.certificate
             del service  # the parent serves nothing
-            with TemporaryDirectory(prefix="calibrant-") as counts:
+            with TemporaryDirectory(prefix="calibrant-") as counts, follow_files(keys, certificate) as last:
                 return Workers(
                     settings.workers,
-                    partial(run_worker, settings, Path(counts)),
+                    partial(run_worker, settings, Path(counts), last),
                     listening,
                     timeout_s=settings.worker_timeout_s,
                     drain_delay_s=settings.drain_delay_s,

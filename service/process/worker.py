@@ -23,6 +23,7 @@ from service.process.server import LAST_S, Server, end_process, in_background
 from service.readiness import Readiness
 from service.settings import Settings
 from service.telemetry import logs
+from service.transports.renewal import LastRead
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,18 @@ SETTLE_S: Final = 0.1  # in which a connection that was taken last brings its re
 
 
 def run_worker(
-    settings: Settings, counts: Path, slot: int, ready: Any, beats: Any, listening: Sequence[socket.socket]
+    settings: Settings,
+    counts: Path,
+    last: LastRead,
+    slot: int,
+    ready: Any,
+    beats: Any,
+    listening: Sequence[socket.socket],
 ) -> None:
     """One of several workers, that of `slot`."""
     logs.configure(settings.log_level, settings.log_format)
     try:
-        service = create_app(settings, Readiness(ready, slot, beats), counts, replaces=True)
+        service = create_app(settings, Readiness(ready, slot, beats), counts, last)
     except CommandError as error:
         logger.error("a worker cannot start: %s", error)  # noqa: TRY400 - the sentence says it all
         sys.exit(error.exit_code)

@@ -63,21 +63,35 @@ class Keys:
         by_digest: the keys; replaced as a whole when the file changes.
     """
 
-    def __init__(self, fixed: Iterable[Key] = (), path: Path | None = None, shared: Path | None = None) -> None:
-        """Read the file; raises as `read`. In the folder `shared` several processes count rows together."""
+    def __init__(
+        self,
+        fixed: Iterable[Key] = (),
+        path: Path | None = None,
+        shared: Path | None = None,
+        last: bytes | None = None,
+    ) -> None:
+        """Read the file; where that fails, take what it held last, or raise as `read` where there is nothing.
+
+        In the folder `shared` several processes count rows together.
+        """
         self.fixed = tuple(fixed)
         self.path = path
         self.guarded = bool(self.fixed) or path is not None
         self.content: bytes | None = None
         self.by_digest = {key.digest: key for key in self.fixed}
         self.buckets = Buckets(shared) if path is not None else None
-        self.read()
+        try:
+            self.read()
+        except InvalidKeys:
+            if last is None:
+                raise
+            self.accept(last)
 
     @classmethod
-    def of(cls, settings: Settings, shared: Path | None = None) -> "Keys":
+    def of(cls, settings: Settings, shared: Path | None = None, last: bytes | None = None) -> "Keys":
         """Those of the settings; a key that is given as a setting has all scopes."""
         fixed = [Key(f"api-keys-{i}", sha256(key).digest()) for i, key in enumerate(settings.keys, 1)]
-        return cls(fixed, settings.api_keys_file, shared)
+        return cls(fixed, settings.api_keys_file, shared, last)
 
     def __repr__(self) -> str:
         return f"<Keys {len(self.by_digest)}>"
@@ -101,14 +115,19 @@ class Keys:
             content = None if self.path is None else self.path.read_bytes()
             if content is None or content == self.content:
                 return False
-            found = {key.digest: key for key in (*parse_keys(content), *self.fixed)}
-            for key in found.values():
-                if key.rows_per_s is not None and self.buckets is not None:
-                    key.rate = Rate(key.name, key.rows_per_s, self.buckets, key.digest)
+            self.accept(content)
         except OSError as error:
             raise InvalidKeys(f"the API keys in {self.path} cannot be read: {error.strerror}") from error
         except InvalidKeys as error:
             raise InvalidKeys(f"the API keys in {self.path} cannot be read: {error}") from None
+        return True
+
+    def accept(self, content: bytes) -> None:
+        """Take these lines for those of the file; raises InvalidKeys."""
+        found = {key.digest: key for key in (*parse_keys(content), *self.fixed)}
+        for key in found.values():
+            if key.rows_per_s is not None and self.buckets is not None:
+                key.rate = Rate(key.name, key.rows_per_s, self.buckets, key.digest)
         self.content = content
         before, kept = self.by_digest, {key.digest: key for key in self.by_digest.values() if key.is_among(found)}
         self.by_digest = found | kept
@@ -118,7 +137,6 @@ class Keys:
             logger.info("API keys accepted, with those of %s: %d", self.path, len(found))
         else:
             logger.warning("%s has no API key; expected one: every request that needs one is refused", self.path)
-        return True
 
 
 def parse_keys(content: bytes) -> list[Key]:

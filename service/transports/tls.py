@@ -1,5 +1,6 @@
 """TLS: a certificate and its key in files, which are read again when the certificate is renewed."""
 
+import os
 import ssl
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -24,17 +25,23 @@ class Pair(NamedTuple):
 class Certificate:
     """What a server shows to its clients."""
 
-    def __init__(self, chain: Path, key: Path) -> None:
-        """Read it; raises as `read`."""
+    def __init__(self, chain: Path, key: Path, last: Pair | None = None) -> None:
+        """Read it; where that fails, show what was read last, or raise as `read` where there is nothing."""
         self.paths = chain, key
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.pair = Pair(b"", b"")
-        self.read()
+        try:
+            self.read()
+        except CannotStart:
+            if last is None or not hasattr(os, "memfd_create"):  # which Linux has
+                raise
+            load_from_memory(self.context, last)
+            self.pair = last
 
     @classmethod
-    def of(cls, settings: Settings) -> "Certificate | None":
-        """That of the settings, if there is one.
+    def of(cls, settings: Settings, last: Pair | None = None) -> "Certificate | None":
+        """That of the settings, if there is one; `last` is what its files held before.
 
         Raises:
             UsedWrongly: one of the two files is not given.
@@ -42,7 +49,7 @@ class Certificate:
         """
         chain, key = settings.tls_cert, settings.tls_key
         if chain is not None and key is not None:
-            return cls(chain, key)
+            return cls(chain, key, last)
         if chain is None and key is None:
             return None
         raise UsedWrongly("a certificate and its key belong together; expected --tls-cert FILE and --tls-key FILE")
@@ -71,6 +78,15 @@ class Certificate:
             raise CannotStart(f"{find_fault(*self.paths, pair.key, error)}; {EXPECTED}") from error
         self.pair = pair
         return True
+
+
+def load_from_memory(context: ssl.SSLContext, pair: Pair) -> None:
+    """Show a pair that has no files: OpenSSL takes nothing else, and gets two that are in memory alone."""
+    with open(os.memfd_create("chain"), "wb") as chain, open(os.memfd_create("key"), "wb") as key:
+        for file, content in zip((chain, key), pair, strict=True):
+            file.write(content)
+            file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{chain.fileno()}", f"/proc/self/fd/{key.fileno()}")
 
 
 def find_fault(chain: Path, key: Path, secret: bytes, error: OSError) -> str:

@@ -18,6 +18,7 @@ from service.process.worker import WorkerServer, run_worker
 from service.process.workers import SPAWN
 from service.readiness import READY, STARTING, STOPPED, Readiness
 from service.settings import Settings
+from service.transports.renewal import LastRead
 from tests.conftest import ROOT
 from tests.process.test_workers import Command, until
 
@@ -206,7 +207,7 @@ def test_a_worker_that_cannot_start_says_why_and_ends_with_that_exit_code(
         settings = Settings(models=tmp_path / "nowhere")
         process = SPAWN.Process(
             target=run_worker,
-            args=(settings, tmp_path, 0, SPAWN.RawArray("b", 1), SPAWN.RawArray("L", 1), [listening]),
+            args=(settings, tmp_path, LastRead(), 0, SPAWN.RawArray("b", 1), SPAWN.RawArray("L", 1), [listening]),
             daemon=True,
         )
         process.start()

@@ -1,6 +1,7 @@
 """TLS on every HTTP transport: requests as ever, a certificate that is renewed, one that is broken, slow handshakes."""
 
 import asyncio
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from service.errors import CannotStart, UsedWrongly
 from service.settings import Settings
 from service.transports import renewal
+from service.transports.renewal import LastRead
 from service.transports.tls import Certificate, Pair, find_fault
 from tests.api.bodies import until
 from tests.certificates import Authority
@@ -183,6 +185,20 @@ def test_what_openssl_minds_of_a_pair_that_belongs_together_is_told(tmp_path: Pa
 
 def test_a_pair_does_not_show_its_key() -> None:
     assert repr(Pair(b"chain", b"key")) == "<Pair>"
+
+
+def test_a_pair_that_was_read_before_stands_in_for_files_that_are_broken(tmp_path: Path, authority: Authority) -> None:
+    options = authority.write(tmp_path)
+    chain, key = options["tls_cert"], options["tls_key"]
+    last = pickle.loads(pickle.dumps(LastRead(pair=Certificate(chain, key).pair)))
+    assert repr(last) == "<LastRead>"
+    for path in (chain, key):
+        authority.write(tmp_path)
+        path.write_text("broken")
+        certificate = Certificate(chain, key, last.pair)
+        assert certificate.pair == last.pair
+        with pytest.raises(CannotStart):
+            certificate.read()
 
 
 def test_several_workers_show_it_and_the_renewed_one(
