@@ -5,10 +5,12 @@ of fields, each a tag (number and kind) and a value; what is skipped is not copi
 See https://protobuf.dev/programming-guides/encoding and onnx.proto for the numbers.
 """
 
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Final
 
 from service.errors import HeadError
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY
 
 VARINT: Final = 0
 BYTES: Final = 2
@@ -17,10 +19,12 @@ MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs
 EXTERNAL: Final = 1  # a tensor's data_location
 DOMAINS: Final = frozenset({b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"})  # those that ONNX Runtime has built in
 BUILT_IN: Final = "ai.onnx, ai.onnx.ml or com.microsoft"
+SHORT_GRAPHS: Final = frozenset({SHORT_KEY.encode(), NO_LOGSUMEXP_KEY.encode()})  # metadata that are models themselves
+TAG_BITS: Final = 0xFFFFFFFF  # of a tag; protobuf drops those above, and so would see another field than we
 
 
 class Contents:
-    """Counts while it walks through a model.
+    """Counts while it walks through a model, and through the short graphs in its metadata.
 
     Raises:
         HeadError: when it finds what no served file may have; the sentence says what.
@@ -29,11 +33,29 @@ class Contents:
     def __init__(self, model: memoryview, max_nodes: int) -> None:
         self.max_nodes = max_nodes
         self.n_nodes = 0
+        self.read_model(model)
+        for number, value in fields(model):
+            if number == 14:
+                self.read_property(value)
+
+    def read_model(self, model: memoryview) -> None:
+        """Its graph and its functions."""
         for number, value in fields(model):
             if number == 7:
                 self.read_graph(value, 0)
             elif number == 25:  # a function: nodes that stand for one
                 self.read_nodes(value, 7, 0)
+
+    def read_property(self, entry: memoryview) -> None:
+        """A key and a value of the metadata; ONNX Runtime loads the value of some as a model."""
+        found = dict(fields(entry))
+        if bytes(found.get(1, b"")) not in SHORT_GRAPHS:
+            return
+        try:
+            short = b64decode(bytes(found.get(2, b"")), validate=True)
+        except ValueError:
+            raise HeadError("has a short graph that is not base64; expected what `calibrant export` writes") from None
+        self.read_model(memoryview(short))
 
     def read_graph(self, graph: memoryview, depth: int) -> None:
         """Nodes, initializers and sparse initializers."""
@@ -96,6 +118,7 @@ def fields(message: memoryview, *, varints: bool = False) -> Iterator[tuple[int,
     at, end = 0, len(message)
     while at < end:
         tag, at = read_varint(message, at)
+        tag &= TAG_BITS
         kind = tag & 7
         start = at
         if kind == BYTES:

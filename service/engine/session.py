@@ -40,6 +40,8 @@ def open_session(path: Path, model: Path | bytes, provider: str, intra_op_thread
     options = ort.SessionOptions()
     options.intra_op_num_threads = intra_op_threads or n_cpus()
     options.inter_op_num_threads = 1
+    # else ONNX Runtime takes bytes that look like it for its own format, of which engine/contents.py reads nothing
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4  # what ONNX Runtime has to say comes as exceptions
     wanted = choose_provider(provider)
     given = [PROVIDERS[wanted]] if wanted == "cpu" else [PROVIDERS["cuda"], PROVIDERS["cpu"]]

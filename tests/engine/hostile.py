@@ -1,6 +1,7 @@
 """Model files that nobody should serve, one of each kind: made by onnx, as anybody could make them."""
 
 import os
+from base64 import b64encode
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -171,6 +172,23 @@ def many_nodes(path: Path) -> None:
     save(path, [*(helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)), softmax(names[-1])])
 
 
+def in_short(path: Path, make: Callable[[Path], None]) -> None:
+    """A real head whose short graph is the file that `make` makes."""
+    make(path)
+    short = path.read_bytes()
+    model = onnx.load(FITTED)
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    helper.set_model_props(model, props | {SHORT_KEY: b64encode(short).decode()})
+    path.write_bytes(model.SerializeToString())
+
+
+def short_without_base64(path: Path) -> None:
+    """A real head whose short graph cannot be unpacked."""
+    model = onnx.load(FITTED)
+    helper.set_model_props(model, {prop.key: prop.value for prop in model.metadata_props} | {SHORT_KEY: "no base64!"})
+    path.write_bytes(model.SerializeToString())
+
+
 def deep(path: Path) -> None:
     """Graphs within graphs."""
     cond = numpy_helper.from_array(np.array(True), "true")
@@ -237,6 +255,10 @@ KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
     "memory bomb": (bomb, r"took more than \d+ MB while it was loaded and run \(--load-memory-mb\)"),
     "external data": (external, "has data in another file"),
     "external data in a constant": (external_inside, "has data in another file"),
+    "external data in a short graph": (lambda path: in_short(path, external), "has data in another file"),
+    "custom operator in a short graph": (lambda path: in_short(path, custom), "domain 'org.evil'; expected ai.onnx"),
+    "short graph without base64": (short_without_base64, "has a short graph that is not base64"),
+    "10,000 nodes in a short graph": (lambda path: in_short(path, many_nodes), r"more than 8192 nodes"),
     "10,000 nodes": (many_nodes, r"more than 8192 nodes, the most that are run \(--max-model-nodes\)"),
     "graphs within graphs": (deep, "graphs within graphs"),
     "custom operator": (custom, "domain 'org.evil'; expected ai.onnx"),

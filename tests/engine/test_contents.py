@@ -1,5 +1,6 @@
 """What a file holds, read without onnx: as onnx reads it, and nothing but a sentence for whatever is no model."""
 
+from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,15 +11,20 @@ from hypothesis import strategies as st
 
 from service.engine.contents import Contents, fields
 from service.errors import HeadError
+from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY
 from tests.conftest import ROOT
 
+SHORT_KEYS = (SHORT_KEY, NO_LOGSUMEXP_KEY)
 HEADS = sorted((ROOT / "models").glob("*/*/model.onnx"))
 
 
 @pytest.mark.parametrize("path", HEADS, ids=lambda path: path.parents[1].name)
 def test_nodes_are_counted_as_onnx_counts_them(path: Path) -> None:
     contents = Contents(memoryview(path.read_bytes()), 1000)
-    assert contents.n_nodes == len(onnx.load(path).graph.node)
+    model = onnx.load(path)
+    shorts = [onnx.load_from_string(b64decode(prop.value)) for prop in model.metadata_props if prop.key in SHORT_KEYS]
+    assert shorts
+    assert contents.n_nodes == sum(len(each.graph.node) for each in (model, *shorts))
     with pytest.raises(HeadError, match=r"more than 3 nodes"):
         Contents(memoryview(path.read_bytes()), 3)
 
@@ -48,3 +54,8 @@ def test_every_kind_of_field_is_skipped() -> None:
 def test_what_breaks_off_or_is_no_protobuf_is_refused(message: bytes) -> None:
     with pytest.raises(HeadError, match="is not an ONNX model: it breaks off, or is no protobuf"):
         list(fields(memoryview(message)))
+
+
+def test_a_tag_is_read_as_protobuf_reads_it_without_the_bits_that_it_drops() -> None:
+    graph = bytes([7 << 3 | 2 | 0x80, 0x80, 0x80, 0x80, 0x10, 1, 9])  # field 7, and the bit 2^32
+    assert [(number, bytes(value)) for number, value in fields(memoryview(graph))] == [(7, b"\x09")]

@@ -1,6 +1,7 @@
 """Sessions: the provider that was asked for is the one that runs, or the log says which; past the wrapper, or in it."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from service.engine.session import PROVIDERS, open_session, run_options, run_session, unwrap_binding
+from service.errors import HeadError
 from tests.conftest import ROOT
 
 SHIPPED = ROOT / "models" / "softmax" / "1" / "model.onnx"
@@ -60,3 +62,14 @@ def test_without_a_name_the_wrapper_runs(missing: str) -> None:
     assert unwrap_binding(session, binding) == (session, binding)
     if missing == "_sess":
         assert run_session(session, NAMES, FEED, run_options()) == ["the wrapper's"]
+
+
+def test_the_format_that_the_check_of_the_contents_cannot_read_is_refused(tmp_path: Path) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "model.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    ort.InferenceSession(SHIPPED, options, providers=[PROVIDERS["cpu"]])
+    content = (tmp_path / "model.ort").read_bytes()
+    assert content[4:8] == b"ORTM"
+    with pytest.raises(HeadError, match="is not an ONNX model that can be loaded"):
+        open_session(SHIPPED, content, "cpu", 1)
