@@ -19,6 +19,13 @@ MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs
 EXTERNAL: Final = 1  # a tensor's data_location
 DOMAINS: Final = frozenset({b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"})  # those that ONNX Runtime has built in
 BUILT_IN: Final = "ai.onnx, ai.onnx.ml or com.microsoft"
+RANDOM: Final = frozenset(  # a head answers the same bits to the same row; and what is random may pass a trial by luck
+    {
+        *(b"Bernoulli", b"Multinomial", b"RandomNormal", b"RandomNormalLike", b"RandomUniform", b"RandomUniformLike"),
+        *(b"BiasDropout", b"BitmaskBiasDropout", b"BitmaskDropout", b"Sampling"),
+    }
+)
+TRAINING_MODE: Final = 2  # the input of Dropout that makes it random
 SHORT_GRAPHS: Final = frozenset({SHORT_KEY.encode(), NO_LOGSUMEXP_KEY.encode()})  # metadata that are models themselves
 TAG_BITS: Final = 0xFFFFFFFF  # of a tag; protobuf drops those above, and so would see another field than we
 
@@ -78,13 +85,26 @@ class Contents:
         self.n_nodes += 1
         if self.n_nodes > self.max_nodes:
             raise HeadError(f"has more than {self.max_nodes} nodes, the most that are run (--max-model-nodes)")
+        inputs, operator = [], b""
         for number, value in fields(node):
             if number == 7 and bytes(value) not in DOMAINS:
                 raise HeadError(
                     f"has operators of the domain {str(value[:64], errors='replace')!r}; expected {BUILT_IN}"
                 )
-            if number == 5:
+            if number == 1:
+                inputs.append(value)
+            elif number == 4:
+                operator = bytes(value)
+            elif number == 5:
                 self.read_attribute(value, depth)
+        if operator in RANDOM:
+            raise HeadError(
+                f"has the operator {operator.decode()}, which is random; expected the same answer each time"
+            )
+        if operator == b"Dropout" and any(inputs[TRAINING_MODE:]):
+            raise HeadError(
+                "has a Dropout with a training mode, which is random; expected a file exported for inference"
+            )
 
     def read_attribute(self, attribute: memoryview, depth: int) -> None:
         for number, value in fields(attribute):

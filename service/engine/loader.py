@@ -53,24 +53,24 @@ class Loader:
             raise HeadError(f"{path} leads out of the models folder; expected a file in it")
         if path.stat().st_size > self.max_file_mb * MB:
             raise HeadError(f"{path} is larger than {self.max_file_mb} MB, the most that is loaded (--max-model-mb)")
-        path.open("rb").close()  # the trial would only say that it does not load
-        content = None if self.checksums is None else self.checked(path)
+        with path.open("rb") as file:
+            content = file.read()  # once: what is checked and tried is what is loaded, whatever becomes of the file
+        if self.checksums is not None:
+            self.check(path, content)
         if self.trials is not None:
-            self.trials.run(path)
+            self.trials.run(path, content)
         head = Head(path, provider=self.provider, intra_op_threads=self.intra_op_threads, content=content)
         head.signature = replace(head.signature, names_groups=self.names_groups)
         return head
 
-    def checked(self, path: Path) -> bytes:
-        """The bytes of a file that is listed; those are loaded, whatever becomes of the file."""
-        content = path.read_bytes()
+    def check(self, path: Path, content: bytes) -> None:
+        """Refuse a file that is not listed, or that has another content."""
         name = path.relative_to(self.root).as_posix()
         expected = (self.checksums or {}).get(name)
         if expected is None:
             raise HeadError(f"{path} is not listed in the checksums; expected a line for {name} (--model-checksums)")
         if hashlib.sha256(content).hexdigest() != expected:
             raise HeadError(f"{path} has another SHA-256 than the checksums list for {name} (--model-checksums)")
-        return content
 
     def close(self) -> None:
         """End the trials."""

@@ -53,6 +53,8 @@ def open_session(path: Path, model: Path | bytes, provider: str, intra_op_thread
         raise HeadError(
             f"{path} is not an ONNX model that can be loaded ({reason}): make it with `calibrant export`"
         ) from error
+    if isinstance(model, bytes):
+        session._model_bytes = None  # else its wrapper keeps the whole file, for a fall-back that is not wanted here
     if session.get_providers()[0] != given[0]:
         if provider == "auto":
             logger.warning("provider auto: cuda did not start for %s", path)

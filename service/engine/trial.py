@@ -1,9 +1,11 @@
 """A trial: a model file is first read, loaded and run in a process of its own, with limits of seconds and of memory.
 
 What does not come back in time, or takes too much, or ends its process, is a failure with a sentence; the service never
-noticed. `python -m service.engine.trial FILE MEMORY_MB MAX_NODES` is that process; its last line says what is wrong.
+noticed. `python -m service.engine.trial FILE SHA256 MEMORY_MB MAX_NODES` is that process; its last line says what is
+wrong.
 """
 
+import hashlib
 import os
 import resource
 import subprocess
@@ -30,13 +32,14 @@ class Trials:
     def __repr__(self) -> str:
         return f"<Trials {len(self.running)} running>"
 
-    def run(self, path: Path) -> None:
-        """Try a file.
+    def run(self, path: Path, content: bytes) -> None:
+        """Try a file, which must still have this content: what is loaded then is what was tried.
 
         Raises:
             HeadError: it is not a head that can be served, or not within the limits.
         """
-        command = [sys.executable, "-m", "service.engine.trial", str(path), str(self.memory_mb), str(self.max_nodes)]
+        given = (path, hashlib.sha256(content).hexdigest(), self.memory_mb, self.max_nodes)
+        command = [sys.executable, "-m", "service.engine.trial", *map(str, given)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - no shell, our own
             self.running.add(process)
@@ -67,19 +70,21 @@ class Trials:
             process.kill()
 
 
-def main(path: Path, memory_mb: int, max_nodes: int) -> str:
-    """Read, load and run a file; what is wrong with it, or nothing."""
+def main(path: Path, digest: str, memory_mb: int, max_nodes: int) -> str:
+    """Read, load and run a file of this SHA-256; what is wrong with it, or nothing."""
     os.nice(NICE)
     from service.engine.contents import Contents
     from service.engine.head import Head
 
+    content = path.read_bytes()  # within --max-model-mb, and not part of the memory that is allowed
+    if hashlib.sha256(content).hexdigest() != digest:
+        return "changed while it was tried; expected a file that is put in place whole, by a rename"
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (memory_mb << 20),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        with path.open("rb") as file:
-            Contents(memoryview(file.read()), max_nodes)
-        Head(path)
+        Contents(memoryview(content), max_nodes)
+        Head(path, content=content)
     except CommandError as error:
         return str(error)
     except Exception as error:  # whatever a file brings
@@ -88,5 +93,5 @@ def main(path: Path, memory_mb: int, max_nodes: int) -> str:
 
 
 if __name__ == "__main__":
-    wrong = main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    wrong = main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     print(TRIED + " ".join(wrong.split()))  # noqa: T201 - the answer

@@ -128,6 +128,24 @@ def raised(path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def lucky(path: Path) -> None:
+    """A loop that never ends, one time in two."""
+    nodes = [
+        helper.make_node("RandomUniform", [], ["chance"], shape=[1]),
+        helper.make_node("Less", ["chance", "half"], ["unlucky"]),
+        loop("unlucky"),
+    ]
+    poison(path, nodes, [numpy_helper.from_array(np.array(0.5, np.float32), "half")])
+
+
+def dropped(path: Path, *, training: bool = True) -> None:
+    """Half of the logits left out, others each time."""
+    inputs = ["logits", "ratio", "training"] if training else ["logits", "ratio"]
+    constants = {"ratio": np.array(0.5, np.float32), "training": np.array(True)}
+    nodes = [helper.make_node("Dropout", inputs, ["poisoned"])]
+    poison(path, nodes, [numpy_helper.from_array(constants[name], name) for name in inputs[1:]])
+
+
 def bomb(path: Path) -> None:
     """A few bytes that are 64 GB when they run."""
     shape = numpy_helper.from_array(np.array([2**32, 4], np.int64), "shape")
@@ -252,6 +270,8 @@ KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
     "endless loop": (endless, r"did not load and run within \S+ s \(--load-timeout-s\)"),
     "NaN": (lambda path: nan_above(path, -10), "answers NaN in its "),
     "probabilities above 1": (raised, r"answers probabilities from 1\.\d+ to 1\.\d+; expected 0 to 1"),
+    "random numbers": (lucky, "has the operator RandomUniform, which is random; expected the same answer"),
+    "dropout in training": (dropped, "has a Dropout with a training mode, which is random; expected a file exported"),
     "memory bomb": (bomb, r"took more than \d+ MB while it was loaded and run \(--load-memory-mb\)"),
     "external data": (external, "has data in another file"),
     "external data in a constant": (external_inside, "has data in another file"),

@@ -10,7 +10,7 @@ import pytest
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
 from service.errors import CannotStart, HeadError
-from tests.engine.hostile import KINDS, SHIPPED
+from tests.engine.hostile import FITTED, KINDS, SHIPPED, dropped
 
 
 def loader(root: Path, *, timeout_s: float = 20.0, memory_mb: int = 1024, **options: object) -> Loader:
@@ -42,6 +42,34 @@ def test_a_good_file_passes_its_trial(tmp_path: Path) -> None:
     path = place(tmp_path)
     shutil.copy(SHIPPED, path)
     assert loader(tmp_path).load(path).signature.takes == "logits"
+
+
+def test_a_dropout_outside_of_training_changes_nothing_and_is_taken(tmp_path: Path) -> None:
+    path = place(tmp_path)
+    dropped(path, training=False)
+    assert loader(tmp_path).load(path).signature.takes == "logits"
+
+
+def test_another_file_than_the_one_that_was_read_does_not_pass_its_trial(tmp_path: Path) -> None:
+    path = place(tmp_path)
+    shutil.copy(SHIPPED, path)
+    with pytest.raises(HeadError, match="changed while it was tried; expected a file that is put in place whole"):
+        Trials(timeout_s=20, memory_mb=1024, max_nodes=8192).run(path, FITTED.read_bytes())
+
+
+def test_what_was_tried_is_loaded_though_the_file_becomes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place(tmp_path)
+    shutil.copy(SHIPPED, path)
+    run = Trials.run
+
+    def run_and_replace(trials: Trials, path: Path, content: bytes) -> None:
+        run(trials, path, content)
+        shutil.copy(FITTED, path)
+
+    monkeypatch.setattr(Trials, "run", run_and_replace)
+    assert loader(tmp_path).load(path).signature.classes is None
 
 
 def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
