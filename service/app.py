@@ -22,7 +22,7 @@ from service.engine.batcher import Batcher, measure_hand_over
 from service.engine.loader import Loader, read_checksums
 from service.engine.trial import Trials
 from service.errors import CannotStart
-from service.model import stopped_heads
+from service.model import stopped_heads, stopped_loads
 from service.readiness import Readiness
 from service.repository import Repository
 from service.settings import Settings, check_reach
@@ -212,7 +212,9 @@ class Service(Dispatcher):
         )
         telemetry.depth = lambda: batcher.n_waiting
         telemetry.dead = lambda: batcher.cause_of_death is not None
-        telemetry.stopped = lambda: stopped_heads(self.repository.models)
+        telemetry.stopped = lambda: (
+            stopped_heads(self.repository.models) | stopped_loads(self.repository.public_failures())
+        )
         return batcher
 
     def list_watches(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from service.engine.head import Head
+from service.engine.loads import NOT_LOADED
 from service.model_files import Stamp
 from service.telemetry.tally import SILENCE, Tally
 
@@ -61,6 +62,11 @@ Snapshot = Mapping[str, Mapping[int, Model]]
 def stopped_heads(models: Snapshot) -> dict[str, str]:
     """`NAME/VERSION` to why its head was taken out of service; a new file, or a reload, brings it back."""
     return {key: model.head.stopped for key, model in by_key(models).items() if model.head.stopped}
+
+
+def stopped_loads(failures: Mapping[str, str]) -> dict[str, str]:
+    """The failures of heads that were stopped while the service loaded them."""
+    return {key: why for key, why in failures.items() if NOT_LOADED in why}
 
 
 def by_key(models: Snapshot) -> dict[str, Model]:

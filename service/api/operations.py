@@ -24,7 +24,7 @@ class Ready(BaseModel):
 
     status: str = "ready"
     stopped: dict[str, str] = Field(
-        {}, description="`MODEL/VERSION` to why its head was taken out of service; the others go on."
+        {}, description="`MODEL/VERSION` to why its head was taken out of service, or never came; the others go on."
     )
 
 

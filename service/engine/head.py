@@ -1,7 +1,7 @@
 """A head in memory: an ONNX Runtime session, checked and warm. The only importer of onnxruntime."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +57,18 @@ class Head:
     has_refused = False
 
     def __init__(
-        self, path: Path, *, provider: str = "cpu", intra_op_threads: int = 1, content: bytes | None = None
+        self,
+        path: Path,
+        *,
+        provider: str = "cpu",
+        intra_op_threads: int = 1,
+        content: bytes | None = None,
+        before_run: Callable[["Head"], None] | None = None,
     ) -> None:
-        """Load, check and warm up; `content` is the file's where it is not written yet.
+        """Load, check and warm up.
+
+        `content` is the file's where that was read, or is not written yet; `before_run` is called with the head before
+        its first run, so that somebody else can stop it.
 
         Raises:
             HeadError: the file is not a head that can be served; the sentence says what to do.
@@ -95,6 +104,8 @@ class Head:
         self.bound: dict[int, Bound] = {}  # by K
         self.run_options, self.large_run_options = run_options(), run_options()
         self.large_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        if before_run is not None:
+            before_run(self)
         self.seconds_per_run, self.seconds_per_number = warm_up(self)
         self.pace = Pace()
         self.warm = True

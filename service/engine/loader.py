@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from service.engine.head import Head
+from service.engine.loads import Begin, Loads
 from service.engine.trial import Trials
 from service.errors import CannotStart, HeadError
 
@@ -27,7 +28,7 @@ class Loader:
         checksums: Mapping[str, str] | None = None,
         names_groups: bool = False,
     ) -> None:
-        """Without `trials` files are loaded at once; with `checksums`, those alone that are listed there.
+        """Without `trials` files are loaded at once, and without limits; with `checksums`, those alone that are listed.
 
         `names_groups` is what the signature of each head says of it.
         """
@@ -36,6 +37,7 @@ class Loader:
         self.intra_op_threads = intra_op_threads
         self.max_file_mb = max_file_mb
         self.trials = trials
+        self.loads = Loads(0.0 if trials is None else trials.timeout_s)
         self.checksums = checksums
         self.names_groups = names_groups
 
@@ -59,7 +61,17 @@ class Loader:
             self.check(path, content)
         if self.trials is not None:
             self.trials.run(path, content)
-        head = Head(path, provider=self.provider, intra_op_threads=self.intra_op_threads, content=content)
+
+        def make(begin: Begin) -> Head:
+            return Head(
+                path,
+                provider=self.provider,
+                intra_op_threads=self.intra_op_threads,
+                content=content,
+                before_run=begin,
+            )
+
+        head = self.loads.run(path, make)
         head.signature = replace(head.signature, names_groups=self.names_groups)
         return head
 
@@ -73,9 +85,10 @@ class Loader:
             raise HeadError(f"{path} has another SHA-256 than the checksums list for {name} (--model-checksums)")
 
     def close(self) -> None:
-        """End the trials."""
+        """End the trials, and wait for no load any more."""
         if self.trials is not None:
             self.trials.close()
+        self.loads.close()
 
 
 def read_checksums(path: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Trials:
         self.memory_mb = memory_mb
         self.max_nodes = max_nodes
         self.running: set[subprocess.Popen[str]] = set()
+        self.is_closed = False
 
     def __repr__(self) -> str:
         return f"<Trials {len(self.running)} running>"
@@ -43,6 +44,8 @@ class Trials:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - no shell, our own
             self.running.add(process)
+            if self.is_closed:
+                process.kill()
             try:
                 output, errors = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
@@ -65,7 +68,8 @@ class Trials:
         return why
 
     def close(self) -> None:
-        """End what is running: nobody waits for it any more."""
+        """End what is running, and what would be: nobody waits for it any more."""
+        self.is_closed = True
         for process in list(self.running):
             process.kill()
 

@@ -142,10 +142,14 @@ class Server(uvicorn.Server):
             in_background(delay_s + LAST_S, end_process)
 
     def leave(self, code: int) -> None:
-        """End the process with this exit code where runs that never return would hold it; else do nothing."""
+        """End the process with this exit code where runs or loads that never return would hold it; else do nothing."""
         batcher = self.service.batcher
-        if batcher is not None and batcher.watchdog.in_threads:
-            logger.warning("process %d ends without %d runs that do not", os.getpid(), len(batcher.watchdog.in_threads))
+        runs = 0 if batcher is None else len(batcher.watchdog.in_threads)
+        loads = len(self.service.loader.loads.running)
+        for n, what in ((runs, "runs"), (loads, "loads")):
+            if n:
+                logger.warning("process %d ends without %d %s that do not", os.getpid(), n, what)
+        if runs or loads:
             os._exit(code)
 
 
