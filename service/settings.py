@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
     load_memory_mb: int = Field(4096, ge=64, description="memory for a model file that is tried, MB")
     max_model_mb: int = Field(2048, ge=1, description="largest model file, MB")
-    max_model_nodes: int = Field(8192, ge=1, description="most nodes of a model file")
+    max_model_nodes: int = Field(8192, ge=1, description="most nodes of a model file, and most constants")
     model_checksums: Path | None = Field(
         None, title="FILE", description="SHA-256 of the model files, as sha256sum writes them; no others are served"
     )

@@ -1,4 +1,4 @@
-"""What an ONNX file holds, read from its bytes without the package onnx: references to other files, domains, nodes.
+"""What an ONNX file holds, read from its bytes without the package onnx: references to files, domains, nodes, tensors.
 
 ONNX Runtime would follow a reference to any file that the process can read. The wire format of protobuf is a sequence
 of fields, each a tag (number and kind) and a value; what is skipped is not copied.
@@ -6,7 +6,7 @@ See https://protobuf.dev/programming-guides/encoding and onnx.proto for the numb
 """
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from service.errors import HeadError
@@ -15,7 +15,7 @@ from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY
 VARINT: Final = 0
 BYTES: Final = 2
 FIXED: Final = {1: 8, 5: 4}  # kind to bytes
-MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs
+MAX_DEPTH: Final = 16  # of graphs in the attributes of nodes in graphs, and of functions that call functions
 EXTERNAL: Final = 1  # a tensor's data_location
 DOMAINS: Final = frozenset({b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft"})  # those that ONNX Runtime has built in
 BUILT_IN: Final = "ai.onnx, ai.onnx.ml or com.microsoft"
@@ -33,25 +33,34 @@ TAG_BITS: Final = 0xFFFFFFFF  # of a tag; protobuf drops those above, and so wou
 class Contents:
     """Counts while it walks through a model, and through the short graphs in its metadata.
 
+    A node that calls a function of the file stands for the nodes of that, which ONNX Runtime puts in its place.
+
     Raises:
         HeadError: when it finds what no served file may have; the sentence says what.
     """
 
     def __init__(self, model: memoryview, max_nodes: int) -> None:
         self.max_nodes = max_nodes
-        self.n_nodes = 0
+        self.n_nodes = self.n_tensors = 0
         self.read_model(model)
         for number, value in fields(model):
             if number == 14:
                 self.read_property(value)
 
     def read_model(self, model: memoryview) -> None:
-        """Its graph and its functions."""
-        for number, value in fields(model):
+        """Its graph, and the functions that this calls and those that it does not."""
+        self.functions: dict[bytes, list[memoryview]] = {}
+        self.called: set[bytes] = set()
+        parts = list(fields(model))
+        for number, value in parts:
+            if number == 25:
+                self.functions.setdefault(operator_of(dict(fields(value)), 1, 10), []).append(value)
+        for number, value in parts:
             if number == 7:
                 self.read_graph(value, 0)
-            elif number == 25:  # a function: nodes that stand for one
-                self.read_nodes(value, 7, 0)
+        for name in self.functions:
+            if name not in self.called:
+                self.read_functions(name, 0)
 
     def read_property(self, entry: memoryview) -> None:
         """A key and a value of the metadata; ONNX Runtime loads the value of some as a model."""
@@ -66,26 +75,31 @@ class Contents:
 
     def read_graph(self, graph: memoryview, depth: int) -> None:
         """Nodes, initializers and sparse initializers."""
-        if depth > MAX_DEPTH:
-            raise HeadError(f"has graphs within graphs, more than {MAX_DEPTH} deep")
+        check_depth(depth)
         for number, value in fields(graph):
             if number == 1:
                 self.read_node(value, depth)
             elif number == 5:
-                check_tensor(value)
+                self.read_tensor(value)
             elif number == 15:
-                check_sparse(value)
+                self.read_sparse(value)
 
-    def read_nodes(self, function: memoryview, at: int, depth: int) -> None:
-        for number, value in fields(function):
-            if number == at:
-                self.read_node(value, depth)
+    def read_functions(self, name: bytes, depth: int) -> None:
+        """The nodes of the functions of this name, and the attributes that a call may leave out."""
+        self.called.add(name)
+        check_depth(depth)
+        for function in self.functions[name]:
+            for number, value in fields(function):
+                if number == 7:
+                    self.read_node(value, depth)
+                elif number == 11:
+                    self.read_attribute(value, depth)
 
     def read_node(self, node: memoryview, depth: int) -> None:
         self.n_nodes += 1
         if self.n_nodes > self.max_nodes:
             raise HeadError(f"has more than {self.max_nodes} nodes, the most that are run (--max-model-nodes)")
-        inputs, operator = [], b""
+        inputs, found = [], dict[int, memoryview]()
         for number, value in fields(node):
             if number == 7 and bytes(value) not in DOMAINS:
                 raise HeadError(
@@ -93,10 +107,14 @@ class Contents:
                 )
             if number == 1:
                 inputs.append(value)
-            elif number == 4:
-                operator = bytes(value)
+            elif number in (4, 7):
+                found[number] = value
             elif number == 5:
                 self.read_attribute(value, depth)
+        name = operator_of(found, 4, 7)
+        if name in self.functions:
+            self.read_functions(name, depth + 1)
+        operator = bytes(found.get(4, b""))
         if operator in RANDOM:
             raise HeadError(
                 f"has the operator {operator.decode()}, which is random; expected the same answer each time"
@@ -109,24 +127,40 @@ class Contents:
     def read_attribute(self, attribute: memoryview, depth: int) -> None:
         for number, value in fields(attribute):
             if number in (5, 10):
-                check_tensor(value)
+                self.read_tensor(value)
             elif number in (6, 11):
                 self.read_graph(value, depth + 1)
             elif number in (22, 23):
-                check_sparse(value)
+                self.read_sparse(value)
+
+    def read_tensor(self, tensor: memoryview) -> None:
+        """Refuse one whose data lie in another file."""
+        self.n_tensors += 1
+        if self.n_tensors > self.max_nodes:
+            raise HeadError(
+                f"has more than {self.max_nodes} constants, initializers and those of its nodes, the most that are "
+                "loaded (--max-model-nodes)"
+            )
+        for number, value in fields(tensor, varints=True):
+            if number == 13 or (number == 14 and bytes(value) == bytes([EXTERNAL])):
+                raise HeadError("has data in another file; expected one file, as `calibrant export` makes it")
+
+    def read_sparse(self, sparse: memoryview) -> None:
+        for number, value in fields(sparse):
+            if number in (1, 2):
+                self.read_tensor(value)
 
 
-def check_tensor(tensor: memoryview) -> None:
-    """Refuse a tensor whose data lie in another file."""
-    for number, value in fields(tensor, varints=True):
-        if number == 13 or (number == 14 and bytes(value) == bytes([EXTERNAL])):
-            raise HeadError("has data in another file; expected one file, as `calibrant export` makes it")
+def check_depth(depth: int) -> None:
+    """Refuse what is nested further than anybody needs."""
+    if depth > MAX_DEPTH:
+        raise HeadError(f"has graphs within graphs, or functions that call functions, more than {MAX_DEPTH} deep")
 
 
-def check_sparse(sparse: memoryview) -> None:
-    for number, value in fields(sparse):
-        if number in (1, 2):
-            check_tensor(value)
+def operator_of(found: Mapping[int, memoryview], name: int, domain: int) -> bytes:
+    """What names a function, and who calls it: both domains that are the default one are the same."""
+    of = bytes(found.get(domain, b""))
+    return (b"" if of == b"ai.onnx" else of) + b":" + bytes(found.get(name, b""))
 
 
 def fields(message: memoryview, *, varints: bool = False) -> Iterator[tuple[int, memoryview]]:

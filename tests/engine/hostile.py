@@ -190,6 +190,39 @@ def many_nodes(path: Path) -> None:
     save(path, [*(helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)), softmax(names[-1])])
 
 
+def many_constants(path: Path) -> None:
+    """10,000 initializers that nobody uses."""
+    save(path, [softmax()], [numpy_helper.from_array(np.array(0, np.float32), f"x{i}") for i in range(10_000)])
+
+
+def calls(name: str, n: int) -> list[Any]:
+    """`n` nodes in a row, from `logits` to `y`, each of which calls the function `name`."""
+    names = ["logits", *(f"x{i}" for i in range(1, n)), "y"]
+    return [helper.make_node(name, [a], [b], domain="com.microsoft") for a, b in pairwise(names)]
+
+
+def nested_functions(path: Path, n: int = 10, levels: int = 4) -> None:
+    """Functions that call functions: `n` to the power of `levels` nodes, out of `n` times `levels`."""
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    save(path, [*calls("f1", n), softmax("y")], opset=["com.microsoft"])
+    model = onnx.load(path)
+    for level in range(1, levels):
+        nodes = calls(f"f{level + 1}", n)
+        if level == levels - 1:
+            nodes = [helper.make_node("Neg", node.input, node.output) for node in nodes]
+        model.functions.append(helper.make_function("com.microsoft", f"f{level}", ["logits"], ["y"], nodes, opsets))
+    path.write_bytes(model.SerializeToString())
+
+
+def endless_functions(path: Path) -> None:
+    """A function that calls itself."""
+    save(path, [*calls("f", 1), softmax("y")], opset=["com.microsoft"])
+    model = onnx.load(path)
+    opsets = [helper.make_opsetid("com.microsoft", 1)]
+    model.functions.append(helper.make_function("com.microsoft", "f", ["logits"], ["y"], calls("f", 1), opsets))
+    path.write_bytes(model.SerializeToString())
+
+
 def in_short(path: Path, make: Callable[[Path], None]) -> None:
     """A real head whose short graph is the file that `make` makes."""
     make(path)
@@ -280,6 +313,12 @@ KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
     "short graph without base64": (short_without_base64, "has a short graph that is not base64"),
     "10,000 nodes in a short graph": (lambda path: in_short(path, many_nodes), r"more than 8192 nodes"),
     "10,000 nodes": (many_nodes, r"more than 8192 nodes, the most that are run \(--max-model-nodes\)"),
+    "10,000 constants": (
+        many_constants,
+        r"more than 8192 constants, .*, the most that are loaded \(--max-model-nodes\)",
+    ),
+    "functions that call functions": (nested_functions, r"more than 8192 nodes, the most that are run"),
+    "a function that calls itself": (endless_functions, "or functions that call functions, more than 16 deep"),
     "graphs within graphs": (deep, "graphs within graphs"),
     "custom operator": (custom, "domain 'org.evil'; expected ai.onnx"),
     "wrong types": (wrong_types, "is not an ONNX model that can be loaded"),

@@ -4,15 +4,18 @@ from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 
 from service.engine.contents import Contents, fields
 from service.errors import HeadError
 from service.metadata import NO_LOGSUMEXP_KEY, SHORT_KEY
 from tests.conftest import ROOT
+from tests.engine.hostile import nested_functions, poison
 
 SHORT_KEYS = (SHORT_KEY, NO_LOGSUMEXP_KEY)
 HEADS = sorted((ROOT / "models").glob("*/*/model.onnx"))
@@ -27,6 +30,22 @@ def test_nodes_are_counted_as_onnx_counts_them(path: Path) -> None:
     assert contents.n_nodes == sum(len(each.graph.node) for each in (model, *shorts))
     with pytest.raises(HeadError, match=r"more than 3 nodes"):
         Contents(memoryview(path.read_bytes()), 3)
+
+
+def test_the_nodes_of_a_function_count_for_each_of_its_calls(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    nested_functions(path, n=3, levels=3)
+    model = onnx.load(path)
+    assert Contents(memoryview(path.read_bytes()), 1000).n_nodes == 3 + 9 + 27 + 1
+    model.functions[0].name = "nobody calls it"
+    assert Contents(memoryview(model.SerializeToString()), 1000).n_nodes == 3 + 1 + 3 + 9
+
+
+def test_constants_are_counted_wherever_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    poison(path, [helper.make_node("Constant", [], ["poisoned"], value=numpy_helper.from_array(np.zeros(10)))], [])
+    model = onnx.load(path)
+    assert Contents(memoryview(path.read_bytes()), 1000).n_tensors == 1 + len(model.graph.initializer)
 
 
 @given(st.binary(max_size=300))
