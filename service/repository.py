@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.engine.head import Head
+from service.engine.sentence import harmless
 from service.errors import CommandError, HeadError, UnknownModel, UnknownVersion
 from service.memory import give_back
 from service.model import Model, Snapshot, by_key
@@ -143,11 +144,13 @@ class Repository:
                 model = current
             except OSError as error:  # that is the machine's, and passes
                 ours = error.filename != str(path)  # such as a trial that cannot begin
-                failures[key] = f"{path} does not load: {error!r}" if ours else unreadable_sentence(path, error)
+                failures[key] = harmless(
+                    f"{path} does not load: {error!r}" if ours else unreadable_sentence(path, error)
+                )
                 model = current
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
-                failures[key] = str(error) if ours else f"{path} does not load: {error!r}"
+                failures[key] = harmless(str(error) if ours else f"{path} does not load: {error!r}")
                 if stamp is not None:
                     self.tried[key] = stamp, failures[key]
                 model = current

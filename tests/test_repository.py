@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.engine.head import Head
-from service.errors import CannotStart, UnknownModel, UnknownVersion
+from service.errors import CannotStart, HeadError, UnknownModel, UnknownVersion
 from service.model_files import model_files
 from service.repository import Repository
 from tests.api.bodies import until
@@ -181,6 +181,20 @@ def test_a_fault_of_the_loader_is_the_files_failure(models: Path) -> None:
     again(repository)
     assert list(repository.models["softmax"]) == [1]
     assert "IndexError" in repository.failures["softmax/2"]
+
+
+@pytest.mark.parametrize("kind", [HeadError, OSError, ValueError])
+def test_a_failure_is_short_and_prints_whatever_the_file_says(kind: type[Exception], models: Path) -> None:
+    def load(path: Path) -> Head:
+        if path.parent.name == "2":
+            raise kind(f"{path} has the node \x1b[31m{'red' * 1000}")
+        return Head(path)
+
+    repository = Repository(models, load)
+    put(models, "softmax", 2, SHIPPED)
+    again(repository)
+    assert len(why := repository.failures["softmax/2"]) <= 500
+    assert why.isprintable()
 
 
 def test_a_fault_of_the_machine_is_not_held_against_the_file(models: Path) -> None:

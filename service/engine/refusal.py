@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.engine.sentence import harmless
 from service.errors import InvalidValue, OutOfMemory, RunFailed
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -42,7 +43,7 @@ def run_error(error: Exception, *, takes_inputs: bool = False, may_quote: bool =
     if not takes_inputs or "[ONNXRuntimeError]" not in text or any(word in text for word in OURS):
         return RunFailed(f"the head could not run: {type(error).__name__}")
     reason = text.rpartition("Status Message: ")[2].rpartition(" was false. ")[2].rpartition("[ONNXRuntimeError] : ")[2]
-    why = f": {reason[:MOST_SHOWN]}" if may_quote else ""
+    why = f": {harmless(reason[:MOST_SHOWN])}" if may_quote else ""
     return ValueRefused(f"the classifier refuses the values of its inputs{why}")
 
 

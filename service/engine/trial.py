@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from service.engine.refusal import MEMORY_SIGNS
+from service.engine.sentence import harmless
 from service.errors import CommandError, HeadError
 
 TRIED: Final = "tried: "
@@ -98,4 +99,4 @@ def main(path: Path, digest: str, memory_mb: int, max_nodes: int) -> str:
 
 if __name__ == "__main__":
     wrong = main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    print(TRIED + " ".join(wrong.split()))  # noqa: T201 - the answer
+    print(TRIED + harmless(wrong))  # noqa: T201 - the answer

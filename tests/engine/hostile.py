@@ -257,6 +257,11 @@ def custom(path: Path) -> None:
     save(path, [helper.make_node("Evil", ["logits"], ["more"], domain="org.evil"), softmax("more")], opset=["org.evil"])
 
 
+def long_name(path: Path) -> None:
+    """What nobody made, under a name of 16 MB of what a terminal obeys."""
+    save(path, [softmax("\x1b[31mred" * 2_000_000)])
+
+
 def wrong_types(path: Path) -> None:
     """Softmax of strings."""
     save(path, [helper.make_node("Cast", ["logits"], ["text"], to=TensorProto.STRING), softmax("text")])
@@ -321,6 +326,7 @@ KINDS: Final[dict[str, tuple[Callable[[Path], Any], str]]] = {
     "a function that calls itself": (endless_functions, "or functions that call functions, more than 16 deep"),
     "graphs within graphs": (deep, "graphs within graphs"),
     "custom operator": (custom, "domain 'org.evil'; expected ai.onnx"),
+    "name of 16 MB": (long_name, r"is not an ONNX model that can be loaded .*\\x1b\[31mred.*\.\.\.$"),
     "wrong types": (wrong_types, "is not an ONNX model that can be loaded"),
     "wrong shapes": (wrong_shapes, "."),
     "cycle": (cycle, "is not an ONNX model that can be loaded"),

@@ -35,6 +35,8 @@ def test_a_hostile_file_is_a_failure_with_a_sentence_within_its_limits(kind: str
     with pytest.raises(HeadError, match=sentence) as raised:
         loader(tmp_path, timeout_s=5.0 if kind == "endless loop" else 30.0).load(path)
     assert str(raised.value).startswith(f"{path} ")
+    assert len(str(raised.value)) <= 500
+    assert str(raised.value).isprintable()
     assert time.monotonic() - began < 35
 
 
