@@ -1,12 +1,21 @@
 """What a head file says of requests and answers: its graph and its metadata, read as a signature."""
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
 from service.conformal import Conformal
+from service.engine.numbers import (
+    FINITE,
+    SHARE,
+    WEIGHT,
+    check_conformal,
+    check_names,
+    check_number,
+    check_temperatures,
+    check_vector,
+)
 from service.engine.rows import Input
 from service.engine.session import InferenceSession
 from service.engine.signature import Signature
@@ -26,6 +35,7 @@ DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "tensor(string)": np.object_,
 }
 NEEDED: Final = frozenset({"probabilities", "log_probabilities", "scores", "logsumexp"})
+HALF: Final = np.array([0.5])  # the threshold of every class where the file has none
 MIXING: Final = frozenset({"scale", "matrix", "entropy", "laplace", "top"})  # stages that read a whole row
 
 
@@ -35,49 +45,43 @@ def read_signature(session: InferenceSession, metadata: Metadata) -> Signature:
     Raises:
         HeadError: they contradict each other, or cannot be served.
     """
-    by_group: dict[str, float] = metadata.calibrator.get("group_temperatures", {})
+    calibrator = metadata.calibrator
+    by_group = check_temperatures(calibrator)
+    laplace = check_number(calibrator.get("laplace", 0.0), "weight of the Laplace mix", WEIGHT)
+    method = str(calibrator.get("method", "none"))
+    check_names([method], "method")
+    check_names(metadata.labels or (), "label")
     try:
         family = find_family(metadata.family, metadata.alpha)
     except UsedWrongly as error:
         raise HeadError(f"has metadata that cannot be served: {error}") from error
-    check_temperatures({"temperature": metadata.calibrator.get("temperature", 1.0), **by_group})
-    thresholds = metadata.thresholds or (0.5,)
+    inputs, classes = request_inputs(session, metadata), class_count(session, metadata)
+    stored = metadata.thresholds
+    thresholds = HALF if stored is None else check_vector(stored, "thresholds", classes, SHARE)
     return Signature(
         family=family,
         takes=metadata.takes,
-        inputs=request_inputs(session),
-        classes=class_count(session, metadata),
+        inputs=inputs,
+        classes=classes,
         labels=metadata.labels,
         temperature=metadata.temperature,
-        method=str(metadata.calibrator.get("method", "none")),
+        method=method,
         groups={name: i for i, name in enumerate(by_group, start=1)},
         group_temperatures=(metadata.temperature, *by_group.values()),
         averages=metadata.ensemble is not None,
-        thresholds=None if family.chooses_one else np.asarray(thresholds, np.float32),
-        prior=None if metadata.prior is None else np.asarray(metadata.prior),
+        thresholds=None if family.chooses_one else thresholds.astype(np.float32),
+        prior=None if metadata.prior is None else check_vector(metadata.prior, "prior", classes, SHARE),
         # the top-label stage stands on the mix: its scores have it in them
-        laplace=0.0 if "top" in metadata.calibrator else float(metadata.calibrator.get("laplace", 0.0)),
-        slope=np.asarray(slope) if (slope := metadata.calibrator.get("slope")) else None,
-        has_gradient=metadata.ensemble is None and not MIXING & metadata.calibrator.keys(),
+        laplace=0.0 if "top" in calibrator else laplace,
+        slope=None if (slope := calibrator.get("slope")) is None else check_vector(slope, "slope", classes, FINITE),
+        has_gradient=metadata.ensemble is None and not MIXING & calibrator.keys(),
         masks_first=metadata.masks_first,
-        conformal=read_conformal(metadata),
+        conformal=read_conformal(metadata, classes, len(by_group)),
         shows_logits=any(output.name == CLASSIFIER_LOGITS for output in session.get_outputs()),
     )
 
 
-def check_temperatures(temperatures: Mapping[str, object]) -> None:
-    """All must be finite and above 0.
-
-    Raises:
-        HeadError: one is not.
-    """
-    for name, value in temperatures.items():
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
-            of = "" if name == "temperature" else f" of the group {name}"
-            raise HeadError(f"has the temperature {value!r}{of} in its metadata; expected a finite number above 0")
-
-
-def request_inputs(session: InferenceSession) -> dict[str, Input]:
+def request_inputs(session: InferenceSession, metadata: Metadata) -> dict[str, Input]:
     """What a request must bring: name to (dtype, shape without the batch dimension).
 
     Raises:
@@ -92,6 +96,8 @@ def request_inputs(session: InferenceSession) -> dict[str, Input]:
             raise HeadError(f"has the input {given.name} of type {given.type}; {', '.join(DTYPES)} can be served")
         shape = tuple(size if isinstance(size, int) else None for size in given.shape[1:])
         inputs[given.name] = (DTYPES[given.type], shape)
+    if metadata.ensemble is not None and len(inputs.get("logits", (None, ()))[1]) != 2:
+        raise HeadError("has the metadata of an ensemble; expected the input logits of [rows, members, classes]")
     return inputs
 
 
@@ -105,12 +111,13 @@ def class_count(session: InferenceSession, metadata: Metadata) -> int | None:
     return classes
 
 
-def read_conformal(metadata: Metadata) -> Conformal | None:
+def read_conformal(metadata: Metadata, classes: int | None, n_groups: int) -> Conformal | None:
     """The default scores for prediction sets, if the file has any."""
     stored = metadata.conformal
     if not stored:
         return None
     try:
-        return Conformal.from_metadata(stored[stored["default"]])
-    except (KeyError, TypeError, ValueError) as error:
+        found = Conformal.from_metadata(stored[stored["default"]])
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise HeadError(f"has conformal scores that do not read: {type(error).__name__} {error}") from error
+    return check_conformal(found, classes, n_groups)
