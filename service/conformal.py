@@ -66,7 +66,8 @@ class Table:
     @classmethod
     def from_metadata(cls, stored: Mapping[str, Any]) -> "Table":
         """Read back what `to_metadata` wrote."""
-        values = np.asarray(stored["values"], np.float64)
+        # JSON has null for infinity, the score of a label whose probability was exactly 0
+        values = np.asarray([math.inf if value is None else value for value in stored["values"]], np.float64)
         ranks = np.asarray(stored.get("ranks", range(1, len(values) + 1)), np.int64)
         return cls(int(stored["n"]), ranks, values)
 

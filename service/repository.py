@@ -144,10 +144,8 @@ class Repository:
                 model = current
             except OSError as error:  # that is the machine's, and passes
                 ours = error.filename != str(path)  # such as a trial that cannot begin
-                failures[key] = harmless(
-                    f"{path} does not load: {error!r}" if ours else unreadable_sentence(path, error)
-                )
-                model = current
+                why = f"{path} does not load: {error!r}" if ours else unreadable_sentence(path, error)
+                failures[key], model = harmless(why), current
             except Exception as error:  # whatever one file brings, the others are served
                 ours = isinstance(error, CommandError)
                 failures[key] = harmless(str(error) if ours else f"{path} does not load: {error!r}")

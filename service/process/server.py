@@ -146,9 +146,10 @@ class Server(uvicorn.Server):
         batcher = self.service.batcher
         runs = 0 if batcher is None else len(batcher.watchdog.in_threads)
         loads = len(self.service.loader.loads.running)
-        for n, what in ((runs, "runs"), (loads, "loads")):
-            if n:
-                logger.warning("process %d ends without %d %s that do not", os.getpid(), n, what)
+        if runs:
+            logger.warning("process %d ends without %d runs that do not", os.getpid(), runs)
+        if loads:
+            logger.warning("process %d ends without %d loads that do not", os.getpid(), loads)
         if runs or loads:
             os._exit(code)
 

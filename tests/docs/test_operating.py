@@ -73,6 +73,10 @@ TESTS: Final = {
         "tests/resilience/test_hostile_files.py",
         "test_hostile_files_are_named_and_what_is_served_is_served_on",
     ),
+    "a model file passes its trial, and its load in the service never returns": (
+        "tests/resilience/test_hostile_files.py",
+        "test_a_load_that_hangs_after_its_trial_is_named_and_holds_neither_later_models_nor_the_end",
+    ),
     "the models folder, or that of a model, is gone or cannot be read": (
         "tests/test_repository_folder.py",
         "test_a_models_folder_that_goes_away_leaves_its_models_behind_and_may_come_back",

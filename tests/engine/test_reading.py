@@ -119,13 +119,15 @@ def test_a_name_that_would_make_answers_long_is_refused(what: str, changes: dict
         ([], {}, "has 0 tables of conformal scores in its metadata; expected 1"),
         ([TABLE] * 2, {"by": "class"}, "has 2 tables of conformal scores in its metadata; expected 3"),
         ([TABLE] * 2, {"by": "group"}, "has 2 tables of conformal scores in its metadata; expected 0"),
-        ([{"n": 2, "values": [0.1, NAN]}], {}, "not finite or not in order"),
-        ([{"n": 2, "values": [0.2, 0.1]}], {}, "not finite or not in order"),
-        ([{"n": 2, "values": [[0.1], [0.2]]}], {}, "not finite or not in order"),
-        ([{"n": 1, "values": [0.1, 0.2]}], {}, "not finite or not in order"),
-        ([{"n": 2, "values": [0.1, 0.2], "ranks": [2, 1]}], {}, "not finite or not in order"),
-        ([{"n": 2, "values": [0.1, 0.2], "ranks": [2]}], {}, "not finite or not in order"),
-        ([{"n": 10**400, "values": [0.1]}], {}, "not finite or not in order"),
+        ([{"n": 2, "values": [0.1, NAN]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [-INF, 0.1]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [None, 0.1]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [0.2, 0.1]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [[0.1], [0.2]]}], {}, "no numbers or not in order"),
+        ([{"n": 1, "values": [0.1, 0.2]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [0.1, 0.2], "ranks": [2, 1]}], {}, "no numbers or not in order"),
+        ([{"n": 2, "values": [0.1, 0.2], "ranks": [2]}], {}, "no numbers or not in order"),
+        ([{"n": 10**400, "values": [0.1]}], {}, "no numbers or not in order"),
         ([{"n": 1, "values": [10**400]}], {}, "that do not read: OverflowError"),
     ],
 )
@@ -143,3 +145,10 @@ def test_a_class_or_a_group_without_a_score_has_a_set_that_is_full(tmp_path: Pat
     assert scores.sets(np.log(np.full((1, 3), 1 / 3)), 0.5).tolist() == [[False, True, False]]
     by_group = check_conformal(replace(scores, by="group", tables=scores.tables[:1]), 3, n_groups=2)
     assert by_group.sets(np.log(np.full((1, 3), 1 / 3)), 0.5, groups=np.array([1])).all()
+
+
+def test_a_score_that_is_infinite_makes_a_set_full(tmp_path: Path) -> None:
+    """Where a family of sparse probabilities gave labels exactly 0, the file has null for their scores."""
+    scores = Head(with_scores(tmp_path / "model.onnx", [{"n": 3, "values": [0.1, None, None]}])).signature.conformal
+    assert scores is not None
+    assert scores.sets(np.log(np.full((1, 3), 1 / 3)), 0.3).tolist() == [[True, True, True]]
