@@ -1,11 +1,10 @@
 """A trial: a model file is first read, loaded and run in a process of its own, with limits of seconds and of memory.
 
 What does not come back in time, or takes too much, or ends its process, is a failure with a sentence; the service never
-noticed. `python -m service.engine.trial FILE SHA256 MEMORY_MB MAX_NODES` is that process; its last line says what is
-wrong.
+noticed. `python -m service.engine.trial FILE MEMORY_MB MAX_NODES` is that process. The content of the file comes over
+its standard input, as the file may be another by then; its last line says what is wrong.
 """
 
-import hashlib
 import os
 import resource
 import subprocess
@@ -28,33 +27,34 @@ class Trials:
         self.timeout_s = timeout_s
         self.memory_mb = memory_mb
         self.max_nodes = max_nodes
-        self.running: set[subprocess.Popen[str]] = set()
+        self.running: set[subprocess.Popen[bytes]] = set()
         self.is_closed = False
 
     def __repr__(self) -> str:
         return f"<Trials {len(self.running)} running>"
 
     def run(self, path: Path, content: bytes) -> None:
-        """Try a file, which must still have this content: what is loaded then is what was tried.
+        """Try a file of this content; what becomes of it meanwhile does not matter.
 
         Raises:
             HeadError: it is not a head that can be served, or not within the limits.
         """
-        given = (path, hashlib.sha256(content).hexdigest(), self.memory_mb, self.max_nodes)
+        given = (path, self.memory_mb, self.max_nodes)
         command = [sys.executable, "-m", "service.engine.trial", *map(str, given)]
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603 - no shell, our own
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:  # noqa: S603 - no shell, our own
             self.running.add(process)
             if self.is_closed:
                 process.kill()
             try:
-                output, errors = process.communicate(timeout=self.timeout_s)
+                output, errors = process.communicate(content, timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise HeadError(f"{path} did not load and run within {self.timeout_s:g} s (--load-timeout-s)") from None
             finally:
                 self.running.discard(process)
-        why = self.outcome(output, errors, process.returncode)
+        said = (output.decode(errors="replace"), errors.decode(errors="replace"))
+        why = self.outcome(*said, process.returncode)
         if why:
             raise HeadError(why if why.startswith(str(path)) else f"{path} {why}")
 
@@ -75,15 +75,13 @@ class Trials:
             process.kill()
 
 
-def main(path: Path, digest: str, memory_mb: int, max_nodes: int) -> str:
-    """Read, load and run a file of this SHA-256; what is wrong with it, or nothing."""
+def main(path: Path, content: bytes, memory_mb: int, max_nodes: int) -> str:
+    """Load and run a file of this content; what is wrong with it, or nothing."""
     os.nice(NICE)
     from service.engine.contents import Contents
     from service.engine.head import Head
 
-    content = path.read_bytes()  # within --max-model-mb, and not part of the memory that is allowed
-    if hashlib.sha256(content).hexdigest() != digest:
-        return "changed while it was tried; expected a file that is put in place whole, by a rename"
+    # the content is within --max-model-mb, and not part of the memory that is allowed
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (memory_mb << 20),) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -98,5 +96,5 @@ def main(path: Path, digest: str, memory_mb: int, max_nodes: int) -> str:
 
 
 if __name__ == "__main__":
-    wrong = main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    wrong = main(Path(sys.argv[1]), sys.stdin.buffer.read(), *map(int, sys.argv[2:]))
     print(TRIED + harmless(wrong))  # noqa: T201 - the answer

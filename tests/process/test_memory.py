@@ -30,7 +30,15 @@ BODIES = {
     "nulls": b'{"logits":[' + b"null," * (2 * MB) + b"1]}",
     "a row of millions": b'{"logits":[' + b"0.5," * (4 * MB) + b"1]}",
 }
-STATUS = {"too large": 413, "not json": 400, "truncated": 400, "brackets": 400, "nulls": 200, "a row of millions": 200}
+STATUS = {
+    "too large": 413,
+    "not json": 400,
+    "truncated": 400,
+    "brackets": 400,
+    "many rows": 413,
+    "nulls": 200,
+    "a row of millions": 200,
+}
 
 
 @pytest.fixture(scope="module", params=["--fast-http", "--no-fast-http"])

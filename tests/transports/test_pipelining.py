@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -65,17 +65,20 @@ def test_pages_and_predictions_that_are_mixed_keep_their_order(run: Run) -> None
 @pytest.mark.parametrize("sent", [GET, post()])
 def test_clients_that_read_nothing_have_few_requests_in_memory(run: Run, sent: bytes) -> None:
     running = run()
-    with ExitStack() as stack:
-        for _ in range(5):
-            line = stack.enter_context(wire(running))
-            line.connection.setblocking(False)
-            try:
+    connections: Any = running.server.server_state.connections
+
+    def paused() -> bool:  # until then there is room in the kernel, however seldom the service comes to read
+        for line in lines:
+            with suppress(BlockingIOError):
                 while True:
                     line.connection.send(sent * 1000)
-            except BlockingIOError:
-                pass
-        connections: Any = running.server.server_state.connections
-        until(lambda: len(connections) == 5 and all(one.flow.read_paused for one in connections))
+        return len(connections) == len(lines) and all(one.flow.read_paused for one in connections)
+
+    with ExitStack() as stack:
+        lines = [stack.enter_context(wire(running)) for _ in range(5)]
+        for line in lines:
+            line.connection.setblocking(False)
+        until(paused)
         assert all(len(one.pipeline) < MOST for one in connections)
         assert all(one.transport.get_write_buffer_size() < 2**18 for one in connections)
     until(lambda: not running.server.server_state.connections)
