@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from service import memory
 from tests.resilience.mutation import damaged
-from tests.resilience.targets import CORPUS, TARGETS, WIRE, Connections, check_wire, kept
+from tests.resilience.seeds import WIRE
+from tests.resilience.targets import CORPUS, TARGETS, Connections, check_wire, kept
 from tests.transports.played import with_app
 
 HANG_S: Final = 30.0  # for a hundred inputs, on a busy machine

@@ -30,7 +30,8 @@ from tests.conftest import ROOT
 from tests.heads_made import head, put
 from tests.processes import Process, serve
 from tests.resilience.mutation import damaged
-from tests.resilience.targets import WIRE, statuses
+from tests.resilience.seeds import WIRE
+from tests.resilience.targets import statuses
 from tests.resilience.test_slow_clients import n_descriptors
 
 N_CONNECTIONS: Final = 16

@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,9 @@ from service.codec.predict.decode import decode_predict
 from service.codec.query import Query
 from service.engine.signature import Signature
 from service.errors import AnsweredError, RequestError
+from service.rpc.infer import decode_message
+from service.rpc.messages import ModelInferRequest, parse_message
+from service.rpc.wire import Message
 from service.transports.endpoints import INFER, PREDICT, parse_target
 from service.transports.fast_known import KnownProtocol
 from service.transports.gate import Gate
@@ -35,7 +39,7 @@ from service.transports.keys import Key, Keys
 from service.transports.ordinary import OrdinaryProtocol
 from service.transports.scopes import PREDICT_SCOPE
 from tests.codec.served import ANY, CLASSIFIER, LATE_MASK, TEXTS, THREE
-from tests.transports.infer import binary, tensor
+from tests.resilience.seeds import FRAMED, HEADERS, INFERS, LABELS, MESSAGES, documents
 from tests.transports.played import PlayedSocket, connect
 
 GROUPED: Final = Signature("stub", "1", classes=3, groups={"shop": 1}, group_temperatures=(1.0, 2.0))
@@ -107,6 +111,23 @@ def check_infer(data: bytes) -> str:
         assert quick._replace(inputs=()) == slow._replace(inputs=())
         assert [one._replace(data=None) for one in quick.inputs] == [one._replace(data=None) for one in slow.inputs]
     return " ".join(found)
+
+
+def check_message(data: bytes) -> str:
+    """Bytes whose fields are counted first, as those of large messages are, say what they say to protobuf."""
+
+    def counted(model: Signature) -> Query:
+        message = Message(data)
+        assert message.reading_cost() >= 0
+        return decode_message(message, None, model)
+
+    found = []
+    for model in MODELS:
+        came = outcome(partial(counted, model))
+        whole = outcome(lambda model=model: decode_message(parse_message(ModelInferRequest, data), None, model))  # type: ignore[misc]
+        assert ": " in came or came == whole, (came, whole)
+        found.append(f"{came}, {whole}")
+    return " ".join(dict.fromkeys(found))
 
 
 class Keyed:
@@ -198,42 +219,6 @@ async def settle(played: PlayedSocket) -> None:
         await asyncio.sleep(0)
 
 
-def request(path: str, body: bytes, *headers: str) -> bytes:
-    """A whole request on the wire."""
-    lines = [f"POST {path} HTTP/1.1", "host: x", *headers, f"content-length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def documents(given: dict[str, examples.Example]) -> tuple[bytes, ...]:
-    """The examples of the OpenAPI page."""
-    return tuple(json.dumps(example.value).encode() for example in given.values())
-
-
-INFERS: Final = (
-    {"inputs": [tensor("logits", "FP32", [1, 3], data=[3.25, 1.5, 0.75])]},
-    {
-        "id": "a",
-        "inputs": [
-            tensor("logits", "FP64", [2, 3], data=[[1, 2, 3], [4, 5, 6.5]]),
-            tensor("mask", "BOOL", [2, 3], data=[[True, False, True]] * 2),
-            tensor("temperature", "FP32", [2], data=[1.5, 2]),
-        ],
-        "outputs": [{"name": "probabilities", "parameters": {"classification": 2}}, {"name": "entropy"}],
-        "parameters": {"timeout": 1000, "binary_data_output": True},
-    },
-    {"inputs": [tensor("text", "BYTES", [1, 1], data=["a"]), tensor("age", "FP32", [1, 1], data=[4])]},
-)
-FRAMED: Final = json.dumps({"inputs": [binary("logits", "FP16", [2, 3], 12)]}).encode()
-LABELS: Final = (
-    b'{"labels":[{"id":"a","row":1,"label":2,"at":1700000000.5},{"id":"b","label":"cat","replace":true}]}',
-    b'{"id":"a","label":2}\n{"id":"b","row":3,"label":"dog"}\n',
-)
-HEADERS: Final = (
-    b"/v1/predict\r\ncontent-type: application/json\r\ncontent-length: 12\r\nauthorization: Bearer first",
-    b"/v2/models/a%20b/versions/1/infer\r\nx-request-id: abc\r\nauthorization: bearer second-key \r\n"
-    b"content-encoding: gzip",
-    b"/v1/models/digits/evaluate\r\ncontent-type: application/json; charset=utf-8\r\nx-request-id: \xff",
-)
 TARGETS: Final[dict[str, Target]] = {
     "predict": Target(documents(examples.PREDICT), check_predict),
     "evaluate": Target(documents(examples.EVALUATE), check_evaluate),
@@ -247,25 +232,8 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "labels": Target(LABELS, check_labels),
     "headers": Target(HEADERS, check_headers),
+    "message": Target(MESSAGES, check_message),
 }
-WIRE: Final = (
-    *(request("/v1/predict", body) for body in documents(examples.PREDICT)[:4]),
-    request("/v1/models/digits/evaluate", b'{"logits":[1,2,3,4,5,6,7,8,9,10],"labels":3}'),
-    request("/v2/models/softmax/infer", FRAMED + bytes(12), f"inference-header-content-length: {len(FRAMED)}"),
-    *(request("/v2/models/softmax/infer", json.dumps(one).encode()) for one in INFERS[:2]),
-    b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    b'10\r\n{"logits":[1,2]}\r\n0\r\nx: y\r\n\r\n',
-    *(
-        b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n" % path
-        for path in (
-            b"/healthz",
-            b"/v1/models",
-            b"/v2/models/softmax",
-            b"/v1/models/digits/versions/1/report",
-            b"/metrics",
-        )
-    ),
-)
 CORPUS: Final = Path(__file__).parent / "corpus"
 
 

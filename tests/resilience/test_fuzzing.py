@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from service.errors import InvalidValue, RunFailed
 from tests.resilience.fuzz import Pool, fuzz
 from tests.resilience.mutation import damaged
-from tests.resilience.targets import TARGETS, WIRE, Connections, check_wire, described, kept, statuses
+from tests.resilience.seeds import WIRE
+from tests.resilience.targets import TARGETS, Connections, check_wire, described, kept, statuses
 from tests.transports.played import with_app
 
 N_WIRE = 150
