@@ -84,6 +84,8 @@ class Query:
     @property
     def needs(self) -> tuple[str, ...]:
         """All that the answer is made of."""
+        if self.plain:
+            return self.outputs
         return list_needs(self)
 
 

@@ -25,16 +25,13 @@ class Batch:
         self.arrays = arrays
         self.of_single_rows = of_single_rows
         self.feed = feed
-        self.made: dict[Callable[[Arrays, Any], Any], Any] = {}
+        self.made: dict[Callable[[Arrays], Any], Any] = {}
 
-    def once(self, make: "Callable[[Arrays, Any], Made]", about: Any = None) -> "Made":
-        """What `make` makes of the arrays, and of `about`, which is the same for all of a batch.
-
-        It is made for the first who asks, and the same for the others.
-        """
+    def once(self, make: "Callable[[Arrays], Made]") -> "Made":
+        """What `make` makes of the arrays, for the first who asks, and the same for the others."""
         found = self.made.get(make)
         if found is None:
-            found = self.made[make] = make(self.arrays, about)
+            found = self.made[make] = make(self.arrays)
         made: Made = found
         return made
 

@@ -124,7 +124,7 @@ def best_of(probabilities: NDArray[np.float32], arrays: Answers) -> list[bytes]:
     return [classes.tobytes(), best.tobytes()]
 
 
-def find_best(arrays: Answers, _: None = None) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+def find_best(arrays: Answers) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The best class of all rows, and its probability."""
     probabilities = arrays["probabilities"]
     return probabilities.argmax(axis=1).astype("<i4"), probabilities.max(axis=1).astype("<f4")

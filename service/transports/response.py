@@ -7,7 +7,8 @@ from service.codec.errors import encode_error
 from service.errors import AnsweredError
 from service.transports.endpoints import JSON, OCTETS
 
-TIMING: Final = b"decode;dur=%b, queue;dur=%b, run;dur=%b, encode;dur=%b"
+TIMING: Final = b"decode;dur=%.3f, queue;dur=%.3f, run;dur=%.3f, encode;dur=%.3f"
+WRITTEN: Final = TIMING.replace(b"%.3f", b"%b")
 BELOW_1_MS: Final = [b"%.3f" % (us / 1000) for us in range(1000)]  # as most phases are: found sooner than written
 
 
@@ -61,10 +62,12 @@ def error_response(error: AnsweredError, timing: bytes = b"decode;dur=0") -> Res
 
 def server_timing(decode_s: float, queue_s: float, run_s: float, encode_s: float) -> bytes:
     """The value of `Server-Timing`, durations in milliseconds."""
-    return TIMING % (milliseconds(decode_s), milliseconds(queue_s), milliseconds(run_s), milliseconds(encode_s))
-
-
-def milliseconds(seconds: float) -> bytes:
-    """Seconds as milliseconds, to the microsecond."""
-    us = int(1e6 * seconds + 0.5)
-    return BELOW_1_MS[us] if 0 <= us < 1000 else b"%.3f" % (1e3 * seconds)
+    try:
+        return WRITTEN % (
+            BELOW_1_MS[int(1e6 * decode_s + 0.5)],
+            BELOW_1_MS[int(1e6 * queue_s + 0.5)],
+            BELOW_1_MS[int(1e6 * run_s + 0.5)],
+            BELOW_1_MS[int(1e6 * encode_s + 0.5)],
+        )
+    except IndexError:
+        return TIMING % (1e3 * decode_s, 1e3 * queue_s, 1e3 * run_s, 1e3 * encode_s)

@@ -29,15 +29,15 @@ def test_the_shares_of_a_batch_are_views_that_cover_every_row_once() -> None:
 
 
 def test_what_is_made_of_a_batch_is_made_for_the_first_who_asks() -> None:
-    made: list[tuple[Arrays, str]] = []
+    made: list[Arrays] = []
 
-    def rounded(arrays: Arrays, about: str) -> int:
-        made.append((arrays, about))
+    def rounded(arrays: Arrays) -> int:
+        made.append(arrays)
         return len(made)
 
     batch = Batch(ARRAYS, of_single_rows=True)
-    assert [batch.once(rounded, "them"), batch.once(rounded, "them")] == [1, 1]
-    assert made == [(ARRAYS, "them")]
+    assert [batch.once(rounded), batch.once(rounded)] == [1, 1]
+    assert made == [ARRAYS]
 
 
 def test_what_a_batch_was_computed_from_is_kept_only_where_it_was_given() -> None:

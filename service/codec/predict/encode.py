@@ -1,6 +1,7 @@
 """Answers and errors to bytes: numpy straight to JSON, never a Python float in between."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -59,33 +60,35 @@ def answer_object(query: Query, arrays: Answers, model: Signature) -> dict[str, 
 
 def encode_plain(query: Query, part: Share, model: Signature) -> bytes:
     """The same for a plain query: what all rows of a batch have in common is written once."""
-    start, texts = part.batch.once(write_plain, model)
     given = query.rows.temperature
-    if given is not None:
-        own = part.batch.once(write_open, model)
-        start = own % orjson.dumps([given] if query.lists_temperature else given)
+    if given is None:
+        given = model.temperature
+    start = write_start(model.name, model.version, model.method)
+    temperature = orjson.dumps([given] if query.lists_temperature else given)
+    texts = part.batch.once(write_rows)
     if texts:
-        return b"%b[[%b]]}" % (start, texts[part.start]) if query.lead else start + b"[" + texts[part.start] + b"]}"
+        row = texts[part.start]
+        if query.lead:
+            return b'%b%b,"probabilities":[[%b]]}' % (start, temperature, row)
+        return b'%b%b,"probabilities":[%b]}' % (start, temperature, row)
     values = part["probabilities"]
-    return b"%b%b}" % (start, orjson.dumps(values if query.lead else values[0], option=NUMPY))
+    probabilities = orjson.dumps(values if query.lead else values[0], option=NUMPY)
+    return b'%b%b,"probabilities":%b}' % (start, temperature, probabilities)
 
 
-def write_plain(arrays: Arrays, model: Signature) -> tuple[bytes, list[bytes]]:
-    """How each answer of a batch begins, and the probabilities of each row, `[N, K]`, as JSON without brackets.
+@lru_cache
+def write_start(name: str, version: str, method: str) -> bytes:
+    """How the answers of a version begin, up to the temperature."""
+    return orjson.dumps({"model": name, "version": version, "method": method})[:-1] + b',"temperature":'
+
+
+def write_rows(arrays: Arrays) -> list[bytes]:
+    """The probabilities of each row of a batch, `[N, K]`, as JSON without brackets.
 
     None of these where they are better written one by one.
     """
-    about = {"model": model.name, "version": model.version, "method": model.method, "temperature": model.temperature}
     values = arrays["probabilities"]
-    wide = values.shape[1] > MOST_TOGETHER
-    texts = [] if wide else orjson.dumps(values, option=NUMPY)[2:-2].split(b"],[")
-    return orjson.dumps(about)[:-1] + b',"probabilities":', texts
-
-
-def write_open(_: Arrays, model: Signature) -> bytes:
-    """How an answer begins, with a place for a temperature of its own."""
-    about = orjson.dumps({"model": model.name, "version": model.version, "method": model.method})
-    return about[:-1].replace(b"%", b"%%") + b',"temperature":%b,"probabilities":'
+    return [] if values.shape[1] > MOST_TOGETHER else orjson.dumps(values, option=NUMPY)[2:-2].split(b"],[")
 
 
 def per_row(values: Any, query: Query) -> Any:

@@ -46,9 +46,7 @@ def read_usual(body: Any) -> Usual | None:
             mask = document["mask"]
             if nested:
                 (mask,) = mask
-            if len(mask) != k or not BOOLEANS.issuperset(map(type, mask)) or True not in mask:
-                return None
-            row = [x if allowed else MINUS_INFINITY for x, allowed in zip(row, mask, strict=True)]
+            apply_mask(row, mask)
         temperature, listed = None, False
         if "temperature" in document:
             temperature, listed = read_temperature(document["temperature"])
@@ -63,6 +61,15 @@ def is_plain(row: Any) -> bool:
         return False
     low = min(row)
     return bool(low > -LARGEST and max(row) < LARGEST and (low < 0 or sum(row) > 2))
+
+
+def apply_mask(row: list[float], mask: Any) -> None:
+    """Write -inf where a mask says no; raises ValueError where another way must look."""
+    if len(mask) != len(row) or not BOOLEANS.issuperset(map(type, mask)) or True not in mask:
+        raise ValueError
+    for i, allowed in enumerate(mask):  # in place: a third of what a new list takes
+        if not allowed:
+            row[i] = MINUS_INFINITY
 
 
 def read_temperature(given: Any) -> tuple[float, bool]:

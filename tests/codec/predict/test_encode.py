@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec.errors import encode_error
-from service.codec.predict.encode import MOST_TOGETHER, encode_predict, write_plain
+from service.codec.predict.encode import MOST_TOGETHER, encode_predict, write_rows
 from service.codec.query import Query
 from service.engine.answers import Batch, Share
 from service.engine.rows import Rows
@@ -66,7 +66,7 @@ def test_wide_rows_of_a_batch_are_written_one_by_one(
     row = Rows({"logits": np.zeros((1, k), np.float32)}, temperature=temperature)
     query = Query(row, lead=lead, classes=(k,), plain=True)
     body, _ = encode_predict(query, Share(batch, 1, 2), model)
-    _, texts = batch.once(write_plain, model)
+    texts = batch.once(write_rows)
     assert len(texts) == (2 if together else 0)
     query.plain = False
     assert encode_predict(query, Share(batch, 1, 2), model) == (body, None)
