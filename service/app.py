@@ -25,7 +25,7 @@ from service.errors import CannotStart
 from service.model import stopped_heads, stopped_loads
 from service.readiness import Readiness
 from service.repository import Repository
-from service.settings import Settings, check_reach
+from service.settings import Settings
 from service.settings import load as load_settings
 from service.telemetry.counts import Off, Telemetry, start
 from service.telemetry.observer import Both, Observer
@@ -35,6 +35,7 @@ from service.transports.gate import Gate
 from service.transports.handler import Handler
 from service.transports.keys import Keys
 from service.transports.limits import Limits
+from service.transports.reach import check_reach
 from service.transports.renewal import LastRead, follow
 from service.transports.tls import Certificate
 

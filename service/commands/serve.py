@@ -22,8 +22,9 @@ from service.process.server import Server
 from service.process.sockets import listen_each, reserve
 from service.process.worker import run_worker
 from service.process.workers import Workers
-from service.settings import Settings, check_journal, check_reach, load
+from service.settings import Settings, check_journal, load
 from service.telemetry import logs
+from service.transports.reach import check_reach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,9 +40,9 @@ def check_deadline(batcher: Waiting, queue: Queue | None, runner: Runner, rows: 
     max_rows = most_rows(batcher.max_batch_rows, numbers_a_row)
     own_s = wait_s = runs_s(runner, rows.n, max_rows, numbers_a_row)
     if queue is not None:
-        wait_s = queue.rest_s(now) + runs_s(runner, queue.n_waiting + rows.n, max_rows, numbers_a_row)
+        wait_s = rest_s(queue, now) + runs_s(runner, queue.n_waiting + rows.n, max_rows, numbers_a_row)
     if batcher.n_waiting > batcher.max_batch_rows:
-        wait_s += sum([other.expected_wait_s() for other in batcher.queues.values() if other is not queue])
+        wait_s += sum([waiting_s(other) for other in batcher.queues.values() if other is not queue])
     if wait_s <= timeout_s or (queue is None and own_s > timeout_s and runner.pace.wants_run(now)):
         return
     if own_s > timeout_s:
@@ -50,3 +50,15 @@ def check_deadline(batcher: Waiting, queue: Queue | None, runner: Runner, rows: 
     else:
         why, expected = f"the queue takes about {wait_s:.3g} s", f"try again in a moment, or with {LONGER}"
     raise QueueFull(f"{why}, and the request has {timeout_s:.3g} s left; {expected}", code="deadline_too_close")
+
+
+def rest_s(queue: Queue, now: float) -> float:
+    """What is left of a queue's run in a thread, as expected, seconds."""
+    if queue.running is None:
+        return 0.0
+    return max(0.0, queue.started + queue.runner.pace.factor * queue.cost_s - now)
+
+
+def waiting_s(queue: Queue) -> float:
+    """What the runs of all that waits in a queue are expected to take, seconds."""
+    return runs_s(queue.runner, queue.n_waiting, queue.max_rows, queue.numbers_a_row)

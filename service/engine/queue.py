@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from service.engine.answers import Batch
 from service.engine.entry import Entry, Piece, rows_of, share_out
 from service.engine.feed import build_feed
-from service.engine.pace import runs_s
 from service.engine.refusal import Ran, Run, ValueRefused, run_apart, run_whole
 from service.engine.runner import (
     HEAD_STOPPED,
@@ -84,8 +83,8 @@ class Queue:
         self.numbers_a_row = numbers_a_row
         self.max_rows = most_rows(owner.max_batch_rows, numbers_a_row)
         self.batch: list[Piece] = []
-        self.running: Future[Ran] | None = None  # of the batch, where it is in a thread; since when, and what it costs
-        self.started = self.cost_s = 0.0
+        self.running: Future[Ran] | None = None  # of the batch, where it is in a thread
+        self.started = self.cost_s = 0.0  # when the last run began, and what it was expected to cost, seconds
         if owner.max_wait_s:
             self.flush_timer: asyncio.Handle = owner.loop.call_later(owner.max_wait_s, self.flush)
         else:
@@ -101,16 +100,6 @@ class Queue:
         owner = self.owner
         if owner.max_wait_s and self.n_waiting >= owner.max_batch_rows:
             self.hurry()
-
-    def expected_wait_s(self) -> float:
-        """What the runs of all that waits here are expected to take, seconds."""
-        return runs_s(self.runner, self.n_waiting, self.max_rows, self.numbers_a_row)
-
-    def rest_s(self, now: float) -> float:
-        """What is left of the run in a thread, as expected, seconds."""
-        if self.running is None:
-            return 0.0
-        return max(0.0, self.started + self.runner.pace.factor * self.cost_s - now)
 
     def hurry(self) -> None:
         """Wait for no company any more."""
@@ -164,7 +153,7 @@ class Queue:
 
     def run(self) -> None:
         """One run for the batch: on the loop where that is cheap, else in a thread."""
-        start = clock()
+        self.started = clock()
         try:
             rows = [rows_of(piece) for piece in self.batch]
             feed = build_feed(rows, self.runner.temperature)
@@ -173,24 +162,23 @@ class Queue:
                 bits |= entry.bits
             n_numbers = sum([some.n_numbers for some in rows])
             run = partial(run_bits, self.runner, bits)
-            cost_s = self.runner.cost_s(n_numbers)
-            here = cost_s <= self.owner.inline_s
-            if here and self.run_here(start, run, feed):
+            self.cost_s = self.runner.cost_s(n_numbers)
+            here = self.cost_s <= self.owner.inline_s
+            if here and self.run_here(run, feed):
                 if self.runner.pace.refused_at:
-                    self.runner.pace.see(cost_s, clock() - start)
+                    self.runner.pace.see(self.cost_s, clock() - self.started)
             else:
                 attempt = run_apart if here else run_whole  # several runs would hold the loop
-                self.started, self.cost_s = start, cost_s
                 spans = [(first, stop) for _, first, stop in self.batch]
                 work = partial(attempt, run, feed, spans)
                 self.running = self.owner.threads.submit(self.owner.watchdog.run, self.runner, work)
-                self.running.add_done_callback(partial(self.hand_back, start))
+                self.running.add_done_callback(self.hand_back)
                 return
         except Exception as error:
             self.fail(error)
         self.go_on()
 
-    def run_here(self, start: float, run: Run, feed: Arrays) -> bool:
+    def run_here(self, run: Run, feed: Arrays) -> bool:
         """Run and deliver; false where ONNX Runtime refuses a value, and somebody must find out whose it is."""
         watchdog = self.owner.watchdog
         watchdog.on_loop = (self.runner,)
@@ -200,15 +188,15 @@ class Queue:
             return False
         finally:
             watchdog.on_loop = None
-        self.deliver(start, arrays, feed=feed)
+        self.deliver(arrays, feed=feed)
         return True
 
-    def hand_back(self, start: float, future: "Future[Ran]") -> None:
+    def hand_back(self, future: "Future[Ran]") -> None:
         """In the thread: back to the loop, unless that is gone."""
         if not self.owner.loop.is_closed():
-            self.owner.loop.call_soon_threadsafe(self.finish, start, future)
+            self.owner.loop.call_soon_threadsafe(self.finish, future)
 
-    def finish(self, start: float, future: "Future[Ran]") -> None:
+    def finish(self, future: "Future[Ran]") -> None:
         """On the loop again, after a run in a thread, unless it was given up meanwhile."""
         if future is not self.running:
             return
@@ -217,9 +205,9 @@ class Queue:
             if future.cancelled():  # it had not begun when its thread was given up
                 self.run()
                 return
-            took_s = clock() - start
+            took_s = clock() - self.started
             try:
-                self.deliver(start, *future.result())
+                self.deliver(*future.result())
                 self.runner.pace.see(self.cost_s, took_s)  # one that fails tells nothing
             except Exception as error:
                 self.fail(error)
@@ -229,14 +217,10 @@ class Queue:
             raise
 
     def deliver(
-        self,
-        start: float,
-        arrays: Arrays,
-        refused: Mapping[int, AnsweredError] = NONE_REFUSED,
-        feed: Arrays | None = None,
+        self, arrays: Arrays, refused: Mapping[int, AnsweredError] = NONE_REFUSED, feed: Arrays | None = None
     ) -> None:
         """Split a batch's arrays among its entries; those that are `refused`, by their number, hear why."""
-        now = clock()
+        start, now = self.started, clock()
         n_rows = sum([stop - first for _, first, stop in self.batch])
         check_lengths(arrays, n_rows)
         if failed := find_nan(self.runner, arrays, self.batch):

@@ -10,13 +10,13 @@ from typing import Any, Final
 import httptools
 
 from service.errors import AnsweredError, NotJSON
-from service.telemetry.access import AccessLine
 from service.transports.asgi import IS_LAST, LINE, REFUSAL
 from service.transports.budget import METERED_FROM
 from service.transports.endpoints import find_target
 from service.transports.gate import REQUEST_IDS
 from service.transports.limits import LIVENESS, WINDOW_S
-from service.transports.pipelining import PIECE, Pipelining
+from service.transports.logged import Logged
+from service.transports.pipelining import PIECE
 from service.transports.section import write_headers
 
 REST: Final = 0
@@ -28,7 +28,7 @@ LINGER_S: Final = 2.0  # for the client of a refused request to read why, while 
 LINGER_BYTES: Final = 2**20  # that it may send meanwhile
 
 
-class OrdinaryProtocol(Pipelining):
+class OrdinaryProtocol(Logged):
     """A connection."""
 
     __slots__ = ("body_since", "n_announced", "n_body", "n_read", "n_requests", "phase")
@@ -81,6 +81,11 @@ class OrdinaryProtocol(Pipelining):
     def reads_body(self) -> bool:
         """Whether a body arrives."""
         return self.phase == BODY
+
+    @property
+    def rests(self) -> bool:
+        """Whether no message arrives."""
+        return self.phase == REST
 
     @property
     def n_expected(self) -> int:
@@ -223,26 +228,3 @@ class OrdinaryProtocol(Pipelining):
         """Whether the answer to the message that arrives has begun."""
         cycle: Any = self.cycle
         return self.phase == BODY and cycle is not None and (cycle.response_complete or cycle.response_started)
-
-    # --- the access log
-
-    def new_line(self) -> AccessLine:
-        """The line of the message that arrives, with what is known of it."""
-        if self.phase == REST or not self.url:
-            return AccessLine("", b"")
-        path = self.url.partition(b"?")[0][: self.limits.max_url_bytes]
-        return AccessLine(self.parser.get_method().decode("ascii"), path)
-
-    def open_line(self) -> AccessLine | None:
-        """The line of the request whose body arrives."""
-        cycle: Any = self.cycle
-        return None if cycle is None else cycle.scope.get(LINE)
-
-    def log_refusal(self, error: AnsweredError, request_id: bytes) -> None:
-        """Write the line of what is refused before it came whole, of which there may be no request."""
-        line = self.open_line() if self.phase == BODY else None
-        if line is None:
-            line = self.new_line()
-            line.started = 0.0
-        line.request_id = request_id
-        line.write(error.status)
