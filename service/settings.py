@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         1024,
         ge=64,  # twice what a tenth of a second may bring: writer.py:MAX_WAITING
         description="most MB of what the live process has not read yet, and of its store; beyond that new rows are "
-        "dropped, and old days",
+        "dropped, and the oldest answers",
     )
     journal_hash_ids: str = Field(
         "",

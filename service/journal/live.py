@@ -27,6 +27,7 @@ from service.journal.policy import ARRIVAL, Policy
 from service.journal.promotion import DO, Promotions
 from service.journal.publication import Place
 from service.journal.refits import Refits
+from service.journal.requests import date_of
 from service.journal.segments import SEGMENTS, remove_spares
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
@@ -52,7 +53,7 @@ class Options:
 
     Attributes:
         keep_days: how long answers and labels are kept.
-        max_bytes: of the store; beyond that the oldest day goes first.
+        max_bytes: of the store; beyond that the oldest answers go first.
         label_wait_s: how long a label waits for its answer to be read.
         policy: when labels count.
         bound: of the calibration error, for the absolute alarm.
@@ -89,7 +90,7 @@ class Live:
         self.woken = asyncio.Event()
         self.stopping = False
         self.published = 0.0
-        self.swept = 0.0
+        self.swept = self.bounded = 0.0
         self.models: dict[str, Any] = (read_state(folder) or {}).get("models", {})
         self.events = Events(self.models)
         self.stale = True
@@ -139,6 +140,8 @@ class Live:
         for _ in self.ingest.read():
             self.stale = True
             await channel.give_way()
+            if time.monotonic() - self.bounded > PUBLISH_S:
+                self.bound(time.time_ns())
             self.tell()
         if time.monotonic() - self.swept > RESTING_S / 2:
             self.swept = time.monotonic()
@@ -154,7 +157,7 @@ class Live:
             return self.options.policy.after_ns is not None and self.counting.mature(time.time_ns())
 
     def sweep(self, now_ns: int) -> None:
-        """Try labels that wait again, give up on old ones, and forget the spares and days that are over."""
+        """Try labels that wait again, give up on old ones, and forget what is over."""
         with self.ledger.transaction():
             self.ledger.rejoin(self.store.answered(), now_ns)
             if n := self.store.expire(now_ns - int(1e9 * self.options.label_wait_s)):
@@ -162,12 +165,16 @@ class Live:
                 logger.warning("%d labels have found no answer within %g s", n, self.options.label_wait_s)
         self.estimate()
         remove_spares(self.folder / SEGMENTS, RESTING_S)
+        self.bound(now_ns)
+
+    def bound(self, now_ns: int) -> None:
+        """Forget the days that are over, and the oldest where the store is larger than it may be."""
+        self.bounded = time.monotonic()
         last = int(time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9 - 86_400 * self.options.keep_days)))
-        for day in sorted(self.store.days):
-            if day <= last or (self.store.db.used_bytes() > self.options.max_bytes and len(self.store.days) > 1):
-                with self.ledger.transaction():
-                    self.store.drop_day(day)
-                logger.info("the answers and labels of %d are no longer kept", day)
+        with self.ledger.transaction():
+            dropped = self.store.bound(self.options.max_bytes, last)
+        for day in dropped:
+            logger.info("the oldest answers of %d and their labels are no longer kept", date_of(day))
 
     def estimate(self) -> None:
         """Say what the newest answers say before their labels come."""

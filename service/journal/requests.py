@@ -1,5 +1,10 @@
-"""What the store knows of requests: how far segments are read, which models there are, and what was answered."""
+"""What the store knows of requests: how far segments are read, which models there are, and what was answered.
 
+A day that grows large goes on in another one of the same date, so that the oldest of it can be dropped, and its index
+stays small: 20261231, 20261231000001, ... in the order of their digits.
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -8,6 +13,9 @@ from service.journal.index import LevelledIndex, PlainIndex
 from service.journal.rows import Kept
 
 CHUNK: Final = 512  # keys that are looked for at once
+SHARE: Final = 1 / 8  # of what may be kept, from which a day goes on in another one
+DATES: Final = 10**8  # the numbers of days that are their date
+MOST_OF_A_DATE: Final = 10**6
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS segments (name TEXT PRIMARY KEY, position BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS days (day BIGINT PRIMARY KEY);
@@ -43,6 +51,7 @@ class Requests:
         self.db = db
         self.index = PlainIndex(db) if db.shared else LevelledIndex(db)
         self.days: set[int] = set()
+        self.day_rows = math.inf  # requests, after which a day goes on in another one
         with db.transaction():
             db.make(TABLES)
             self.look()
@@ -125,17 +134,41 @@ class Requests:
         self.db.run("DELETE FROM days WHERE day = ?", (day,))
         self.days.discard(day)
 
-    def add_requests(self, day: int, kept: Iterable[Values]) -> None:
-        """Store the requests of a day."""
+    def last(self, day: int) -> int:
+        """The number of the last request of a day, 0 where there is none."""
+        return int(self.db.rows(f"SELECT coalesce(max(seq), 0) FROM requests_{day}")[0][0])  # noqa: S608 - a number
+
+    def bound(self, max_bytes: int, last: int) -> list[int]:
+        """Drop days up to the date `last`, and the oldest while the store is larger, but for the newest.
+
+        Returns which. Learns as well how many requests make a day too large, by what those that are there take.
+        """
+        dropped: list[int] = []
+        used = self.db.used_bytes()
+        for day in sorted(self.days, key=in_order):
+            if date_of(day) > last and (used <= max_bytes or len(self.days) == 1):
+                break
+            self.drop_day(day)
+            dropped.append(day)
+            used = self.db.used_bytes()
+        most = SHARE * max_bytes
+        self.day_rows = max(1.0, sum(map(self.last, self.days)) * most / used) if used > most else math.inf
+        return dropped
+
+    def add_requests(self, date: int, kept: Iterable[Values]) -> None:
+        """Store requests of a date."""
+        day = max((one for one in self.days if date_of(one) == date), key=in_order, default=date)
         self.add_day(day)
-        ((last,),) = self.db.rows(f"SELECT coalesce(max(seq), 0) FROM requests_{day}")  # noqa: S608 - a number
+        while (last := self.last(day)) >= self.day_rows:
+            day = next_of(day)
+            self.add_day(day)
         self.db.add_rows(f"requests_{day}", COLUMNS, kept)
         self.index.add(day, last)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Kept]:
-        """The requests of these ids; of several under one the newest day's first."""
+        """The requests of these ids; of several under one the newest date's first."""
         found: dict[bytes, Kept] = {}
-        for day in sorted(self.days, reverse=True):
+        for day in sorted(self.days, key=lambda day: (-date_of(day), day)):
             left = [key for key in keys if key not in found]
             for at in range(0, len(left), CHUNK):
                 condition, values = self.index.among(day, left[at : at + CHUNK])
@@ -155,6 +188,21 @@ class Requests:
             n += self.db.run(f"DELETE {requests}", values)
             self.index.forget(day, key)
         return n, self.db.run("DELETE FROM pending WHERE key = ?", (key,))
+
+
+def date_of(day: int) -> int:
+    """The date of a day, YYYYMMDD."""
+    return day if day < DATES else day // MOST_OF_A_DATE
+
+
+def next_of(day: int) -> int:
+    """The day of the same date that is behind a day."""
+    return day + 1 if day >= DATES else day * MOST_OF_A_DATE + 1
+
+
+def in_order(day: int) -> str:
+    """What days are sorted by: the oldest first."""
+    return str(day)
 
 
 def read_kept(day: int, row: Sequence[Any]) -> Kept:

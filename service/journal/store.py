@@ -7,7 +7,7 @@ of the monitor that has counted them.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from service.journal.requests import CHUNK, COLUMNS, Requests, read_kept
+from service.journal.requests import CHUNK, COLUMNS, Requests, in_order, read_kept
 from service.journal.rows import Kept
 
 Place = tuple[int, int, int]  # day, number of the request, row
@@ -120,7 +120,7 @@ class Store(Requests):
         Log-probabilities of all rows of the request, how many those are, which row, and its class.
         """
         found: list[tuple[bytes, int, int, int]] = []
-        for day in sorted(self.days, reverse=True):
+        for day in sorted(self.days, key=in_order, reverse=True):
             statement = (
                 f"SELECT r.log_p, r.n, l.row, l.label FROM labels_{day} l JOIN requests_{day} r ON l.seq = r.seq "  # noqa: S608 - as above
                 "WHERE r.model = ? AND l.number >= ? AND r.apart = 0 AND r.log_p IS NOT NULL "
@@ -132,7 +132,7 @@ class Store(Requests):
 
     def keeps_logits(self, model: int) -> bool:
         """Whether the newest answer of a model has its log-probabilities, from which alone a refit can be fitted."""
-        for day in sorted(self.days, reverse=True):
+        for day in sorted(self.days, key=in_order, reverse=True):
             statement = f"SELECT log_p IS NOT NULL FROM requests_{day} WHERE model = ? ORDER BY seq DESC LIMIT 1"  # noqa: S608 - as above
             if found := self.db.rows(statement, (model,)):
                 return bool(found[0][0])
@@ -153,8 +153,8 @@ class Store(Requests):
         """The next answers of a model that are as old as that, and have not had their turn yet."""
         ((day, seq),) = self.db.rows("SELECT matured_day, matured_seq FROM models WHERE id = ?", (model,))
         found: list[Kept] = []
-        for one in sorted(self.days):
-            if one < day:
+        for one in sorted(self.days, key=in_order):
+            if in_order(one) < in_order(day):
                 continue
             statement = f"SELECT seq, {COLUMNS} FROM requests_{one} WHERE model = ? AND seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - as above
             for row in self.db.rows(statement, (model, seq if one == day else 0, most - len(found))):
@@ -172,7 +172,7 @@ class Store(Requests):
         turns = self.db.rows("SELECT id, matured_day, matured_seq FROM models")
         for model, matured_day, matured_seq in turns:
             for day in self.days:
-                if day >= matured_day:
+                if in_order(day) >= in_order(matured_day):
                     statement = (
                         f"SELECT count(*) FROM labels_{day} l JOIN requests_{day} r ON l.seq = r.seq "  # noqa: S608 - as above
                         "WHERE r.model = ? AND l.seq > ?"

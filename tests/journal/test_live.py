@@ -25,6 +25,7 @@ from service.journal.live import STORE, Live, Options
 from service.journal.policy import Policy
 from service.journal.postgres import Postgres
 from service.journal.record import LOGITS, pack_block, pack_labels
+from service.journal.requests import date_of
 from service.journal.segments import SEGMENTS, Appender, find_spares, make_folder
 from service.journal.state import read_state
 from tests.conftest import ROOT
@@ -386,6 +387,24 @@ def test_days_that_are_over_are_forgotten_and_the_oldest_first_where_there_is_no
     live = open_live(folder, max_bytes=1)
     live.sweep(AT_NS)
     assert list(live.store.days) == [int(time.strftime("%Y%m%d", time.gmtime(AT_NS / 1e9)))]
+    live.store.db.close()
+
+
+def test_a_day_that_fills_the_store_loses_its_oldest_answers(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    live = open_live(folder, max_bytes=2**20)
+    appender = Appender(folder / SEGMENTS, 2**20)
+    for turn in range(12):
+        appender.append([block(*(f"{turn}-{i}" for i in range(2000)))], AT_NS)
+        list(live.ingest.read())
+        live.bound(AT_NS)
+        assert live.store.db.used_bytes() <= 2**20
+    date = int(time.strftime("%Y%m%d", time.gmtime(AT_NS / 1e9)))
+    assert {date_of(day) for day in live.store.days} == {date}
+    assert len(live.store.days) > 2
+    assert f"the oldest answers of {date} and their labels are no longer kept" in caplog.text
+    answer = live.add_labels({"labels": [["0-0", 0, 3, None, False], ["11-1999", 0, 3, None, False]]})
+    assert (answer["accepted"], answer["pending"]) == (1, 1)
     live.store.db.close()
 
 

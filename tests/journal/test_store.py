@@ -6,7 +6,7 @@ import pytest
 
 from service.journal.database import Database
 from service.journal.ledger import digest
-from service.journal.requests import ADDED
+from service.journal.requests import ADDED, in_order
 from tests.journal.conftest import DAY_NS, NOW, Books, kept, values_of
 
 
@@ -63,6 +63,25 @@ def test_of_two_answers_under_one_id_the_first_of_the_newest_day_is_meant(books:
     books.add(kept("a", model, at_ns=NOW - DAY_NS), kept("a", model, at_ns=NOW), kept("a", model, at_ns=NOW + 10**9))
     with books.ledger.transaction():
         assert books.store.find([digest("a")])[digest("a")].at_ns == NOW
+
+
+def test_a_day_that_is_large_goes_on_in_another_one_of_its_date(books: Books) -> None:
+    model = books.model()
+    books.store.day_rows = 2
+    names = ["a", "b", "a", "c", "d"]
+    books.add(kept("0", model, at_ns=NOW - DAY_NS), *[kept(name, model, at_ns=NOW + i) for i, name in enumerate(names)])
+    books.add(kept("1", model, at_ns=NOW + DAY_NS))
+    days = [20260920, 20260921, 20260921000001, 20260921000002, 20260922]
+    assert sorted(books.store.days, key=in_order) == days
+    with books.ledger.transaction():
+        assert books.store.find([digest("a")])[digest("a")].at_ns == NOW, "the first of its date"
+        assert books.store.find([digest("d")])[digest("d")].day == 20260921000002
+        matured = books.store.matured(model, NOW + 2 * DAY_NS, 4)
+        assert [one.at_ns for one in matured] == [NOW - DAY_NS, NOW, NOW + 1, NOW + 2]
+        books.store.set_matured(model, matured[-1].day, matured[-1].seq)
+        assert [one.day for one in books.store.matured(model, NOW + 2 * DAY_NS, 4)] == [*days[2:4], days[4]]
+        assert books.store.bound(2**40, 20260920) == days[:1]
+        assert books.store.bound(1, 0) == days[1:4]
 
 
 def test_a_day_is_dropped_with_its_labels_and_others_stay(books: Books, open_database: Callable[[], Database]) -> None:
