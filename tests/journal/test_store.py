@@ -1,6 +1,7 @@
 """The store: what is in it, by id and by day, and that a transaction is all or nothing."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,23 @@ def test_a_day_of_an_earlier_version_gets_the_columns_that_it_lacks(
     assert (old.group, old.alpha, old.sets) == (None, None, None)
     assert (new.group, new.alpha, new.sets) == ('"acme"', 0.1, b"\1")
     newer.store.db.close()
+
+
+def test_a_day_that_is_dropped_is_not_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    books = Books(lambda: Database(path))
+    for at_ns in (NOW - DAY_NS, NOW):
+        one = kept("a", books.model(), [[0.5] * 1000], at_ns=at_ns)
+        with books.ledger.transaction():
+            books.store.add_requests(one.day, [values_of(one)] * 2000)
+    with books.ledger.transaction():
+        before = books.store.db.used_bytes()
+    books.store.db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with books.ledger.transaction():
+        assert books.store.bound(before - 1, 0) == [20260920]
+        dropped = before - books.store.db.used_bytes()
+    assert Path(f"{path}-wal").stat().st_size < dropped / 10
+    books.store.db.close()
 
 
 def test_of_two_answers_under_one_id_the_first_of_the_newest_day_is_meant(books: Books) -> None:
