@@ -16,7 +16,7 @@ from service.journal.answers import Answers, Heads, answers_of, apart
 from service.journal.ledger import Ledger, digest, from_json
 from service.journal.newest import Newest
 from service.journal.record import Block, Labels, read_blocks
-from service.journal.requests import Values
+from service.journal.requests import Values, date_at
 from service.journal.rows import pack_log_p
 from service.journal.segments import Frame, find_segments, read_frames, remove_finished
 from service.journal.store import Store
@@ -103,7 +103,7 @@ class Ingest:
 
     def add(self, kept: list[Values], at_ns: int) -> None:
         """Store requests, and join the labels that waited for them."""
-        self.store.add_requests(int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9))), kept)
+        self.store.add_requests(date_at(at_ns), kept)
         if self.store.n_pending():
             self.ledger.rejoin([key for key, *_ in kept], at_ns)
 

@@ -21,13 +21,13 @@ from service.journal.counting import Counting
 from service.journal.database import Database
 from service.journal.events import Events
 from service.journal.ingest import Ingest
-from service.journal.ledger import Ledger, digest, from_json
+from service.journal.ledger import Ledger, Outcome, digest, from_json
 from service.journal.lock import beat
 from service.journal.policy import ARRIVAL, Policy
 from service.journal.promotion import DO, Promotions
 from service.journal.publication import Place
 from service.journal.refits import Refits
-from service.journal.requests import date_of
+from service.journal.requests import date_at, date_of
 from service.journal.segments import SEGMENTS, remove_spares
 from service.journal.state import read_state, write_state
 from service.journal.store import Store
@@ -170,7 +170,7 @@ class Live:
     def bound(self, now_ns: int) -> None:
         """Forget the days that are over, and the oldest where the store is larger than it may be."""
         self.bounded = time.monotonic()
-        last = int(time.strftime("%Y%m%d", time.gmtime(now_ns / 1e9 - 86_400 * self.options.keep_days)))
+        last = date_at(now_ns - DAY_NS * self.options.keep_days)
         with self.ledger.transaction():
             dropped = self.store.bound(self.options.max_bytes, last)
         for day in dropped:
@@ -217,12 +217,7 @@ class Live:
             outcome = self.ledger.add(labels, time.time_ns())
         self.stale = True
         self.woken.set()
-        return {
-            "accepted": outcome.accepted,
-            "pending": outcome.pending,
-            "unknown": list(outcome.unknown.items()),
-            "conflicts": list(outcome.conflicts.items()),
-        }
+        return as_message(outcome)
 
     async def forget(self, key: bytes) -> dict[str, Any]:
         """Delete what came under an id, once all that was written is read."""
@@ -276,6 +271,16 @@ class Live:
         write_state(self.folder, {**state, "models": self.models})
         self.counting.changed -= changed
         self.published, self.stale = time.monotonic(), self.counting.waiting.is_late
+
+
+def as_message(outcome: Outcome) -> dict[str, Any]:
+    """What became of labels, for the server that has sent them."""
+    return {
+        "accepted": outcome.accepted,
+        "pending": outcome.pending,
+        "unknown": list(outcome.unknown.items()),
+        "conflicts": list(outcome.conflicts.items()),
+    }
 
 
 async def watch(segments: Path, woken: asyncio.Event) -> None:

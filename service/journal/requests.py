@@ -5,6 +5,7 @@ stays small: 20261231, 20261231000001, ... in the order of their digits.
 """
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -188,6 +189,11 @@ class Requests:
             n += self.db.run(f"DELETE {requests}", values)
             self.index.forget(day, key)
         return n, self.db.run("DELETE FROM pending WHERE key = ?", (key,))
+
+
+def date_at(at_ns: float) -> int:
+    """The date of a moment, nanoseconds since 1970."""
+    return int(time.strftime("%Y%m%d", time.gmtime(at_ns / 1e9)))
 
 
 def date_of(day: int) -> int:
